@@ -1,0 +1,144 @@
+"""From an experiment file and ``--set`` overrides to a checked Experiment, and back to TOML."""
+
+import inspect
+import tomllib
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import tomli_w
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+
+from fedloom.core import resolve
+from fedloom.core.errors import FedloomError, nearest
+from fedloom.core.tables import AxisTable, Experiment, Table
+
+__all__ = ["PRESETS", "Experiment", "check", "dump", "load", "presets"]
+
+PRESETS = Path(__file__).parent.parent / "presets"
+AXES = {"task": "tasks", "scenario": "scenarios", "sampling": "sampling", "method": "methods"}
+
+
+def presets() -> list[str]:
+    """The names of the experiments that ship."""
+    return sorted(path.stem for path in PRESETS.glob("*.toml"))
+
+
+def load(source: str | Path, overrides: Sequence[str] = ()) -> Experiment:
+    """Read the experiment at ``source`` (a TOML file, or the name of a preset) with ``a.b=c`` overrides.
+
+    An override's value is TOML, or else a string. ``scenario=iid`` (an axis alone) makes a fresh choice: the name
+    changes and the options of the former choice go.
+
+    Raises:
+        FedloomError: no such file or preset; not TOML; an unknown key; a value of the wrong type or out of bounds.
+    """
+    raw = _read(_locate(source))
+    for text in overrides:
+        _override(raw, text)
+    try:
+        return Experiment.model_validate(raw)
+    except ValidationError as error:
+        raise FedloomError(f"{source}: " + "; ".join(_explain(e) for e in error.errors()) + ".") from None
+
+
+def dump(experiment: Experiment) -> str:
+    """The experiment as TOML with every default written out; ``load`` of it gives an equal experiment."""
+    return tomli_w.dumps(experiment.model_dump())
+
+
+def check(experiment: Experiment) -> None:
+    """Refuse, before anything runs, what only the chosen tasks, scenarios, methods and stages know to be wrong.
+
+    Raises:
+        FedloomError: an unknown name, option or stage, an option of the wrong type or out of bounds.
+    """
+    given = {"path": experiment.data.path, "on_bad": experiment.data.on_bad, "seed": experiment.seed}
+    for key, axis in AXES.items():
+        table: AxisTable = getattr(experiment, key)
+        _check_options(key, table, inspect.signature(resolve.builder(axis, table.name)).parameters.keys() - given)
+        own = {} if key != "sampling" else {"fraction": experiment.sampling.fraction}
+        resolve.build(axis, table.name, table.options, **given, **own)
+    pipeline = resolve.builder("channel", "fedloom.channel:pipeline")
+    for stages in (experiment.channel.up, experiment.channel.down):
+        pipeline(stages)
+
+
+def _check_options(key: str, table: AxisTable, options: Iterable[str]) -> None:
+    known = (set(options) | set(type(table).model_fields)) - {"options"}
+    for option in table.options:
+        if option not in known:
+            raise FedloomError(f"[{key}] {table.name!r} has no key {option!r}. {nearest(option, known)}")
+
+
+def _locate(source: str | Path) -> Path:
+    path = Path(source)
+    if path.suffix == ".toml" or path.exists():
+        return path
+    preset = PRESETS / f"{source}.toml"
+    if str(source) not in presets():
+        raise FedloomError(f"{source}: no such experiment file, and no preset of that name. "
+                           f"{nearest(str(source), presets())}")
+    return preset
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except tomllib.TOMLDecodeError as error:
+        raise FedloomError(f"{path}: not valid TOML: {error}.") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise FedloomError(f"{path}: cannot be read as an experiment file: {error}.") from None
+
+
+def _keys() -> list[str]:
+    """Every known key, as an override spells it."""
+    keys = []
+    for name, field in Experiment.model_fields.items():
+        table = field.annotation
+        if isinstance(table, type) and issubclass(table, Table):
+            keys += [f"{name}.{key}" for key in table.model_fields if key != "options"]
+        else:
+            keys.append(name)
+    return keys
+
+
+def _override(raw: dict[str, Any], text: str) -> None:
+    key, equals, value = text.partition("=")
+    if not equals:
+        raise FedloomError(f"--set {text}: expected key=value, such as client.lr=0.01.")
+    table, _, leaf = key.partition(".")
+    free = table in AXES and "." not in leaf
+    if key not in _keys() and not free:
+        raise FedloomError(f"--set {text}: unknown key {key!r}. {nearest(key, _keys())}")
+    if not leaf and not free:
+        raw[table] = _value(value)
+        return
+    inner = raw.setdefault(table, {})
+    if not isinstance(inner, dict):
+        raise FedloomError(f"{table} = {inner!r}: expected a table, [{table}].")
+    if not leaf:
+        fields = Experiment.model_fields[table].annotation.model_fields
+        raw[table] = {k: v for k, v in inner.items() if k in fields} | {"name": value}
+    else:
+        inner[leaf] = _value(value)
+
+
+def _value(text: str) -> Any:
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
+
+
+def _explain(error: ErrorDetails) -> str:
+    key = ".".join(str(part) for part in error["loc"])
+    if error["type"] == "extra_forbidden":
+        return f"unknown key {key!r}. {nearest(key, _keys())}".removesuffix(".")
+    if error["type"] == "missing":
+        return f"{key!r} is missing"
+    if error["type"] == "model_type":
+        return f"{key} = {error['input']!r}: expected a table, [{key}]"
+    expected = error["msg"].removeprefix("Input should be ")
+    return f"{key} = {error['input']!r}: expected {expected}"

@@ -1,0 +1,299 @@
+"""The records that the five axes are made of: what a task, scenario, model and method must provide.
+
+    Sample --task.word--> Example --backbone.loss--> gradients --method--> Parcel --wire--> bytes
+
+Everything here is data or a plain function; nothing imports a sibling room.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+Tree = dict[str, Tensor]
+"""Named tensors; an adapter's names are PEFT's, as in ``adapter_model.safetensors``."""
+
+Picture = Image.Image | Path
+"""An image in memory, or the file that holds it (opened when it is needed)."""
+
+IMAGE = "<image>"
+"""Where a picture stands in a worded prompt; a backbone puts its own token there."""
+
+
+# --- task ---------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One record of a data set. A modality that is missing is ``None``.
+
+    ``choices`` are the answers to choose from (empty: free answer); with ``choice_images`` they are letters, one a
+    picture. ``meta`` holds what scenarios partition by (``pack``, ``skill``, ``label`` ...).
+    """
+
+    id: str
+    images: tuple[Picture, ...] | None
+    text: str | None
+    question: str | None
+    choices: tuple[str, ...]
+    answer: str
+    choice_images: tuple[Picture, ...] = ()
+    meta: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Example:
+    """A worded sample: all that a backbone sees.
+
+    ``prompt`` holds one ``<image>`` mark for each of ``images``, in order. ``choices`` empty means free generation.
+    ``caption`` words a choice for a contrastive model: ``caption.format(choice)``.
+    """
+
+    id: str
+    images: tuple[Picture, ...]
+    prompt: str
+    choices: tuple[str, ...]
+    answer: str
+    caption: str = "{}"
+
+
+@dataclass(frozen=True)
+class Data:
+    """The two halves of a task's samples: what clients train on, and what everyone is measured on."""
+
+    train: tuple[Sample, ...]
+    test: tuple[Sample, ...]
+
+
+@dataclass(frozen=True)
+class Task:
+    """What is asked: loads samples, words them from whatever is present, and scores answers.
+
+    ``load()`` reads or draws the data. ``word(sample)`` makes the example a backbone sees. ``score(sample, answer)``
+    is 1.0 for a right answer and 0.0 for a wrong one (or between). ``metric`` names the mean of the scores.
+    """
+
+    name: str
+    metric: str
+    load: Callable[[], Data]
+    word: Callable[[Sample], Example]
+    score: Callable[[Sample, str], float]
+
+
+# --- scenario -----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """Who holds what. ``proportions(sizes, clients, rng)`` returns ``[groups, clients]``, each row summing to 1: the
+    share of each group's examples that goes to each client. Groups are the values of the meta field ``by`` in sorted
+    order (``None``: all examples are one group); ``sizes`` are their counts in the training half. The test half is
+    dealt with the same shares, so a client is measured on what it is like.
+    """
+
+    by: str | None
+    proportions: Callable[[np.ndarray, int, np.random.Generator], np.ndarray]
+
+
+# --- model --------------------------------------------------------------------------------------------------------
+
+
+@runtime_checkable
+class Backbone(Protocol):
+    """A frozen vision-language model with one trainable adapter. No ``nn.Module`` is reached through it."""
+
+    name: str
+    fingerprint: str
+    """Hash of the base weights: an adapter belongs to one fingerprint."""
+    total_parameters: int
+
+    def collate(self, examples: Sequence[Example]) -> Any:
+        """A batch as ``loss`` wants it, on the device; frozen features come from the cache."""
+
+    def loss(self, batch: Any) -> Tensor:
+        """Loss of each example, ``[B]``."""
+
+    def answer(self, examples: Sequence[Example]) -> list[str]:
+        """An answer an example: the likeliest choice, or generated text where there are no choices."""
+
+    def leaves(self) -> Tree:
+        """The live adapter tensors (``requires_grad``), by PEFT name; an optimiser may step on them."""
+
+    def read(self) -> Tree:
+        """A detached CPU copy of the adapter."""
+
+    def write(self, adapter: Mapping[str, Tensor], base: Mapping[str, Tensor] | None = None) -> None:
+        """Set the adapter (LoRA pairs may have another rank than now) and the change to the base.
+
+        ``base`` holds LoRA pairs of any rank whose plain product B A (no further scale) is added to the original base
+        weight: the weights become W0 + B A, whatever they were before. ``None`` or empty: W0.
+
+        Raises:
+            FedloomError: names or shapes are not this backbone's.
+        """
+
+    def save(
+        self, folder: Path, adapter: Mapping[str, Tensor], base: Mapping[str, Tensor] | None, card: str
+    ) -> None:
+        """Write a PEFT adapter folder that holds ``adapter`` and the change to the base, with ``card`` as README."""
+
+
+# --- method -------------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Parcel:
+    """What travels between server and client: trees by slot (``adapter``, ``base``, ``control`` ...), plain facts.
+
+    Slot ``adapter`` is what a client loads or returns. Facts of a reply always hold ``examples`` and ``steps``.
+    """
+
+    trees: dict[str, Tree] = field(default_factory=dict)
+    facts: dict[str, float | int | str] = field(default_factory=dict)
+
+
+State = dict[str, Tree]
+"""The server's whole state, slot by slot; a checkpoint is exactly this. Slot ``adapter`` is the global adapter, slot
+``base`` (optional) the change to the base so far. Counters are 0-d tensors in slot ``counters``."""
+
+
+@dataclass(frozen=True)
+class ClientInfo:
+    """What the server knows of a client."""
+
+    name: str
+    examples: int
+    rank: int
+
+
+@dataclass
+class LocalRun:
+    """One client's local training, as its method sees it.
+
+    ``start``: the adapter it began from. ``theta``: the live leaves. ``received``: the server's parcel. ``kept``: the
+    client's own state from earlier rounds, by slot. ``scratch``: free for hooks during this run. ``steps``,
+    ``examples``: optimiser steps taken so far, training examples held.
+    """
+
+    start: Tree
+    theta: Tree
+    received: Parcel
+    kept: dict[str, Tree]
+    examples: int
+    lr: float
+    steps: int = 0
+    scratch: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Local:
+    """The client half of a method; every part may be absent.
+
+    ``term(run)``: added to the mean batch loss. ``gradient(run)``: called after backward and before the optimiser's
+    step; may change ``.grad`` of ``run.theta`` in place. ``send(run)``: further slots for the reply (the shared part
+    of the adapter is always sent). ``keep(run)``: slots that the client keeps until its next turn (the unshared part
+    of the adapter is always kept).
+    """
+
+    term: Callable[[LocalRun], Tensor] | None = None
+    gradient: Callable[[LocalRun], None] | None = None
+    send: Callable[[LocalRun], dict[str, Tree]] | None = None
+    keep: Callable[[LocalRun], dict[str, Tree]] | None = None
+
+
+@dataclass(frozen=True)
+class Reduce:
+    """How replies become one: a monoid. ``lower(merge(lift(r1), lift(r2)))`` is what the server steps with.
+
+    ``lift(reply, client)`` must not alias memory that ``merge`` changes; ``merge`` may reuse its first argument.
+    ``additive``: what is merged is no larger than what was lifted, so the server's memory does not grow.
+    """
+
+    lift: Callable[[Parcel, ClientInfo], Any]
+    merge: Callable[[Any, Any], Any]
+    lower: Callable[[Any], Parcel]
+    additive: bool
+
+
+@dataclass(frozen=True)
+class Server:
+    """The server half. ``init(adapter, scale)`` makes the state from the start adapter (``scale`` = alpha / rank, the
+    factor of every B A). ``step(state, total)`` returns the next state; it must not change ``state``. ``send(state,
+    client)`` is the parcel for one client; ``client=None`` asks for the global model itself (evaluation, export).
+    """
+
+    init: Callable[[Tree, float], State]
+    step: Callable[[State, Parcel], State]
+    send: Callable[[State, ClientInfo | None], Parcel]
+
+
+def everything(name: str) -> bool:
+    """The predicate that takes every name."""
+    return True
+
+
+def nothing(name: str) -> bool:
+    """The predicate that takes no name."""
+    return False
+
+
+@dataclass(frozen=True)
+class Method:
+    """How clients learn and how their replies are merged: both halves, in one file.
+
+    ``trains`` and ``shares`` are predicates on adapter tensor names: what learns at the client, and what of it leaves
+    the client. ``mixed_ranks``: whether clients may have adapters of different rank. ``pooled``: all data in one
+    place, the upper bound (no federation at all).
+    """
+
+    reduce: Reduce
+    server: Server
+    local: Local = Local()
+    trains: Callable[[str], bool] = everything
+    shares: Callable[[str], bool] = everything
+    mixed_ranks: bool = False
+    pooled: bool = False
+
+
+# --- engine -------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Job:
+    """One client's work in one round: ``parcel`` is the packed message."""
+
+    round: int
+    client: str
+    parcel: bytes
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What came back: packed bytes, or the reason why nothing did."""
+
+    client: str
+    parcel: bytes = b""
+    error: str = ""
+    seconds: float = 0.0
+
+
+class Engine(Protocol):
+    """Where clients run."""
+
+    def exchange(self, jobs: Iterable[Job]) -> Iterable[Reply]:
+        """Run the jobs; replies come as they arrive, in any order, one a job."""
+
+    def close(self) -> None:
+        """End what the engine started."""
+
+
+def device() -> torch.device:
+    """The device everything runs on: CUDA, else Apple's MPS, else the CPU. The one place that decides."""
+    if torch.cuda.is_available():
+        return torch.device("cuda")
+    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")

@@ -1,0 +1,79 @@
+"""From the name a user types to the file that holds it.
+
+An axis is a folder of ``fedloom``; a choice is one file in it; the file's builder function bears the file's name:
+``icons-qa/choose_txt`` is ``tasks/icons_qa/choose_txt.py: choose_txt``. ``package.module:function`` is a user's own.
+"""
+
+import importlib
+import inspect
+import pkgutil
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from pydantic import ConfigDict, ValidationError, validate_call
+
+from fedloom.core.errors import FedloomError, nearest
+
+Builder = Callable[..., Any]
+
+
+def known(axis: str) -> dict[str, str]:
+    """Name -> module of every choice of an axis (``methods``, ``tasks``, ...), found by looking into its folder.
+
+    Modules and folders whose name begins with ``_`` are the axis's own helpers and no choices.
+    """
+    package = importlib.import_module(f"fedloom.{axis}")
+    found: dict[str, str] = {}
+    for info in pkgutil.walk_packages(package.__path__, prefix=f"fedloom.{axis}."):
+        parts = info.name.split(".")[2:]
+        if not info.ispkg and not any(part.startswith("_") for part in parts):
+            folders = [part.replace("_", "-") for part in parts[:-1]]
+            leaf = parts[-1] if folders else parts[-1].replace("_", "-")
+            found["/".join([*folders, leaf])] = info.name
+    return found
+
+
+def builder(axis: str, name: str) -> Builder:
+    """The builder function for ``name``.
+
+    Raises:
+        FedloomError: no such name in the axis (with the nearest ones), or no such ``package.module:function``.
+    """
+    if ":" in name:
+        module_name, function = name.split(":", 1)
+        try:
+            return getattr(importlib.import_module(module_name), function)  # type: ignore[no-any-return]
+        except (ImportError, AttributeError) as error:
+            raise FedloomError(f"{axis}: {name!r} cannot be imported: {error}. Expected package.module:function.") from None
+    choices = known(axis)
+    if name not in choices:
+        raise FedloomError(f"{axis}: there is no {name!r}. {nearest(name, choices)}")
+    module = importlib.import_module(choices[name])
+    return getattr(module, choices[name].rsplit(".", 1)[-1])  # type: ignore[no-any-return]
+
+
+def summary(axis: str, name: str) -> str:
+    """The first line of a choice's docstring: what the lists show."""
+    return (inspect.getdoc(builder(axis, name)) or "").split("\n", 1)[0]
+
+
+def build(axis: str, name: str, options: Mapping[str, Any], **given: Any) -> Any:
+    """Call the builder of ``name`` with the user's ``options``, checked and converted by its own signature.
+
+    ``given`` are arguments that fedloom has for whoever asks for them (a data folder, say); a builder that names no
+    such parameter does not get it.
+
+    Raises:
+        FedloomError: an option the builder does not have (with the nearest ones) or of the wrong type.
+    """
+    function = builder(axis, name)
+    parameters = inspect.signature(function).parameters
+    mine = {key: value for key, value in given.items() if key in parameters}
+    for key in options:
+        if key not in parameters or key in given:
+            raise FedloomError(f"{axis}: {name!r} has no option {key!r}. {nearest(key, set(parameters) - set(given))}")
+    try:
+        return validate_call(function, config=ConfigDict(arbitrary_types_allowed=True))(**mine, **options)
+    except ValidationError as error:
+        problems = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']} (got {e['input']!r})" for e in error.errors())
+        raise FedloomError(f"{axis}: {name!r}: {problems}.") from None

@@ -1,0 +1,145 @@
+"""The tables of an experiment file, as typed records: every key, its default and its bounds stand here."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_serializer, model_validator
+
+Count = Annotated[int, Field(ge=1)]
+Limit = Annotated[int, Field(ge=0)]
+Positive = Annotated[float, Field(gt=0)]
+Component = Literal["vision", "connector", "language", "text"]
+
+
+class Table(BaseModel):
+    """A table whose keys are all known; values are never converted from another type."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
+
+
+class AxisTable(Table):
+    """A table that names a choice of an axis; keys it does not know itself are that choice's ``options``."""
+
+    name: str
+    options: dict[str, Any] = Field(default_factory=dict)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _gather(cls, raw: Any) -> Any:
+        if not isinstance(raw, dict):
+            return raw
+        own = {key: value for key, value in raw.items() if key in cls.model_fields and key != "options"}
+        free = {key: value for key, value in raw.items() if key not in cls.model_fields}
+        return {**own, "options": {**raw.get("options", {}), **free}}
+
+    @model_serializer
+    def _flatten(self) -> dict[str, Any]:
+        own = {key: getattr(self, key) for key in type(self).model_fields if key != "options"}
+        return {**own, **self.options}
+
+
+class ModelTable(Table):
+    """``name``: a shipped model, a Hugging Face id or a folder. Frozen features are kept in memory up to ``cache_mb``
+    and then on disk up to ``disk_cache_mb`` (0: not at all)."""
+
+    name: str
+    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    cache_mb: Limit = 512
+    disk_cache_mb: Limit = 0
+
+
+class AdapterTable(Table):
+    """What learns: updates are scaled by ``alpha`` / rank. ``where`` empty: every component the model has. Client i
+    has rank ``ranks[i % len(ranks)]``; ``ranks`` empty: all have ``rank``."""
+
+    kind: str = "lora"
+    rank: Count = 8
+    alpha: Positive = 16.0
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    where: list[Component] = []
+    modules: list[str] = ["q", "v"]
+    ranks: list[Count] = []
+
+
+class TaskTable(AxisTable):
+    """What is asked."""
+
+
+class DataTable(Table):
+    """``path``: a folder, for tasks that read one. ``on_bad``: what a broken record does."""
+
+    path: str = ""
+    on_bad: Literal["refuse", "skip"] = "refuse"
+
+
+class ScenarioTable(AxisTable):
+    """Who holds what: each client has at least ``minimum`` training examples."""
+
+    clients: Count
+    minimum: Limit = 2
+
+
+class SamplingTable(AxisTable):
+    """Which clients take part in a round: ``fraction`` of them, at least one."""
+
+    name: str = "uniform"
+    fraction: Annotated[float, Field(gt=0, le=1)] = 1.0
+
+
+class MethodTable(AxisTable):
+    """How clients learn and how their replies are merged."""
+
+    name: str = "fedavg"
+
+
+class ClientTable(Table):
+    """One client's local training. ``max_steps`` 0: no limit but ``epochs``."""
+
+    epochs: Count = 1
+    batch_size: Count = 8
+    lr: Positive = 1e-3
+    optimizer: Literal["adamw", "sgd"] = "adamw"
+    weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    max_steps: Limit = 0
+
+
+class ChannelTable(Table):
+    """How bytes travel: stages in the order in which the sender applies them, each ``"name"`` or ``"name:argument"``."""
+
+    up: list[str] = []
+    down: list[str] = []
+
+
+class EngineTable(Table):
+    """Where clients run. ``workers`` never changes a result; ``threads`` (torch's, 0: its own choice) may change its
+    last bits."""
+
+    name: str = "local"
+    workers: Count = 1
+    threads: Limit = 0
+
+
+class EvaluationTable(Table):
+    """``every`` so many rounds (0: only after the last); ``limit`` test examples at most (0: all)."""
+
+    every: Limit = 1
+    batch_size: Count = 32
+    limit: Limit = 0
+
+
+class Experiment(Table):
+    """One experiment: everything that decides its result."""
+
+    name: str = ""
+    rounds: Count = 10
+    seed: Limit = 0
+    model: ModelTable
+    adapter: AdapterTable = AdapterTable()
+    task: TaskTable
+    data: DataTable = DataTable()
+    scenario: ScenarioTable
+    sampling: SamplingTable = SamplingTable()
+    method: MethodTable = MethodTable()
+    client: ClientTable = ClientTable()
+    channel: ChannelTable = ChannelTable()
+    engine: EngineTable = EngineTable()
+    evaluation: EvaluationTable = EvaluationTable()

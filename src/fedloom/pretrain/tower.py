@@ -1,0 +1,117 @@
+"""Stage 1: the vision tower that both nano models share, trained on dense labels of random pictures."""
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.utils.data import DataLoader
+from transformers import CLIPVisionConfig, CLIPVisionModel
+
+from fedloom.core.seeds import Seeds
+from fedloom.pretrain.pictures import HEADS, NOTHING, Pictures
+from fedloom.tasks._icons.packs import PRIVATE, PUBLIC
+
+Tell = Callable[[str], None]
+
+WEIGHTS = {"thing": 1.0, "colour": 0.5, "x": 0.3, "y": 0.3, "size": 0.2, "hour": 0.3, "minute": 0.2, "parts": 0.3, "filled": 0.3}
+"""How much each head counts in the loss."""
+
+
+@dataclass(frozen=True)
+class TowerRecipe:
+    """Sizes and schedule of stage 1."""
+
+    images: int = 200_000
+    batch: int = 128
+    lr: float = 1.5e-3
+    weight_decay: float = 0.05
+    width: int = 192
+    layers: int = 6
+    heads: int = 6
+
+
+def tower_config(recipe: TowerRecipe) -> CLIPVisionConfig:
+    """The architecture: a CLIP vision transformer that cuts 64 x 64 pixels into 16 patches."""
+    return CLIPVisionConfig(
+        hidden_size=recipe.width,
+        intermediate_size=4 * recipe.width,
+        projection_dim=recipe.width,
+        num_hidden_layers=recipe.layers,
+        num_attention_heads=recipe.heads,
+        image_size=64,
+        patch_size=16,
+        hidden_act="gelu",
+        attn_implementation="sdpa",
+    )
+
+
+def schedule(step: int, steps: int, warmup: int = 200) -> float:
+    """Linear warm-up, then a cosine down to zero."""
+    return min(1.0, (step + 1) / warmup) * 0.5 * (1 + math.cos(math.pi * min(1.0, step / steps)))
+
+
+def dense_loss(hidden: Tensor, heads: nn.ModuleDict, labels: dict[str, Tensor]) -> Tensor:
+    """Weighted sum of the heads' cross-entropies over ``[B, 16, width]`` patch features."""
+    total = hidden.new_zeros(())
+    for head, weight in WEIGHTS.items():
+        if (labels[head] != NOTHING).any():
+            total = total + weight * F.cross_entropy(heads[head](hidden).flatten(0, 1).float(), labels[head].flatten())
+    return total
+
+
+def patches(tower: CLIPVisionModel, pictures: Tensor) -> Tensor:
+    """``[B, 16, width]``: the last layer's patch features, without the class token."""
+    return tower(pixel_values=pictures).last_hidden_state[:, 1:]
+
+
+def train_tower(recipe: TowerRecipe, seeds: Seeds, tell: Tell) -> tuple[CLIPVisionModel, dict[str, float]]:
+    """Train the tower on the public packs; returns it with its scores on public and on private packs."""
+    torch.manual_seed(seeds.number("tower/init"))
+    tower = CLIPVisionModel(tower_config(recipe))
+    heads = nn.ModuleDict({head: nn.Linear(recipe.width, size) for head, size in HEADS.items()})
+    learn = [*tower.parameters(), *heads.parameters()]
+    optimiser = torch.optim.AdamW(learn, lr=recipe.lr, weight_decay=recipe.weight_decay, betas=(0.9, 0.98))
+    steps = recipe.images // recipe.batch
+    slope = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: schedule(step, steps))
+    stream = iter(DataLoader(Pictures(seeds, "tower/train", list(PUBLIC), augment=True), recipe.batch, num_workers=1))
+    begun = time.perf_counter()
+    for step in range(steps):
+        pictures, labels = next(stream)
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            loss = dense_loss(patches(tower, pictures), heads, labels)
+        optimiser.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        nn.utils.clip_grad_norm_(learn, 1.0)
+        optimiser.step()
+        slope.step()
+        if step % 200 == 199 or step == steps - 1:
+            scores = score_tower(tower, heads, seeds)
+            rate = (step + 1) * recipe.batch / (time.perf_counter() - begun)
+            told = " ".join(f"{name} {value:.3f}" for name, value in scores.items())
+            tell(f"tower {step + 1}/{steps} loss {loss.item():.3f} {told} ({rate:.0f} images/s)")
+    return tower, score_tower(tower, heads, seeds, batches=16)
+
+
+@torch.no_grad()
+def score_tower(tower: CLIPVisionModel, heads: nn.ModuleDict, seeds: Seeds, batches: int = 3) -> dict[str, float]:
+    """Share of patches labelled rightly, where a thing is, for the main heads on public and on private packs."""
+    tower.eval()
+    scores = {}
+    for side, packs in (("public", PUBLIC), ("private", PRIVATE)):
+        stream = iter(DataLoader(Pictures(seeds, f"tower/{side}", list(packs), augment=False), 128))
+        right = {head: 0 for head in ("thing", "colour", "x", "hour", "filled")}
+        asked = dict(right)
+        for _ in range(batches):
+            pictures, labels = next(stream)
+            hidden = patches(tower, pictures)
+            for head in right:
+                there = labels[head] > (0 if head in ("thing", "colour") else -1)
+                right[head] += int(((heads[head](hidden).argmax(-1) == labels[head]) & there).sum())
+                asked[head] += int(there.sum())
+        scores |= {f"{side}/{head}": right[head] / max(1, asked[head]) for head in right}
+    tower.train()
+    return scores
