@@ -21,7 +21,9 @@ from transformers import (
     SiglipProcessor,
 )
 
-WORDS = "a photo of the cat dog bird fish which animal is this what colour red green blue yes no ? : . answer two and one"
+WORDS = (
+    "a photo of the cat dog bird fish which animal is this what colour red green blue yes no ? : . answer two and one"
+)
 VISION = {
     "hidden_size": 16,
     "intermediate_size": 32,

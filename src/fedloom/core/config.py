@@ -12,11 +12,17 @@ from pydantic_core import ErrorDetails
 
 from fedloom.core import resolve
 from fedloom.core.errors import FedloomError, nearest
-from fedloom.core.tables import AxisTable, Experiment, Table
+from fedloom.core.tables import AxisTable, Experiment, MethodTable, SamplingTable, ScenarioTable, Table, TaskTable
 
 __all__ = ["PRESETS", "Experiment", "check", "dump", "load", "presets"]
 
 PRESETS = Path(__file__).parent.parent / "presets"
+FREE: dict[str, type[AxisTable]] = {
+    "task": TaskTable,
+    "scenario": ScenarioTable,
+    "sampling": SamplingTable,
+    "method": MethodTable,
+}
 AXES = {"task": "tasks", "scenario": "scenarios", "sampling": "sampling", "method": "methods"}
 
 
@@ -37,15 +43,45 @@ def load(source: str | Path, overrides: Sequence[str] = ()) -> Experiment:
     raw = _read(_locate(source))
     for text in overrides:
         _override(raw, text)
+    return _validate(raw, source)
+
+
+def parse(text: str, source: str) -> Experiment:
+    """The experiment that a TOML text holds; ``source`` names it in messages.
+
+    Raises:
+        FedloomError: as for ``load``.
+    """
     try:
-        return Experiment.model_validate(raw)
-    except ValidationError as error:
-        raise FedloomError(f"{source}: " + "; ".join(_explain(e) for e in error.errors()) + ".") from None
+        return _validate(tomllib.loads(text), source)
+    except tomllib.TOMLDecodeError as error:
+        raise FedloomError(f"{source}: not valid TOML: {error}.") from None
 
 
 def dump(experiment: Experiment) -> str:
     """The experiment as TOML with every default written out; ``load`` of it gives an equal experiment."""
     return tomli_w.dumps(experiment.model_dump())
+
+
+def build(experiment: Experiment, key: str) -> Any:
+    """What the axis table ``key`` (``task``, ``scenario``, ``sampling`` or ``method``) names, built with its options.
+
+    A builder is also given, if it has such a parameter: ``path`` and ``on_bad`` of [data] (tasks), ``fraction`` of
+    [sampling], and the experiment's ``seed`` (methods).
+
+    Raises:
+        FedloomError: an unknown name, an option that the choice does not have, is of the wrong type or out of bounds.
+    """
+    table: AxisTable = getattr(experiment, key)
+    given: dict[str, Any] = {
+        "task": {"path": experiment.data.path, "on_bad": experiment.data.on_bad},
+        "scenario": {},
+        "sampling": {"fraction": experiment.sampling.fraction},
+        "method": {"seed": experiment.seed},
+    }[key]
+    parameters = inspect.signature(resolve.builder(AXES[key], table.name)).parameters
+    _check_options(key, table, parameters.keys() - given)
+    return resolve.build(AXES[key], table.name, table.options, **given)
 
 
 def check(experiment: Experiment) -> None:
@@ -54,12 +90,8 @@ def check(experiment: Experiment) -> None:
     Raises:
         FedloomError: an unknown name, option or stage, an option of the wrong type or out of bounds.
     """
-    given = {"path": experiment.data.path, "on_bad": experiment.data.on_bad, "seed": experiment.seed}
-    for key, axis in AXES.items():
-        table: AxisTable = getattr(experiment, key)
-        _check_options(key, table, inspect.signature(resolve.builder(axis, table.name)).parameters.keys() - given)
-        own = {} if key != "sampling" else {"fraction": experiment.sampling.fraction}
-        resolve.build(axis, table.name, table.options, **given, **own)
+    for key in AXES:
+        build(experiment, key)
     pipeline = resolve.builder("channel", "fedloom.channel:pipeline")
     for stages in (experiment.channel.up, experiment.channel.down):
         pipeline(stages)
@@ -72,14 +104,22 @@ def _check_options(key: str, table: AxisTable, options: Iterable[str]) -> None:
             raise FedloomError(f"[{key}] {table.name!r} has no key {option!r}. {nearest(option, known)}")
 
 
+def _validate(raw: dict[str, Any], source: str | Path) -> Experiment:
+    try:
+        return Experiment.model_validate(raw)
+    except ValidationError as error:
+        raise FedloomError(f"{source}: " + "; ".join(_explain(e) for e in error.errors()) + ".") from None
+
+
 def _locate(source: str | Path) -> Path:
     path = Path(source)
     if path.suffix == ".toml" or path.exists():
         return path
     preset = PRESETS / f"{source}.toml"
     if str(source) not in presets():
-        raise FedloomError(f"{source}: no such experiment file, and no preset of that name. "
-                           f"{nearest(str(source), presets())}")
+        raise FedloomError(
+            f"{source}: no such experiment file, and no preset of that name. {nearest(str(source), presets())}"
+        )
     return preset
 
 
@@ -109,7 +149,7 @@ def _override(raw: dict[str, Any], text: str) -> None:
     if not equals:
         raise FedloomError(f"--set {text}: expected key=value, such as client.lr=0.01.")
     table, _, leaf = key.partition(".")
-    free = table in AXES and "." not in leaf
+    free = table in FREE and "." not in leaf
     if key not in _keys() and not free:
         raise FedloomError(f"--set {text}: unknown key {key!r}. {nearest(key, _keys())}")
     if not leaf and not free:
@@ -119,8 +159,7 @@ def _override(raw: dict[str, Any], text: str) -> None:
     if not isinstance(inner, dict):
         raise FedloomError(f"{table} = {inner!r}: expected a table, [{table}].")
     if not leaf:
-        fields = Experiment.model_fields[table].annotation.model_fields
-        raw[table] = {k: v for k, v in inner.items() if k in fields} | {"name": value}
+        raw[table] = {k: v for k, v in inner.items() if k in FREE[table].model_fields} | {"name": value}
     else:
         inner[leaf] = _value(value)
 

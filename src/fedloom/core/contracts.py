@@ -137,9 +137,7 @@ class Backbone(Protocol):
             FedloomError: names or shapes are not this backbone's.
         """
 
-    def save(
-        self, folder: Path, adapter: Mapping[str, Tensor], base: Mapping[str, Tensor] | None, card: str
-    ) -> None:
+    def save(self, folder: Path, adapter: Mapping[str, Tensor], base: Mapping[str, Tensor] | None, card: str) -> None:
         """Write a PEFT adapter folder that holds ``adapter`` and the change to the base, with ``card`` as README."""
 
 
@@ -169,6 +167,10 @@ class ClientInfo:
     name: str
     examples: int
     rank: int
+
+
+Sampler = Callable[[Sequence[ClientInfo], int, np.random.Generator], list[ClientInfo]]
+"""Who takes part: ``(clients, round, rng) -> cohort``, in the clients' order; ``round`` counts from 1."""
 
 
 @dataclass
@@ -222,12 +224,13 @@ class Reduce:
 
 @dataclass(frozen=True)
 class Server:
-    """The server half. ``init(adapter, scale)`` makes the state from the start adapter (``scale`` = alpha / rank, the
-    factor of every B A). ``step(state, total)`` returns the next state; it must not change ``state``. ``send(state,
-    client)`` is the parcel for one client; ``client=None`` asks for the global model itself (evaluation, export).
+    """The server half. ``init(adapter, scale, clients)`` makes the state from the start adapter (``scale`` = alpha /
+    rank, the factor of every B A; ``clients`` = how many there are in all). Where ranks differ, the start adapter has
+    the largest. ``step(state, total)`` returns the next state; it must not change ``state``. ``send(state, client)`` is
+    the parcel for one client; ``client=None`` asks for the global model itself (evaluation, export).
     """
 
-    init: Callable[[Tree, float], State]
+    init: Callable[[Tree, float, int], State]
     step: Callable[[State, Parcel], State]
     send: Callable[[State, ClientInfo | None], Parcel]
 

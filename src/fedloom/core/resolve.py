@@ -44,7 +44,9 @@ def builder(axis: str, name: str) -> Builder:
         try:
             return getattr(importlib.import_module(module_name), function)  # type: ignore[no-any-return]
         except (ImportError, AttributeError) as error:
-            raise FedloomError(f"{axis}: {name!r} cannot be imported: {error}. Expected package.module:function.") from None
+            raise FedloomError(
+                f"{axis}: {name!r} cannot be imported: {error}. Name it package.module:function."
+            ) from None
     choices = known(axis)
     if name not in choices:
         raise FedloomError(f"{axis}: there is no {name!r}. {nearest(name, choices)}")
@@ -73,7 +75,7 @@ def build(axis: str, name: str, options: Mapping[str, Any], **given: Any) -> Any
         if key not in parameters or key in given:
             raise FedloomError(f"{axis}: {name!r} has no option {key!r}. {nearest(key, set(parameters) - set(given))}")
     try:
-        return validate_call(function, config=ConfigDict(arbitrary_types_allowed=True))(**mine, **options)
+        return validate_call(config=ConfigDict(arbitrary_types_allowed=True))(function)(**mine, **options)
     except ValidationError as error:
         problems = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']} (got {e['input']!r})" for e in error.errors())
         raise FedloomError(f"{axis}: {name!r}: {problems}.") from None

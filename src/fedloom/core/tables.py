@@ -8,6 +8,7 @@ Count = Annotated[int, Field(ge=1)]
 Limit = Annotated[int, Field(ge=0)]
 Positive = Annotated[float, Field(gt=0)]
 Component = Literal["vision", "connector", "language", "text"]
+Kind = Literal["q", "k", "v", "o", "mlp"]
 
 
 class Table(BaseModel):
@@ -48,15 +49,17 @@ class ModelTable(Table):
 
 
 class AdapterTable(Table):
-    """What learns: updates are scaled by ``alpha`` / rank. ``where`` empty: every component the model has. Client i
-    has rank ``ranks[i % len(ranks)]``; ``ranks`` empty: all have ``rank``."""
+    """What learns, scaled by ``alpha / rank``: layers of the components ``where`` and the kinds ``modules``, and those
+    whose full name a regular expression of ``names`` finds. Client i has rank ``ranks[i % len(ranks)]``; ``ranks``
+    empty: all have ``rank``."""
 
     kind: str = "lora"
     rank: Count = 8
     alpha: Positive = 16.0
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    where: list[Component] = []
-    modules: list[str] = ["q", "v"]
+    where: list[Component] = ["vision", "connector", "language", "text"]
+    modules: list[Kind] = ["q", "v"]
+    names: list[str] = []
     ranks: list[Count] = []
 
 
@@ -75,7 +78,7 @@ class ScenarioTable(AxisTable):
     """Who holds what: each client has at least ``minimum`` training examples."""
 
     clients: Count
-    minimum: Limit = 2
+    minimum: Count = 2
 
 
 class SamplingTable(AxisTable):
@@ -92,18 +95,19 @@ class MethodTable(AxisTable):
 
 
 class ClientTable(Table):
-    """One client's local training. ``max_steps`` 0: no limit but ``epochs``."""
+    """One client's local training. ``max_steps`` 0: no limit but ``epochs``. ``schedule``: the rate over the rounds."""
 
     epochs: Count = 1
     batch_size: Count = 8
     lr: Positive = 1e-3
+    schedule: Literal["constant", "cosine"] = "constant"
     optimizer: Literal["adamw", "sgd"] = "adamw"
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
     max_steps: Limit = 0
 
 
 class ChannelTable(Table):
-    """How bytes travel: stages in the order in which the sender applies them, each ``"name"`` or ``"name:argument"``."""
+    """How bytes travel: stages in the order the sender applies them, each ``"name"`` or ``"name:argument"``."""
 
     up: list[str] = []
     down: list[str] = []
@@ -111,11 +115,12 @@ class ChannelTable(Table):
 
 class EngineTable(Table):
     """Where clients run. ``workers`` never changes a result; ``threads`` (torch's, 0: its own choice) may change its
-    last bits."""
+    last bits. ``quorum``: the least share of a cohort that must answer, else the round is done again once."""
 
     name: str = "local"
     workers: Count = 1
     threads: Limit = 0
+    quorum: Annotated[float, Field(gt=0, le=1)] = 0.5
 
 
 class EvaluationTable(Table):

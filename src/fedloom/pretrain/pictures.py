@@ -15,14 +15,31 @@ from torch.utils.data import IterableDataset
 from fedloom.core.seeds import Seeds
 from fedloom.tasks._icons.packs import CLASS_COUNT, classes, things
 from fedloom.tasks._icons.scene import COLOURS, Figure, Item, Scene, draw, place
+from fedloom.tasks._icons.words import nouns
 
 PATCHES = 4
 """Patches a side: 16 image tokens of 16 x 16 pixels."""
-FIGURES = ("circle", "triangle", "square", "rectangle", "pentagon", "hexagon", "diamond", "clock", "pie", "strip", "bar", "ruler")
+FIGURES = (
+    "circle",
+    "triangle",
+    "square",
+    "rectangle",
+    "pentagon",
+    "hexagon",
+    "diamond",
+    "clock",
+    "pie",
+    "strip",
+    "bar",
+    "ruler",
+)
 BINS = 8
 """Bins a side for an item's centre and for its size."""
 NOTHING = -100
 """Label of a patch about which there is nothing to say (ignored by cross-entropy)."""
+
+MEAN, DEVIATION = 1.0, 0.5
+"""The image processor's mean and standard deviation, of all three channels."""
 
 HEADS: dict[str, int] = {
     "thing": CLASS_COUNT + len(FIGURES) + 1,
@@ -46,10 +63,14 @@ class Thing:
     box: tuple[float, float, float, float]
 
 
-def random_scene(rng: np.random.Generator, packs: Sequence[str]) -> Scene:
-    """A grid of 1, 2 or 3 cells a side with icons of one pack, jittered; now and then a figure in a cell."""
+def random_scene(rng: np.random.Generator, packs: Sequence[str], jitter: bool = True) -> Scene:
+    """A grid of 1, 2 or 3 cells a side with icons of one pack, jittered; now and then a figure in a cell.
+
+    Three scenes in four show only things that questions are asked about.
+    """
     pack = packs[rng.integers(len(packs))]
-    names, colours = things(pack), tuple(COLOURS)
+    colours = tuple(COLOURS)
+    names = nouns(pack) if rng.random() < 0.75 else things(pack)
     side = int(rng.choice([1, 2, 3], p=[0.4, 0.35, 0.25]))
     rows = side if rng.random() < 0.7 else int(rng.integers(1, side + 1))
     items, figures = [], []
@@ -57,9 +78,10 @@ def random_scene(rng: np.random.Generator, packs: Sequence[str]) -> Scene:
         for column in range(side):
             if side > 1 and rng.random() < 0.15:
                 continue
-            x, y, size = place(side, rows, column, row, fill=rng.uniform(0.6, 0.98))
-            slack = (1 / side - size) / 2
-            x, y = x + rng.uniform(-slack, slack), y + rng.uniform(-slack, slack)
+            x, y, size = place(side, rows, column, row, fill=rng.uniform(0.84, 0.94))
+            if jitter:
+                slack = (1 / side - size) / 2
+                x, y = x + rng.uniform(-slack, slack), y + rng.uniform(-slack, slack)
             colour = colours[rng.integers(len(colours))]
             if rng.random() < 0.15:
                 figures.append(random_figure(rng, colour, x, y, size))
@@ -93,16 +115,16 @@ def random_figure(rng: np.random.Generator, colour: str, x: float, y: float, siz
 def restyle(mask: Image.Image, rng: np.random.Generator) -> Image.Image:
     """A glyph in another hand: thicker, thinner, its outline alone, turned a little or stretched."""
     draw_of = rng.random()
-    if draw_of < 0.15:
+    if draw_of < 0.06:
         mask = mask.filter(ImageFilter.MaxFilter(3))
-    elif draw_of < 0.25 and mask.width > 24:
+    elif draw_of < 0.12 and mask.width > 24:
         mask = mask.filter(ImageFilter.MinFilter(3))
-    elif draw_of < 0.45 and mask.width > 24:
+    elif draw_of < 0.24 and mask.width > 24:
         thin = mask.filter(ImageFilter.MinFilter(3)).filter(ImageFilter.MinFilter(3))
         mask = ImageChops.subtract(mask, thin)
-    if rng.random() < 0.5:
+    if rng.random() < 0.2:
         mask = mask.rotate(rng.uniform(-12, 12), Image.Resampling.BILINEAR)
-    if rng.random() < 0.3:
+    if rng.random() < 0.15:
         side = mask.width
         narrow = mask.resize((max(4, round(side * rng.uniform(0.7, 1))), max(4, round(side * rng.uniform(0.7, 1)))))
         mask = Image.new("L", (side, side), 0)
@@ -155,8 +177,11 @@ def patch_labels(scene: Scene) -> dict[str, np.ndarray]:
 
 
 def pixels(picture: Image.Image) -> Tensor:
-    """``[3, 64, 64]`` floats in [-1, 1]: what the nano models' image processor makes of a picture."""
-    array = np.asarray(picture, dtype=np.float32) / 127.5 - 1
+    """``[3, 64, 64]`` floats in [-2, 0]: what the nano models' image processor makes of a picture.
+
+    White paper is 0, so that an empty patch says nothing but where it is.
+    """
+    array = (np.asarray(picture, dtype=np.float32) / 255 - MEAN) / DEVIATION
     return torch.from_numpy(array).permute(2, 0, 1)
 
 

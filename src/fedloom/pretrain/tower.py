@@ -17,7 +17,17 @@ from fedloom.tasks._icons.packs import PRIVATE, PUBLIC
 
 Tell = Callable[[str], None]
 
-WEIGHTS = {"thing": 1.0, "colour": 0.5, "x": 0.3, "y": 0.3, "size": 0.2, "hour": 0.3, "minute": 0.2, "parts": 0.3, "filled": 0.3}
+WEIGHTS = {
+    "thing": 1.0,
+    "colour": 0.5,
+    "x": 0.3,
+    "y": 0.3,
+    "size": 0.2,
+    "hour": 0.3,
+    "minute": 0.2,
+    "parts": 0.3,
+    "filled": 0.3,
+}
 """How much each head counts in the loss."""
 
 
@@ -27,7 +37,7 @@ class TowerRecipe:
 
     images: int = 200_000
     batch: int = 128
-    lr: float = 1.5e-3
+    lr: float = 2e-3
     weight_decay: float = 0.05
     width: int = 192
     layers: int = 6
@@ -72,7 +82,10 @@ def train_tower(recipe: TowerRecipe, seeds: Seeds, tell: Tell) -> tuple[CLIPVisi
     """Train the tower on the public packs; returns it with its scores on public and on private packs."""
     torch.manual_seed(seeds.number("tower/init"))
     tower = CLIPVisionModel(tower_config(recipe))
-    heads = nn.ModuleDict({head: nn.Linear(recipe.width, size) for head, size in HEADS.items()})
+    nn.init.normal_(tower.embeddings.position_embedding.weight, std=0.3)  # an icon is put together from its places
+    heads = nn.ModuleDict(
+        {head: nn.Sequential(nn.LayerNorm(recipe.width), nn.Linear(recipe.width, size)) for head, size in HEADS.items()}
+    )
     learn = [*tower.parameters(), *heads.parameters()]
     optimiser = torch.optim.AdamW(learn, lr=recipe.lr, weight_decay=recipe.weight_decay, betas=(0.9, 0.98))
     steps = recipe.images // recipe.batch

@@ -61,7 +61,9 @@ PRIVATE: dict[str, Pack] = {
     "phosphor-fill": Pack("qtawesome", "phosphor-*.ttf", "phosphor-charmap-*", suffix="-fill"),
     "remix": Pack("qtawesome", "remixicon-*.ttf", "remixicon-charmap-*", suffix="-line"),
     "remix-fill": Pack("qtawesome", "remixicon-*.ttf", "remixicon-charmap-*", suffix="-fill"),
-    "typicons": Pack("iconipy", "typicons/typicons.ttf", "typicons/typicons.css", prefix="typcn-", without=("-outline",)),
+    "typicons": Pack(
+        "iconipy", "typicons/typicons.ttf", "typicons/typicons.css", prefix="typcn-", without=("-outline",)
+    ),
 }
 
 PACKS: dict[str, Pack] = {**PUBLIC, **PRIVATE}

@@ -1,0 +1,1 @@
+"""What every room stands on: named tensors, LoRA pairs, random streams, bytes, configuration, errors."""

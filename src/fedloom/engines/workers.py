@@ -1,0 +1,98 @@
+"""A worker process that runs clients: jobs go in and replies come out as JSON and bytes over a pipe."""
+
+import json
+import multiprocessing
+import os
+import signal
+from collections.abc import Sequence
+from dataclasses import dataclass
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+
+from fedloom.core import config
+from fedloom.core.contracts import Job, Reply
+from fedloom.federation.client import Trainer
+from fedloom.federation.kept import Kept
+from fedloom.federation.setup import Setup
+
+
+@dataclass
+class Worker:
+    """The parent's end of one worker."""
+
+    process: BaseProcess
+    pipe: Connection
+    job: Job | None = None
+    alive: bool = True
+
+    @classmethod
+    def start(cls, setup: Setup, kept: Kept) -> "Worker":
+        """Start a process that builds the same experiment for itself."""
+        spawn = multiprocessing.get_context("spawn")
+        ours, theirs = spawn.Pipe()
+        arguments = (theirs, config.dump(setup.experiment), str(kept.folder), str(setup.cache_dir or ""))
+        process = spawn.Process(target=_serve, args=arguments, daemon=True)
+        process.start()
+        theirs.close()
+        return cls(process, ours)
+
+    def send(self, job: Job) -> None:
+        """Hand the worker a job; a worker that is dead shows it when its reply is asked for."""
+        self.job = job
+        try:
+            self.pipe.send_bytes(json.dumps({"round": job.round, "client": job.client}).encode())
+            self.pipe.send_bytes(job.parcel)
+        except OSError:
+            self.alive = False
+
+    def receive(self) -> Reply:
+        """The reply to the last job; an error reply where the process died over it."""
+        assert self.job is not None
+        try:
+            head = json.loads(self.pipe.recv_bytes())
+            return Reply(head["client"], self.pipe.recv_bytes(), head["error"], head["seconds"])
+        except (EOFError, OSError):
+            self.alive = False
+            self.close()
+            where = f"client {self.job.client!r}, round {self.job.round}"
+            return Reply(
+                self.job.client,
+                error=f"{where}: its worker process ended with code {self.process.exitcode} (out of memory?). "
+                "Mend: fewer engine.workers, or a smaller client.batch_size.",
+            )
+
+    def close(self) -> None:
+        """End the process."""
+        self.pipe.close()
+        self.process.join(timeout=5)
+        if self.process.is_alive():
+            self.process.terminate()
+            self.process.join()
+
+
+def first_ready(workers: Sequence[Worker]) -> Worker:
+    """A worker whose reply (or end) is there; waits for one."""
+    dead = next((worker for worker in workers if not worker.alive), None)
+    if dead is not None:
+        return dead
+    ready = wait([worker.pipe for worker in workers])
+    return next(worker for worker in workers if worker.pipe in ready)
+
+
+def _serve(pipe: Connection, toml: str, kept: str, cache_dir: str) -> None:
+    """The process: one setup, one backbone, job after job until the parent closes the pipe."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides when to stop
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    setup = Setup(config.parse(toml, "the run's configuration"), Path(cache_dir) if cache_dir else None)
+    setup.use_threads()
+    trainer = Trainer(setup, Kept(Path(kept)))
+    while True:
+        try:
+            head = json.loads(pipe.recv_bytes())
+            reply = trainer.run(Job(head["round"], head["client"], pipe.recv_bytes()))
+            answer = {"client": reply.client, "error": reply.error, "seconds": reply.seconds}
+            pipe.send_bytes(json.dumps(answer).encode())
+            pipe.send_bytes(reply.parcel)
+        except (EOFError, OSError):
+            return

@@ -1,0 +1,66 @@
+"""What clients keep between their turns: control variates, personal adapters, error feedback; on disk, by round."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import quote
+
+from fedloom.core import wire
+from fedloom.core.contracts import Parcel, Tree
+
+MAX_KEPT = 16 * 2**30
+VERSIONS = 2
+"""Turns kept of each client: the last, and the one before in case the last round's checkpoint is lost."""
+
+
+@dataclass(frozen=True)
+class Kept:
+    """A folder with a folder a client; every turn that keeps something writes one file, named after its round."""
+
+    folder: Path
+
+    def read(self, client: str, before: int) -> dict[str, Tree]:
+        """What the client kept in its latest turn before round ``before``, slot by slot; empty at first."""
+        found = [file for file in self._files(client) if int(file.stem) < before]
+        return wire.unpack(found[-1].read_bytes(), max_bytes=MAX_KEPT).trees if found else {}
+
+    def write(self, client: str, round: int, trees: dict[str, Tree]) -> None:
+        """Keep ``trees`` from round ``round`` on (nothing is written for an empty dict)."""
+        if not trees:
+            return
+        target = self._of(client) / f"{round:06d}.safetensors"
+        write_atomic(target, wire.pack(Parcel(trees)))
+        earlier = [file for file in self._files(client) if int(file.stem) <= round]
+        for file in earlier[:-VERSIONS]:
+            file.unlink()
+
+    def forget_after(self, round: int) -> None:
+        """Drop what later rounds kept: a resumed run does them again."""
+        for file in self.folder.glob("*/*.safetensors"):
+            if int(file.stem) > round:
+                file.unlink()
+
+    def _of(self, client: str) -> Path:
+        return self.folder / quote(client, safe="")
+
+    def _files(self, client: str) -> list[Path]:
+        return sorted(self._of(client).glob("*.safetensors"))
+
+
+def write_atomic(target: Path, content: bytes) -> None:
+    """Write a file so that it is there whole or not at all, also after a power cut.
+
+    Raises:
+        OSError: the disk is full or not writable; the target is as it was.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    part = target.with_name(f".{target.name}.{os.getpid()}.part")
+    try:
+        with part.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(target)
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise

@@ -1,0 +1,166 @@
+"""From an experiment to the things it names: the same in every process that runs a part of it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import torch
+
+from fedloom import models
+from fedloom.channel import Channel, pipeline
+from fedloom.core import config, partition
+from fedloom.core.config import Experiment
+from fedloom.core.contracts import Backbone, ClientInfo, Data, Example, Method, Sample, Sampler, Scenario, Task, Tree
+from fedloom.core.errors import FedloomError
+from fedloom.core.seeds import Seeds
+
+POOL = "all"
+"""The one client of a pooled method: it holds everybody's data."""
+
+
+@dataclass(frozen=True)
+class Setup:
+    """All parts of an experiment, each made when it is first asked for and then kept."""
+
+    experiment: Experiment
+    cache_dir: Path | None = None
+
+    @cached_property
+    def seeds(self) -> Seeds:
+        """Every random stream of the experiment."""
+        return Seeds(self.experiment.seed)
+
+    @cached_property
+    def task(self) -> Task:
+        """What is asked."""
+        task: Task = config.build(self.experiment, "task")
+        return task
+
+    @cached_property
+    def data(self) -> Data:
+        """The task's samples; the test half cut to ``evaluation.limit``."""
+        data = self.task.load()
+        limit = self.experiment.evaluation.limit
+        if not limit or limit >= len(data.test):
+            return data
+        kept = sorted(self.seeds.numpy("evaluation/limit").choice(len(data.test), size=limit, replace=False))
+        return Data(data.train, tuple(data.test[index] for index in kept))
+
+    @cached_property
+    def scenario(self) -> Scenario:
+        """Who holds what, as shares."""
+        scenario: Scenario = config.build(self.experiment, "scenario")
+        return scenario
+
+    @cached_property
+    def partition(self) -> partition.Partition:
+        """Who holds what, as indices."""
+        table = self.experiment.scenario
+        train_meta = [sample.meta for sample in self.data.train]
+        test_meta = [sample.meta for sample in self.data.test]
+        return partition.deal(self.scenario, train_meta, test_meta, table.clients, table.minimum, self.seeds)
+
+    @cached_property
+    def method(self) -> Method:
+        """How clients learn and are merged.
+
+        Raises:
+            FedloomError: clients of different ranks under a method that cannot merge them.
+        """
+        method: Method = config.build(self.experiment, "method")
+        if len({client_rank(self.experiment, index) for index in range(self.experiment.scenario.clients)}) > 1:
+            if not method.mixed_ranks:
+                raise FedloomError(
+                    f"adapter.ranks = {self.experiment.adapter.ranks}: method {self.experiment.method.name!r} cannot merge adapters of "
+                    "different ranks. Use flexlora or stacking, or give every client the same rank."
+                )
+        return method
+
+    @cached_property
+    def sampler(self) -> Sampler:
+        """Who takes part in a round."""
+        sampler: Sampler = config.build(self.experiment, "sampling")
+        return sampler
+
+    @cached_property
+    def up(self) -> Channel:
+        """How replies travel."""
+        return pipeline(list(self.experiment.channel.up))
+
+    @cached_property
+    def down(self) -> Channel:
+        """How the server's parcels travel."""
+        return pipeline(list(self.experiment.channel.down))
+
+    @cached_property
+    def backbone(self) -> Backbone:
+        """The one model of this process, with an adapter of the largest rank."""
+        table, ranks = self.experiment.adapter, self.experiment.adapter.ranks
+        rank = max(ranks, default=table.rank)
+        spec = models.AdapterSpec(
+            kind=table.kind,
+            rank=rank,
+            alpha=self.scale * rank,
+            dropout=table.dropout,
+            where=tuple(table.where),
+            modules=tuple(table.modules),
+        )
+        model = self.experiment.model
+        return models.load(
+            model.name,
+            adapter=spec,
+            seeds=self.seeds,
+            dtype=model.dtype,
+            memory_limit_bytes=model.cache_mb * 2**20,
+            cache_dir=self.cache_dir if model.disk_cache_mb else None,
+            cache_limit_bytes=model.disk_cache_mb * 2**20,
+        )
+
+    @property
+    def scale(self) -> float:
+        """The factor of every B A, alpha / rank: the same for clients of any rank."""
+        return self.experiment.adapter.alpha / self.experiment.adapter.rank
+
+    @cached_property
+    def initial(self) -> Tree:
+        """The adapter that everyone starts from: drawn from the seed, and zero in effect."""
+        return self.backbone.read()
+
+    @cached_property
+    def clients(self) -> dict[str, ClientInfo]:
+        """The clients that train, by name: one alone for a pooled method."""
+        held = self.partition
+        if self.method.pooled:
+            return {POOL: ClientInfo(POOL, len(self.data.train), self.experiment.adapter.rank)}
+        return {
+            name: ClientInfo(name, len(indices), client_rank(self.experiment, number))
+            for number, (name, indices) in enumerate(zip(held.names, held.train, strict=True))
+        }
+
+    def training_examples(self, client: str) -> list[Example]:
+        """What a client trains on, worded."""
+        held = self.partition
+        if self.method.pooled:
+            return self.worded(self.data.train)
+        return self.worded([self.data.train[index] for index in held.train[held.names.index(client)]])
+
+    def worded(self, samples: Sequence[Sample]) -> list[Example]:
+        """Samples as a backbone sees them."""
+        return [self.task.word(sample) for sample in samples]
+
+    def check(self) -> None:
+        """Build everything that can be refused, the model last, so that no run starts that cannot go on."""
+        config.check(self.experiment)
+        _ = self.method, self.sampler, self.up, self.down, self.partition, self.initial
+
+    def use_threads(self) -> None:
+        """Let torch use ``engine.threads`` threads in this process."""
+        if self.experiment.engine.threads:
+            torch.set_num_threads(self.experiment.engine.threads)
+
+
+def client_rank(experiment: Experiment, number: int) -> int:
+    """The rank of the client with this number."""
+    ranks = experiment.adapter.ranks
+    return ranks[number % len(ranks)] if ranks else experiment.adapter.rank

@@ -1,0 +1,122 @@
+"""What several methods are made of: the plain mean, stacked pairs, the plain server, checks of options."""
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+from fedloom.core import lora, tree
+from fedloom.core.contracts import ClientInfo, Parcel, Reduce, Server, State, Tree
+from fedloom.core.errors import FedloomError
+from fedloom.core.tree import WeightedSum
+
+Weighting = Literal["examples", "uniform"]
+"""Clients count by their training examples, or all the same."""
+
+
+@dataclass
+class Means:
+    """Replies so far: a running mean a slot, and how many clients and examples are in it."""
+
+    slots: dict[str, WeightedSum]
+    clients: int
+    examples: int
+
+
+def mean(**weighting: Weighting) -> Reduce:
+    """The mean of the named slots, each with its own weighting: ``mean(adapter="examples", control="uniform")``.
+
+    Every slot has the names and shapes of slot ``adapter``; ``lift`` refuses a reply where it does not. ``lower`` gives
+    the means, and the facts ``clients`` and ``examples``. Additive: one sum a slot.
+    """
+
+    def lift(reply: Parcel, client: ClientInfo) -> Means:
+        weights = {"examples": client.examples, "uniform": 1}
+        for slot in weighting:
+            what = f"Slot {slot!r} of the reply of client {client.name!r}"
+            tree.check_same(reply.trees.get(slot, {}), reply.trees["adapter"], what)
+        slots = {slot: WeightedSum.of(reply.trees[slot], weights[kind]) for slot, kind in weighting.items()}
+        return Means(slots, 1, client.examples)
+
+    def merge(left: Means, right: Means) -> Means:
+        for slot, total in left.slots.items():
+            total.merge(right.slots[slot])
+        return Means(left.slots, left.clients + right.clients, left.examples + right.examples)
+
+    def lower(total: Means) -> Parcel:
+        trees = {slot: total.slots[slot].mean() for slot in weighting}
+        return Parcel(trees, {"clients": total.clients, "examples": total.examples})
+
+    return Reduce(lift, merge, lower, additive=True)
+
+
+@dataclass
+class Stacks:
+    """Replies so far: each module's pairs with their client's weight, and the running mean of everything else."""
+
+    pairs: dict[str, list[tuple[float, lora.Pair]]]
+    rest: WeightedSum
+
+
+def stacked() -> Reduce:
+    """The example-weighted mean of the *products* B A, as stacked pairs of any ranks, and of all other tensors.
+
+    ``lower`` gives slot ``stack`` (pairs of the sum of the ranks, product ``sum p_k B_k A_k``) and slot ``adapter``
+    (the rest). Not additive: it grows by a client's pairs.
+    """
+
+    def lift(reply: Parcel, client: ClientInfo) -> Stacks:
+        adapter = reply.trees["adapter"]
+        parts = {module: [(float(client.examples), pair)] for module, pair in lora.pairs(adapter).items()}
+        return Stacks(parts, WeightedSum.of(rest(adapter), client.examples))
+
+    def merge(left: Stacks, right: Stacks) -> Stacks:
+        if left.pairs.keys() != right.pairs.keys():
+            odd = min(left.pairs.keys() ^ right.pairs.keys())
+            raise FedloomError(f"Module {odd!r} is not in every client's reply. All must train the same modules.")
+        left.rest.merge(right.rest)
+        for module, parts in left.pairs.items():
+            parts += right.pairs[module]
+        return left
+
+    def lower(total: Stacks) -> Parcel:
+        others, weight = total.rest.mean(), total.rest.weight
+        stacks = {m: lora.stack([(n / weight, a, b) for n, (a, b) in parts]) for m, parts in total.pairs.items()}
+        return Parcel({"stack": lora.tree(stacks), "adapter": others})
+
+    return Reduce(lift, merge, lower, additive=False)
+
+
+def rest(adapter: Tree) -> Tree:
+    """The tensors of an adapter that are no LoRA pairs."""
+    return tree.select(adapter, lambda name: not lora.is_pair(name))
+
+
+def send_adapter(state: State, client: ClientInfo | None) -> Parcel:
+    """The same adapter for every client."""
+    return Parcel({"adapter": state["adapter"]})
+
+
+def replace_server() -> Server:
+    """The plain server: what the clients share of the adapter becomes its mean; nothing else is kept."""
+
+    def init(adapter: Tree, scale: float, clients: int) -> State:
+        return {"adapter": adapter}
+
+    def step(state: State, total: Parcel) -> State:
+        return {"adapter": state["adapter"] | total.trees["adapter"]}
+
+    return Server(init, step, send_adapter)
+
+
+def number(
+    option: str, value: float, *, above: float = -math.inf, least: float = -math.inf, below: float = math.inf
+) -> None:
+    """Check an option: a finite number, greater than ``above``, ``least`` or more, less than ``below``.
+
+    Raises:
+        FedloomError: naming the option (``fedprox: mu``), its value and what was expected.
+    """
+    if not (above < value < below and value >= least):
+        limits = {"above": above, "at least": least, "below": below}
+        wanted = " and ".join(f"{word} {limit:g}" for word, limit in limits.items() if math.isfinite(limit))
+        raise FedloomError(f"{option} is {value!r}, expected a number {wanted}.")

@@ -1,0 +1,64 @@
+"""Backbones: a frozen vision-language model from the hub, a folder or this package, and one trainable adapter in it."""
+
+from pathlib import Path
+from typing import Literal
+
+from fedloom.core.contracts import Backbone
+from fedloom.core.errors import FedloomError, nearest
+from fedloom.core.seeds import Seeds
+from fedloom.models.adapter import AdapterSpec
+
+__all__ = ["NANO", "AdapterSpec", "listing", "load"]
+
+_FOLDER = Path(__file__).parent / "nano"
+NANO = {name: _FOLDER / name for name in ("nano-clip", "nano-vlm")}
+"""The models that ship, and the folders that hold them."""
+
+
+def listing() -> list[tuple[str, str]]:
+    """What ``model.name`` can be, with one line about each."""
+    return [
+        ("nano-clip", "A small CLIP that ships with fedloom: matches an icon with captions."),
+        ("nano-vlm", "A small LLaVA that ships with fedloom: answers questions about icons."),
+        ("OWNER/MODEL", "A Hugging Face id of a CLIP, SigLIP or LLaVA model, fetched once."),
+        ("FOLDER", "Such a model in a local folder, as save_pretrained writes it."),
+    ]
+
+
+def load(
+    name: str,
+    *,
+    adapter: AdapterSpec,
+    seeds: Seeds,
+    cache_dir: Path | None = None,
+    cache_limit_bytes: int = 2 << 30,
+    memory_limit_bytes: int = 512 << 20,
+    dtype: Literal["float32", "bfloat16"] = "float32",
+    loss: Literal["classes", "contrastive"] = "classes",
+    normalise: bool = False,
+    max_new_tokens: int = 16,
+    answer_batch: int = 32,
+) -> Backbone:
+    """The backbone ``name`` with a fresh adapter, contrastive or generative as its configuration says.
+
+    Frozen features are kept in memory up to ``memory_limit_bytes`` and then in ``cache_dir`` up to
+    ``cache_limit_bytes``; without ``cache_dir``, in memory alone. ``dtype`` ``"bfloat16"`` computes under autocast. The
+    other options are those of ``fedloom.models.base.Options``.
+
+    Raises:
+        FedloomError: no such model, one that fedloom cannot train, or an adapter that fits no layer of it.
+    """
+    # Transformers takes seconds to import: `fedloom models` and a mistyped experiment need not wait for it.
+    from fedloom.models import checkpoint
+    from fedloom.models.base import Options
+    from fedloom.models.contrastive import Contrastive
+    from fedloom.models.features import FeatureCache
+    from fedloom.models.generative import Generative
+
+    if dtype not in ("float32", "bfloat16"):
+        raise FedloomError(f"model: dtype {dtype!r} is not offered. {nearest(dtype, ('float32', 'bfloat16'))}")
+    found = checkpoint.read(name, checkpoint.locate(name, NANO), dtype)
+    cache = FeatureCache(cache_dir, cache_limit_bytes, memory_limit_bytes)
+    options = Options(dtype, loss, normalise, max_new_tokens, answer_batch)
+    kind = Generative if found.generative else Contrastive
+    return kind(found, adapter, seeds, cache, options)

@@ -1,0 +1,200 @@
+"""The part every backbone shares: a frozen model, its LoRA leaves by PEFT name, and the change to its base weights.
+
+base_model.model.<module>.lora_A.weight   [r, k]     y = (W0 + B_base A_base) x + (alpha / rank) B A x
+base_model.model.<module>.lora_B.weight   [d, r]
+"""
+
+import hashlib
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from peft import get_peft_model
+from peft.tuners.lora import LoraLayer
+from torch import Tensor, nn
+
+from fedloom.core import lora
+from fedloom.core.contracts import Example, Tree, device
+from fedloom.core.errors import FedloomError
+from fedloom.core.seeds import Seeds
+from fedloom.models import peft_folder
+from fedloom.models.adapter import AdapterSpec, Component, component, select
+from fedloom.models.checkpoint import Checkpoint
+from fedloom.models.features import FeatureCache
+
+_PREFIX = "base_model.model."
+
+
+@dataclass(frozen=True)
+class Options:
+    """How a backbone computes. ``loss``: see ``Contrastive``. ``normalise``: rank choices by mean instead of summed
+    log-likelihood. ``max_new_tokens``: the longest free answer. ``answer_batch``: examples answered at once."""
+
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    loss: Literal["classes", "contrastive"] = "classes"
+    normalise: bool = False
+    max_new_tokens: int = 16
+    answer_batch: int = 32
+
+
+class LoraBackbone(ABC):
+    """A checkpoint with LoRA pairs in it; subclasses say what a batch, its loss and an answer are."""
+
+    def __init__(
+        self, checkpoint: Checkpoint, spec: AdapterSpec, seeds: Seeds, cache: FeatureCache, options: Options
+    ) -> None:
+        self.name = checkpoint.name
+        self.fingerprint = checkpoint.fingerprint
+        self.total_parameters: int = sum(p.numel() for p in checkpoint.model.parameters())
+        self._model, self._processor = checkpoint.model, checkpoint.processor
+        self._generative = checkpoint.generative
+        self._spec, self._seeds, self._cache, self._options = spec, seeds, cache, options
+        self._layers = _place(self._model, spec, self._generative)
+        self._originals: dict[str, Tensor] = {}  # W0 of the layers whose weight is changed, by PEFT's module name
+        self._leaves: Tree = {}
+        self._parts: dict[str, str] = {}  # part of the model -> its folder in the cache
+        with torch.random.fork_rng(devices=[]):
+            self._start()
+
+    def _start(self) -> None:
+        """Draw every A as PEFT does, uniform within 1 / sqrt(k), but from a named stream; B starts at zero."""
+        stream = self._seeds.torch("adapter/init")
+        tree: Tree = {}
+        for module in sorted(self._layers):
+            layer = self._layers[module]
+            bound = 1 / math.sqrt(layer.in_features)
+            a = torch.empty(self._spec.rank, layer.in_features).uniform_(-bound, bound, generator=stream)
+            tree[module + lora.A], tree[module + lora.B] = a, torch.zeros(layer.out_features, self._spec.rank)
+        self._leaves = {name: half.weight for name, half in self._halves().items()}
+        self.write(tree)
+
+    def _halves(self) -> dict[str, nn.Linear]:
+        """The linear layers A and B that PEFT put beside each adapted layer, by their weight's name, sorted."""
+        found = {m + lora.A: layer.lora_A["default"] for m, layer in self._layers.items()}
+        found |= {m + lora.B: layer.lora_B["default"] for m, layer in self._layers.items()}
+        return dict(sorted(found.items()))
+
+    # --- the adapter and the base ---------------------------------------------------------------------------------
+
+    def leaves(self) -> Tree:
+        """The live adapter tensors by PEFT name. ``write`` replaces those whose rank changes: ask again after it."""
+        return dict(self._leaves)
+
+    def read(self) -> Tree:
+        """A detached CPU copy of the adapter."""
+        return {name: leaf.detach().cpu().clone() for name, leaf in self._leaves.items()}
+
+    @torch.no_grad()
+    def write(self, adapter: Mapping[str, Tensor], base: Mapping[str, Tensor] | None = None) -> None:
+        """Set the adapter, of any rank, and the weights to W0 + B A of ``base`` (W0 where it has no pair).
+
+        Raises:
+            FedloomError: names or shapes are not this backbone's; nothing is changed then.
+        """
+        self._check(adapter, "adapter", whole=True)
+        self._check(base or {}, "base", whole=False)
+        for name, half in self._halves().items():
+            value, leaf = adapter[name].detach(), self._leaves[name]
+            if value.shape != leaf.shape:
+                half.weight = nn.Parameter(value.to(leaf.device, leaf.dtype, copy=True))
+                self._leaves[name] = half.weight
+            else:
+                leaf.copy_(value)
+        self._write_base(lora.pairs(dict(base or {})))
+
+    def _write_base(self, pairs: Mapping[str, lora.Pair]) -> None:
+        for module in sorted(self._originals.keys() | pairs.keys()):
+            weight = self._layers[module].get_base_layer().weight
+            if module not in pairs:
+                weight.copy_(self._originals.pop(module))
+                continue
+            original = self._originals.setdefault(module, weight.detach().clone())
+            a, b = (half.detach().to(weight.device, torch.float32) for half in pairs[module])
+            weight.copy_(original + b @ a)
+
+    def _check(self, tree: Mapping[str, Tensor], what: str, whole: bool) -> None:
+        """Refuse a tree whose names or shapes are not this backbone's; ``whole``: every name must be there."""
+        known = self._leaves.keys()
+        wrong = [f"unexpected {name!r}" for name in sorted(tree.keys() - known)]
+        wrong += [f"missing {name!r}" for name in sorted(known - tree.keys())] if whole else []
+        for module, (a, b) in lora.pairs(dict(tree)).items() if not wrong else ():
+            layer = self._layers[module]
+            if a.shape[0] < 1 or (b.shape[0], a.shape[1]) != (layer.out_features, layer.in_features):
+                expected = f"A [r, {layer.in_features}] and B [{layer.out_features}, r]"
+                wrong.append(f"{module!r} has A {list(a.shape)} and B {list(b.shape)}, expected {expected}")
+        if wrong:
+            more = f" and {len(wrong) - 3} more" if len(wrong) > 3 else ""
+            raise FedloomError(
+                f"{what}: does not fit {self.name!r}: {'; '.join(wrong[:3])}{more}. Is it an adapter of another "
+                "model? Or of other adapter.where or adapter.modules?"
+            )
+
+    def save(self, folder: Path, adapter: Mapping[str, Tensor], base: Mapping[str, Tensor] | None, card: str) -> None:
+        """Write a folder that ``PeftModel.from_pretrained`` opens, the change to the base folded into the pairs."""
+        self._check(adapter, "adapter", whole=True)
+        self._check(base or {}, "base", whole=False)
+        peft_folder.write(folder, adapter, base or {}, self._spec, self.name, card)
+
+    def _frozen(self, part: Component) -> bool:
+        """Whether no adapter and no change to the base sits in ``part``, so that what it puts out can be kept."""
+        return all(component(m.removeprefix(_PREFIX), self._generative) != part for m in self._layers)
+
+    # --- computing ------------------------------------------------------------------------------------------------
+
+    def _autocast(self) -> torch.autocast:
+        return torch.autocast(device().type, torch.bfloat16, enabled=self._options.dtype == "bfloat16")
+
+    @contextmanager
+    def _dropout(self, ids: Sequence[str]) -> Iterator[None]:
+        """LoRA dropout for one batch, drawn from a stream named by its examples and the adapter's state: the same step
+        from the same state drops the same entries, whatever ran before it."""
+        if self._spec.dropout == 0 or not torch.is_grad_enabled():
+            yield
+            return
+        state = hashlib.sha256("/".join(ids).encode())
+        for leaf in self._leaves.values():
+            state.update(leaf.detach().cpu().numpy().tobytes())
+        drops = [layer.lora_dropout for layer in self._layers.values()]
+        with torch.random.fork_rng():
+            torch.manual_seed(self._seeds.number(f"dropout/{state.hexdigest()}"))
+            for drop in drops:
+                drop.train()
+            try:
+                yield
+            finally:
+                for drop in drops:
+                    drop.eval()
+
+    def _key(self, part: str, content: str) -> str:
+        """The cache's name for what ``part`` puts out for ``content``: everything that may change its bits is in it."""
+        if part not in self._parts:
+            settings = (self.fingerprint, part, self._options.dtype, torch.__version__, device().type)
+            pixels = self._processor.image_processor.to_json_string() if part != "text" else ""
+            self._parts[part] = hashlib.sha256("|".join((*settings, pixels)).encode()).hexdigest()[:16]
+        return f"{self._parts[part]}/{hashlib.sha256(content.encode()).hexdigest()}"
+
+    @abstractmethod
+    def collate(self, examples: Sequence[Example]) -> Any:
+        """A batch as ``loss`` wants it, on the device."""
+
+    @abstractmethod
+    def loss(self, batch: Any) -> Tensor:
+        """Loss of each example, ``[B]``."""
+
+    @abstractmethod
+    def answer(self, examples: Sequence[Example]) -> list[str]:
+        """An answer an example, in order."""
+
+
+def _place(model: nn.Module, spec: AdapterSpec, generative: bool) -> dict[str, LoraLayer]:
+    """Put LoRA pairs beside the layers that ``spec`` chooses; those layers by PEFT's module name."""
+    names = select(model, spec, generative)
+    with torch.random.fork_rng(devices=[]):  # PEFT draws from the global stream
+        get_peft_model(model, peft_folder.config(spec, names))
+    model.eval()
+    return {_PREFIX + n: layer for n, layer in model.named_modules() if isinstance(layer, LoraLayer)}

@@ -1,0 +1,214 @@
+"""CLIP and SigLIP: an answer is the choice whose caption lies nearest to the picture.
+
+logits[b, k] = exp(logit_scale) cos(image_b, caption_k) + logit_bias
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from fedloom.core.contracts import Example, Tree, device
+from fedloom.core.errors import FedloomError
+from fedloom.core.seeds import Seeds
+from fedloom.models.adapter import AdapterSpec
+from fedloom.models.base import LoraBackbone, Options
+from fedloom.models.checkpoint import Checkpoint
+from fedloom.models.features import FeatureCache
+from fedloom.models.images import Images
+
+_CAPTIONS = 128  # captions encoded at once when the text tower learns
+
+
+@dataclass(frozen=True)
+class Batch:
+    """``images``: pixels or frozen features of B pictures; ``captions``: K distinct ones; ``own`` ``[B, K]``: which
+    captions are choices of which example; ``gold`` ``[B]``: the right caption of each."""
+
+    ids: tuple[str, ...]
+    images: Tree
+    captions: tuple[str, ...]
+    own: Tensor
+    gold: Tensor
+
+
+class Contrastive(LoraBackbone):
+    """A two-tower model. ``loss = "classes"``: cross-entropy over an example's own choices. ``"contrastive"``: the
+    model's own loss within the batch, softmax in both directions (CLIP) or a sigmoid a pair (SigLIP)."""
+
+    def __init__(
+        self, checkpoint: Checkpoint, spec: AdapterSpec, seeds: Seeds, cache: FeatureCache, options: Options
+    ) -> None:
+        super().__init__(checkpoint, spec, seeds, cache, options)
+        encode = self._encode_pixels if self._frozen("vision") else None
+        self._images = Images(self._processor.image_processor, cache, self._key, encode)
+        self._sigmoid = hasattr(self._model, "logit_bias")
+        self._tokens: dict[str, list[int]] = {}
+        self._wordings: dict[tuple[str, tuple[str, ...]], tuple[str, ...]] = {}
+        self._last_texts: tuple[Sequence[str], Tensor] = ((), torch.empty(0))
+
+    def collate(self, examples: Sequence[Example]) -> Batch:
+        """Pictures, and the distinct captions of all choices.
+
+        Raises:
+            FedloomError: an example has no choices, not exactly one picture, or an answer that is no choice.
+        """
+        for example in examples:
+            _check(example)
+            if example.answer not in example.choices:
+                raise FedloomError(
+                    f"example {example.id!r}: the answer {example.answer!r} is none of its choices {example.choices}."
+                )
+        column, own = self._captions(examples)
+        gold = torch.tensor([column[e.caption.format(e.answer)] for e in examples])
+        images = self._images.batch([e.images[0] for e in examples])
+        return Batch(tuple(e.id for e in examples), images, tuple(column), own.to(device()), gold.to(device()))
+
+    def loss(self, batch: Batch) -> Tensor:
+        """Loss of each example, ``[B]``.
+
+        Radford et al. 2021, figure 3, for CLIP's contrastive loss (example b has half of row b's and half of column
+        b's cross-entropy); Zhai et al. 2023, equation 1, for SigLIP's.
+        """
+        with self._dropout(batch.ids), self._autocast():
+            images = self._image_vectors(batch.images)
+            if self._options.loss == "contrastive":
+                texts = self._text_vectors(tuple(batch.captions[k] for k in batch.gold.tolist()))
+                return self._within_batch(self._logits(images, texts))
+            logits = self._logits(images, self._text_vectors(batch.captions))
+        logits = logits.masked_fill(~batch.own, -torch.inf)
+        return F.cross_entropy(logits, batch.gold, reduction="none")
+
+    def _within_batch(self, logits: Tensor) -> Tensor:
+        """The contrastive loss of each example from ``[B, B]`` logits whose diagonal holds the pairs."""
+        if self._sigmoid:
+            signs = 2 * torch.eye(len(logits), device=logits.device) - 1
+            return -F.logsigmoid(signs * logits).sum(dim=1)
+        gold = torch.arange(len(logits), device=logits.device)
+        rows = F.cross_entropy(logits, gold, reduction="none")
+        return (rows + F.cross_entropy(logits.T, gold, reduction="none")) / 2
+
+    @torch.no_grad()
+    def answer(self, examples: Sequence[Example]) -> list[str]:
+        """The likeliest choice of each example.
+
+        Raises:
+            FedloomError: an example has no choices, or not exactly one picture.
+        """
+        if not examples:
+            return []
+        for example in examples:
+            _check(example)
+        column, own = self._captions(examples)
+        captions = tuple(column)
+        answers: list[str] = []
+        size = self._options.answer_batch
+        with self._autocast():
+            chunks = [captions[i : i + _CAPTIONS] for i in range(0, len(captions), _CAPTIONS)]
+            texts = torch.cat([self._text_vectors(chunk) for chunk in chunks])
+            for start in range(0, len(examples), size):
+                part = examples[start : start + size]
+                images = self._image_vectors(self._images.batch([e.images[0] for e in part]))
+                logits = self._logits(images, texts).masked_fill(~own[start : start + size].to(device()), -torch.inf)
+                for example, best in zip(part, logits.argmax(dim=1).tolist(), strict=True):
+                    columns = [column[caption] for caption in self._worded(example)]
+                    answers.append(example.choices[columns.index(best)])
+        return answers
+
+    def _captions(self, examples: Sequence[Example]) -> tuple[dict[str, int], Tensor]:
+        """The column of each distinct caption, in order of appearance, and which are whose choices, ``[B, K]``."""
+        column: dict[str, int] = {}
+        rows = [[column.setdefault(caption, len(column)) for caption in self._worded(e)] for e in examples]
+        own = torch.zeros(len(examples), len(column), dtype=torch.bool)
+        for row, columns in enumerate(rows):
+            own[row, columns] = True
+        return column, own
+
+    def _worded(self, example: Example) -> tuple[str, ...]:
+        """The captions of an example's choices."""
+        key = (example.caption, example.choices)
+        if key not in self._wordings:
+            self._wordings[key] = tuple(example.caption.format(choice) for choice in example.choices)
+        return self._wordings[key]
+
+    def _logits(self, images: Tensor, texts: Tensor) -> Tensor:
+        """Scaled cosine similarities ``[B, K]`` in float32."""
+        with torch.autocast(device().type, enabled=False):
+            logits: Tensor = F.normalize(images.float(), dim=-1) @ F.normalize(texts.float(), dim=-1).T
+            logits = logits * self._model.logit_scale.float().exp()
+            if self._sigmoid:
+                logits = logits + self._model.logit_bias.float()
+        return logits
+
+    # --- the two towers; what stands before a projection can be frozen ------------------------------------------------
+
+    def _encode_pixels(self, pixels: Tree) -> Tree:
+        """The vision tower's pooled states ``[B, D]``."""
+        with self._autocast():
+            if hasattr(self._model, "visual_projection"):
+                return {"pooled": self._model.vision_model(**pixels).pooler_output}
+            return {"pooled": self._model.get_image_features(**pixels).pooler_output}
+
+    def _image_vectors(self, images: Tree) -> Tensor:
+        pooled = (images if "pooled" in images else self._encode_pixels(images))["pooled"]
+        return _project(self._model, "visual_projection", pooled)
+
+    def _text_vectors(self, captions: Sequence[str]) -> Tensor:
+        """Vectors of captions ``[K, D]``; with a frozen text tower each is computed once ever."""
+        if self._frozen("text"):
+            if self._last_texts[0] != captions:  # the classes of a task are the same batch after batch
+                rows = [self._frozen_text(caption) for caption in captions]
+                self._last_texts = (captions, torch.stack(rows).to(device()))
+            pooled = self._last_texts[1]
+        else:
+            pooled = self._encode_text(captions)
+        return _project(self._model, "text_projection", pooled)
+
+    @torch.no_grad()
+    def _frozen_text(self, caption: str) -> Tensor:
+        def make() -> Tree:
+            return {"pooled": self._encode_text([caption])[0].cpu()}
+
+        return self._cache.get(self._key("text", caption), make)["pooled"]
+
+    def _encode_text(self, captions: Sequence[str]) -> Tensor:
+        tokens = [self._tokenise(caption) for caption in captions]
+        # SigLIP pools its last place and knows no mask: all its texts have one length.
+        length = self._model.config.text_config.max_position_embeddings if self._sigmoid else max(map(len, tokens))
+        padding = self._processor.tokenizer.pad_token_id
+        ids = torch.tensor([t + [padding] * (length - len(t)) for t in tokens], device=device())
+        if self._sigmoid:
+            return self._model.text_model(input_ids=ids).pooler_output  # type: ignore[no-any-return]
+        mask = torch.tensor([[1] * len(t) + [0] * (length - len(t)) for t in tokens], device=device())
+        return self._model.text_model(input_ids=ids, attention_mask=mask).pooler_output  # type: ignore[no-any-return]
+
+    def _tokenise(self, caption: str) -> list[int]:
+        if caption not in self._tokens:
+            limit = self._model.config.text_config.max_position_embeddings
+            made = self._processor.tokenizer(caption, truncation=True, max_length=limit)
+            self._tokens[caption] = list(made["input_ids"])
+        return self._tokens[caption]
+
+
+def _project(model: Any, name: str, pooled: Tensor) -> Tensor:
+    """The tower's projection where the model has one (SigLIP has none)."""
+    if not hasattr(model, name):
+        return pooled
+    projected: Tensor = getattr(model, name)(pooled)
+    return projected
+
+
+def _check(example: Example) -> None:
+    if not example.choices:
+        raise FedloomError(
+            f"example {example.id!r}: a contrastive model cannot answer freely, it needs choices. Choose a task with "
+            "choices, or a generative model such as nano-vlm."
+        )
+    if len(example.images) != 1:
+        raise FedloomError(
+            f"example {example.id!r} has {len(example.images)} pictures; a contrastive model needs exactly one. Choose "
+            "a task or scenario where every example has its picture, or a generative model such as nano-vlm."
+        )

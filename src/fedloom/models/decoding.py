@@ -1,0 +1,108 @@
+"""Answers from a language model: ranking of given continuations, and greedy generation, from one read of the prompt.
+
+The prompts are read once, padded on the right; their keys and values are kept and every continuation goes on from them.
+The attention mask hides the padding, and positions go on from each prompt's own length.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+from transformers import DynamicCache
+
+from fedloom.models.sequences import pad
+
+_ROWS = 256  # continuations scored at once, at most
+_CACHE_BYTES = 1 << 30  # keys and values copied for them, at most
+
+
+class Forward(Protocol):
+    """One pass of the language model: logits ``[N, len(keep), V]`` in float32; ``cache`` grows."""
+
+    def __call__(
+        self, embeddings: Tensor, mask: Tensor, keep: Tensor, cache: Any = None, positions: Tensor | None = None
+    ) -> Tensor: ...
+
+
+@dataclass
+class Prefix:
+    """B prompts that have been read: the cache, their mask ``[B, P]``, and the logits after each, ``[B, V]``."""
+
+    cache: Any
+    mask: Tensor
+    after: Tensor
+
+    @property
+    def lengths(self) -> Tensor:
+        """Tokens of each prompt, ``[B]``."""
+        return self.mask.sum(dim=1)
+
+    def rows(self, index: Tensor) -> Any:
+        """A fresh cache that holds the prompts ``index`` ``[N]``."""
+        chosen = DynamicCache()
+        for number, layer in enumerate(self.cache.layers):
+            chosen.update(layer.keys[index], layer.values[index], number)
+        return chosen
+
+    def rows_that_fit(self) -> int:
+        """How many continuations can be scored at once."""
+        size: int = sum(t.numel() * t.element_size() for layer in self.cache.layers for t in (layer.keys, layer.values))
+        return max(1, min(_ROWS, _CACHE_BYTES * len(self.mask) // size))
+
+
+def read(forward: Forward, embeddings: Tensor, mask: Tensor) -> Prefix:
+    """Read B prompts ``[B, P, D]`` once."""
+    cache = DynamicCache()
+    last = mask.sum(dim=1) - 1
+    keep, column = torch.unique(last, return_inverse=True)
+    logits = forward(embeddings, mask, keep, cache)
+    return Prefix(cache, mask, logits[torch.arange(len(mask), device=mask.device), column])
+
+
+def score(
+    forward: Forward,
+    embed: Callable[[Tensor], Tensor],
+    prefix: Prefix,
+    continuations: Sequence[tuple[int, Sequence[int]]],
+    end: int,
+) -> list[float]:
+    """Log-likelihood of each continuation and the end after it, summed: ``(row of the prompt, ids)`` each."""
+    scores: list[float] = []
+    size = prefix.rows_that_fit()
+    for start in range(0, len(continuations), size):
+        part = continuations[start : start + size]
+        index = torch.tensor([row for row, _ in part], device=prefix.mask.device)
+        ids, real = (t.to(index.device) for t in pad([ids for _, ids in part], end))
+        logits = prefix.after[index][:, None]
+        if ids.shape[1]:
+            mask = torch.cat([prefix.mask[index], real], dim=1)
+            places = torch.arange(ids.shape[1], device=index.device)
+            more = forward(embed(ids), mask, places, prefix.rows(index), prefix.lengths[index][:, None] + places)
+            logits = torch.cat([logits, more], dim=1)
+        wanted, counted = (t.to(index.device) for t in pad([[*ids, end] for _, ids in part], end))
+        likely = logits.log_softmax(dim=-1).gather(-1, wanted[..., None])[..., 0]
+        scores += (likely * counted).sum(dim=1).tolist()
+    return scores
+
+
+def generate(
+    forward: Forward, embed: Callable[[Tensor], Tensor], prefix: Prefix, end: int, longest: int
+) -> list[list[int]]:
+    """The likeliest next token, again and again, until the end or ``longest`` tokens. The prefix is used up."""
+    mask, position, logits = prefix.mask, prefix.lengths, prefix.after
+    made: list[list[int]] = [[] for _ in range(len(mask))]
+    going = torch.ones(len(mask), dtype=torch.bool, device=mask.device)
+    first = torch.zeros(1, dtype=torch.long, device=mask.device)
+    for step in range(longest):
+        token = logits.argmax(dim=-1)
+        going = going & (token != end)
+        for row in going.nonzero()[:, 0].tolist():
+            made[row].append(int(token[row]))
+        if not going.any() or step == longest - 1:
+            break
+        mask = torch.cat([mask, mask.new_ones(len(mask), 1)], dim=1)
+        logits = forward(embed(token[:, None]), mask, first, prefix.cache, position[:, None])[:, 0]
+        position = position + 1
+    return made

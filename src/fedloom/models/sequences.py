@@ -1,0 +1,104 @@
+"""Token sequences for a generative model: <prompt with its image tokens> <answer> <end>.
+
+prompt ids  p_0 ... p_(P-1)      answer ids  a_1 ... a_L, end
+the logits at place P-1 predict a_1, those at place P-1+L predict the end
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from fedloom.core.contracts import IMAGE, Example
+from fedloom.core.errors import FedloomError
+
+IGNORE = -100
+
+
+class Words:
+    """A checkpoint's tokenizer with memory: every prompt and every answer is tokenised once.
+
+    ``image_tokens``: how many tokens a picture takes. ``longest``: the model's limit in tokens.
+    """
+
+    def __init__(self, processor: Any, image_tokens: int, longest: int) -> None:
+        self._tokenizer = processor.tokenizer
+        self._image = str(processor.image_token)
+        self.image_id: int = self._tokenizer.convert_tokens_to_ids(self._image)
+        self.end: int = self._tokenizer.eos_token_id
+        self._image_tokens, self._longest = image_tokens, longest
+        self._prompts: dict[str, list[int]] = {}
+        self._answers: dict[tuple[str, str], list[int]] = {}
+
+    def prompt(self, example: Example) -> list[int]:
+        """Ids of the prompt, each image mark as the picture's tokens.
+
+        Raises:
+            FedloomError: marks and pictures differ in number, or the prompt is longer than the model can read.
+        """
+        if example.prompt.count(IMAGE) != len(example.images):
+            raise FedloomError(
+                f"example {example.id!r} has {len(example.images)} pictures but {example.prompt.count(IMAGE)} {IMAGE} "
+                "marks in its prompt. Expected one mark a picture: check the task's word()."
+            )
+        ids = self._prompts.get(example.prompt)
+        if ids is None:
+            text = example.prompt.rstrip().replace(IMAGE, self._image * self._image_tokens)
+            ids = self._tokenise(text)
+            self._prompts[example.prompt] = ids
+        if ids.count(self.image_id) != self._image_tokens * len(example.images):
+            raise FedloomError(
+                f"example {example.id!r}: its text holds the model's own image token {self._image!r}. Reword it."
+            )
+        if len(ids) >= self._longest:
+            raise FedloomError(
+                f"example {example.id!r}: the prompt has {len(ids)} tokens, the model reads {self._longest}. Shorten "
+                "the text or show fewer pictures."
+            )
+        return ids
+
+    def answer(self, example: Example, answer: str) -> list[int]:
+        """Ids of ``answer`` as it follows the prompt after a space, without the end."""
+        # Some tokenizers spell a word by what stands before it: tokenise it behind the prompt's last word.
+        words = example.prompt.rsplit(maxsplit=1)
+        anchor = words[-1] if words and IMAGE not in words[-1] else ""
+        key = (anchor, answer)
+        if key not in self._answers:
+            before = self._tokenise(anchor) if anchor else self._tokenise("")
+            ids = self._tokenise(f"{anchor} {answer}" if anchor else answer)
+            fits = ids[: len(before)] == before
+            self._answers[key] = ids[len(before) :] if fits else self._tokenise(answer, special=False)
+        return self._answers[key]
+
+    def forget(self) -> None:
+        """Empty the memory: for a stream of examples that never come again."""
+        self._prompts.clear()
+        self._answers.clear()
+
+    def text(self, ids: Sequence[int]) -> str:
+        """The text of generated ids, stripped."""
+        return str(self._tokenizer.decode(list(ids), skip_special_tokens=True)).strip()
+
+    def _tokenise(self, text: str, special: bool = True) -> list[int]:
+        ids = list(self._tokenizer(text, add_special_tokens=special)["input_ids"])
+        return ids[:-1] if ids and ids[-1] == self.end else ids
+
+
+def pad(rows: Sequence[Sequence[int]], filler: int) -> tuple[Tensor, Tensor]:
+    """Rows padded on the right, ``[B, T]``, and the mask of what is real."""
+    longest = max(map(len, rows), default=0)
+    ids = torch.tensor([[*row, *[filler] * (longest - len(row))] for row in rows], dtype=torch.long)
+    lengths = torch.tensor([len(row) for row in rows])
+    return ids.reshape(len(rows), longest), torch.arange(longest) < lengths[:, None]
+
+
+def targets(prompts: Sequence[Sequence[int]], answers: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
+    """Where logits are needed, ``[K]``, and what they should predict: ids ``[B, K]``, ``IGNORE`` elsewhere."""
+    places = [range(len(p) - 1, len(p) - 1 + len(a)) for p, a in zip(prompts, answers, strict=True)]
+    keep = sorted({place for row in places for place in row})
+    column = {place: k for k, place in enumerate(keep)}
+    wanted = torch.full((len(prompts), len(keep)), IGNORE)
+    for row, (where, answer) in enumerate(zip(places, answers, strict=True)):
+        wanted[row, [column[place] for place in where]] = torch.tensor(answer)
+    return torch.tensor(keep), wanted

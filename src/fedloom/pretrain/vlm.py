@@ -1,0 +1,214 @@
+"""Stage 2 of nano-vlm: a connector and a small Llama on the frozen tower, on captions and questions.
+
+Half of the examples describe a whole picture, row by row: what a drawn world knows for nothing, and many times the
+signal of an answer. The other half are questions of the public skills, worded in the public ways, on public packs.
+"""
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.utils.data import DataLoader, IterableDataset
+from transformers import (
+    CLIPImageProcessorPil,
+    CLIPVisionModel,
+    LlamaConfig,
+    LlavaConfig,
+    LlavaForConditionalGeneration,
+    LlavaProcessor,
+    PreTrainedTokenizerFast,
+)
+
+from fedloom.core.contracts import IMAGE, Example
+from fedloom.core.seeds import Seeds
+from fedloom.models.sequences import IGNORE, Words, pad
+from fedloom.pretrain.pictures import DEVIATION, MEAN, PATCHES, pixels, random_scene
+from fedloom.pretrain.tokens import LENGTH
+from fedloom.pretrain.tower import Tell, TowerRecipe, schedule, tower_config
+from fedloom.tasks._icons.ask import example_of
+from fedloom.tasks._icons.packs import PRIVATE, PUBLIC
+from fedloom.tasks._icons.question import Kind
+from fedloom.tasks._icons.scene import CANVAS, Scene, draw
+from fedloom.tasks._icons.skills import SKILLS, question
+from fedloom.tasks._icons.words import spoken
+
+UNSEEN_SKILLS = ("algebra", "estimation", "probability", "time")
+"""Skills that pre-training never asks about: what clients must learn in the language."""
+
+SEEN_SKILLS = tuple(skill for skill in SKILLS if skill not in UNSEEN_SKILLS)
+KINDS: dict[Kind, float] = {"choose_txt": 0.6, "fill_in_blank": 0.3, "choose_img": 0.1}
+"""Share of each kind of question."""
+
+
+@dataclass(frozen=True)
+class VlmRecipe:
+    """Sizes and schedule of stage 2."""
+
+    examples: int = 250_000
+    batch: int = 64
+    lr: float = 2e-3
+    width: int = 192
+    feed_forward: int = 384
+    layers: int = 4
+    captions: float = 0.5
+
+
+def vlm_config(recipe: VlmRecipe, tokenizer: PreTrainedTokenizerFast) -> LlavaConfig:
+    """The architecture: LLaVA 1.5's, with the shared tower and a small Llama."""
+    text = LlamaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=recipe.width,
+        intermediate_size=recipe.feed_forward,
+        num_hidden_layers=recipe.layers,
+        num_attention_heads=6,
+        num_key_value_heads=6,
+        max_position_embeddings=LENGTH,
+        tie_word_embeddings=True,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+    return LlavaConfig(
+        vision_config=tower_config(TowerRecipe()),
+        text_config=text,
+        image_token_index=tokenizer.convert_tokens_to_ids(IMAGE),
+        vision_feature_layer=-1,
+        vision_feature_select_strategy="default",
+        image_seq_length=PATCHES * PATCHES,
+        tie_word_embeddings=True,
+    )
+
+
+def image_processor() -> CLIPImageProcessorPil:
+    """Squashes any picture to 64 x 64 pixels; white becomes 0."""
+    size = {"height": CANVAS, "width": CANVAS}
+    return CLIPImageProcessorPil(
+        size=size, do_center_crop=False, image_mean=[MEAN] * 3, image_std=[DEVIATION] * 3, do_convert_rgb=True
+    )
+
+
+def vlm_processor(tokenizer: PreTrainedTokenizerFast) -> LlavaProcessor:
+    """LLaVA's processor: 16 image tokens a picture."""
+    return LlavaProcessor(
+        image_processor(),
+        tokenizer,
+        patch_size=CANVAS // PATCHES,
+        vision_feature_select_strategy="default",
+        num_additional_image_tokens=1,
+    )
+
+
+def describe(scene: Scene) -> str:
+    """A scene in words, row by row: ``red key, blue cat; green circle``."""
+    things = [(round(item.y, 2), item.x, f"{item.colour} {spoken(item.thing)}") for item in scene.items]
+    things += [(round(figure.y, 2), figure.x, f"{figure.colour} {figure.kind}") for figure in scene.figures]
+    rows: dict[float, list[str]] = {}
+    for y, _, words in sorted(things):
+        rows.setdefault(y, []).append(words)
+    return "; ".join(", ".join(row) for row in rows.values()) or "nothing"
+
+
+class Lessons(IterableDataset[tuple[Tensor, list[int], list[int]]]):
+    """An endless stream of (pictures ``[n, 3, 64, 64]``, prompt ids, answer ids with the end)."""
+
+    def __init__(self, words: Words, seeds: Seeds, stream: str, captions: float) -> None:
+        self.words, self.seeds, self.stream, self.captions = words, seeds, stream, captions
+
+    def __iter__(self) -> Iterator[tuple[Tensor, list[int], list[int]]]:
+        rng = self.seeds.numpy(self.stream)
+        while True:
+            example = caption(rng) if rng.random() < self.captions else asked(rng, tuple(PUBLIC), SEEN_SKILLS, "public")
+            pictures = torch.stack([pixels(picture) for picture in example.images])
+            # The stream never ends, so neither may the tokenizer's memory grow.
+            self.words.forget()
+            yield pictures, self.words.prompt(example), [*self.words.answer(example, example.answer), self.words.end]
+
+
+def caption(rng: np.random.Generator) -> Example:
+    """A random picture with its description as the answer."""
+    scene = random_scene(rng, tuple(PUBLIC), jitter=False)
+    return Example("caption", (draw(scene),), f"{IMAGE}\nDescribe the picture.", (), describe(scene))
+
+
+def asked(rng: np.random.Generator, packs: Sequence[str], skills: Sequence[str], wordings: str) -> Example:
+    """A random question, worded as the tasks word it."""
+    kind = tuple(KINDS)[rng.choice(len(KINDS), p=list(KINDS.values()))]
+    return example_of(question(rng, packs, kind, skills, wordings))
+
+
+def gather(lessons: Sequence[tuple[Tensor, list[int], list[int]]], end: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """A batch: pictures ``[N, 3, 64, 64]``, tokens ``[B, T]``, mask ``[B, T]``, targets ``[B, T]`` for the answers."""
+    tokens, mask = pad([[*prompt, *answer] for _, prompt, answer in lessons], end)
+    wanted = tokens.clone()
+    for row, (_, prompt, answer) in enumerate(lessons):
+        wanted[row, : len(prompt)] = IGNORE
+        wanted[row, len(prompt) + len(answer) :] = IGNORE
+    return torch.cat([pictures for pictures, _, _ in lessons]), tokens, mask, wanted
+
+
+def train_vlm(
+    recipe: VlmRecipe, tower: CLIPVisionModel, tokenizer: PreTrainedTokenizerFast, seeds: Seeds, tell: Tell
+) -> tuple[LlavaForConditionalGeneration, dict[str, float]]:
+    """Train connector and language model from a trained tower; returns the model and its accuracies by skill."""
+    torch.manual_seed(seeds.number("vlm/init"))
+    model = LlavaForConditionalGeneration(vlm_config(recipe, tokenizer))
+    model.model.vision_tower.load_state_dict(tower.state_dict())
+    model.model.vision_tower.requires_grad_(False)
+    learn = [p for p in model.parameters() if p.requires_grad]
+    optimiser = torch.optim.AdamW(learn, lr=recipe.lr, weight_decay=0.05, betas=(0.9, 0.98))
+    steps = recipe.examples // recipe.batch
+    slope = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: schedule(step, steps))
+    words = Words(vlm_processor(tokenizer), PATCHES * PATCHES, LENGTH)
+    lessons = Lessons(words, seeds, "vlm/train", recipe.captions)
+    stream = iter(DataLoader(lessons, recipe.batch, num_workers=1, collate_fn=lambda rows: gather(rows, words.end)))
+    begun = time.perf_counter()
+    for step in range(steps):
+        pictures, tokens, mask, wanted = next(stream)
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            out = model(input_ids=tokens, attention_mask=mask.long(), pixel_values=pictures)
+        loss = F.cross_entropy(out.logits[:, :-1].flatten(0, 1).float(), wanted[:, 1:].flatten(), ignore_index=IGNORE)
+        optimiser.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        nn.utils.clip_grad_norm_(learn, 1.0)
+        optimiser.step()
+        slope.step()
+        if step % 200 == 199 or step == steps - 1:
+            rate = (step + 1) * recipe.batch / (time.perf_counter() - begun)
+            scores = score_vlm(model, words, seeds, 20)
+            told = " ".join(f"{name} {value:.2f}" for name, value in scores.items())
+            tell(f"nano-vlm {step + 1}/{steps} loss {loss.item():.3f} {told} ({rate:.0f} examples/s)")
+    return model, score_vlm(model, words, seeds, 100)
+
+
+@torch.no_grad()
+def score_vlm(model: LlavaForConditionalGeneration, words: Words, seeds: Seeds, count: int) -> dict[str, float]:
+    """Share of ``choose_txt`` questions answered rightly, a skill (public packs), and over all skills as clients ask."""
+    model.eval()
+    scores = {}
+    for skill in SKILLS:
+        rng = seeds.numpy(f"vlm/score/{skill}")
+        kind: Kind = "choose_txt"
+        public = [example_of(question(rng, tuple(PUBLIC), kind, (skill,), "public")) for _ in range(count)]
+        scores[skill] = sum(likeliest(model, words, e) == e.answer for e in public) / count
+    rng = seeds.numpy("vlm/score/private")
+    private = [
+        example_of(question(rng, tuple(PRIVATE), "choose_txt", tuple(SKILLS), "private")) for _ in range(4 * count)
+    ]
+    scores["private"] = sum(likeliest(model, words, e) == e.answer for e in private) / len(private)
+    model.train()
+    return scores
+
+
+def likeliest(model: LlavaForConditionalGeneration, words: Words, example: Example) -> str:
+    """The choice with the largest summed log-likelihood."""
+    pictures = torch.stack([pixels(picture) for picture in example.images])  # type: ignore[arg-type]
+    rows = [(pictures, words.prompt(example), [*words.answer(example, c), words.end]) for c in example.choices]
+    every, tokens, mask, wanted = gather(rows, words.end)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        logits = model(input_ids=tokens, attention_mask=mask.long(), pixel_values=every).logits[:, :-1].float()
+    losses = F.cross_entropy(logits.transpose(1, 2), wanted[:, 1:], ignore_index=IGNORE, reduction="none")
+    return example.choices[int(losses.sum(1).argmin())]

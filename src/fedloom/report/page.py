@@ -1,0 +1,95 @@
+"""One self-contained HTML page about one run, or about several side by side."""
+
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from fedloom import __version__
+from fedloom.core.contracts import IMAGE
+from fedloom.core.errors import FedloomError
+from fedloom.report import plots, svg, words
+from fedloom.report.held import held
+from fedloom.report.runs import Answered, Run, read
+
+
+def page(runs: list[Path], out: Path) -> None:
+    """Write the page about ``runs`` (run folders) to ``out``: no script, no request to any network.
+
+    Raises:
+        FedloomError: no runs; a run folder, or a file in it, is missing or broken.
+    """
+    if not runs:
+        raise FedloomError("report: no run folder given; expected one or more, such as runs/quickstart.")
+    found = [read(folder) for folder in runs]
+    environment = Environment(
+        loader=PackageLoader("fedloom.report"),
+        autoescape=True,  # names, questions and answers are other people's data
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(
+        score=words.score, size=words.size, duration=words.duration, number=words.number, unmarked=_unmarked
+    )
+    text = environment.get_template("page.html").render(
+        runs=[_view(index, run) for index, run in enumerate(found)],
+        figures=_shared(found),
+        points=words.points,
+        right=_right,
+        version=__version__,
+    )
+    out.parent.mkdir(parents=True, exist_ok=True)
+    half = out.with_name(f".{out.name}.part")
+    half.write_text(text, encoding="utf-8")
+    half.replace(out)
+
+
+def _shared(runs: list[Run]) -> dict[str, Markup]:
+    """The figures in which all runs lie over each other."""
+    metric = runs[0].result.metric
+    names = ", ".join(run.name for run in runs)
+    shared = {
+        "scores": svg.inline(plots.scores(runs), "scores", f"{metric} after each round: {names}"),
+        "losses": svg.inline(plots.losses(runs), "losses", f"training loss of each round: {names}"),
+        "against_bytes": svg.inline(plots.score_against_bytes(runs), "sent", f"{metric} against bytes sent: {names}"),
+    }
+    if len(runs) == 1:
+        shared["bytes"] = svg.inline(plots.bytes_a_round(runs[0]), "bytes", "megabytes up and down in each round")
+    return shared
+
+
+def _view(index: int, run: Run) -> dict[str, Any]:
+    """What the template shows of one run."""
+    view: dict[str, Any] = {"run": run, "result": run.result, "facts": _facts(run), "left_out": _left_out(run)}
+    view["clients"] = svg.inline(plots.clients(run), f"clients{index}", "score of each client before and after")
+    if run.holdings is not None:
+        view["held"] = svg.inline(held(run.holdings), f"held{index}", "training examples of each client by group")
+    return view
+
+
+def _facts(run: Run) -> list[str]:
+    """The choices on the axes, in words."""
+    chosen = [run.settings.get(table, {}).get("name") for table in ("model", "task", "scenario", "method")]
+    stages = run.settings.get("channel", {}).get("up", [])
+    counts = [f"{run.result.clients} clients", f"{run.result.rounds} rounds", f"seed {run.result.seed}"]
+    return [str(fact) for fact in [*chosen, *counts, *stages] if fact]
+
+
+def _left_out(run: Run) -> list[tuple[int, str, str]]:
+    """``(round, client, why)`` of every client that was left out."""
+    found = {(turn.round, turn.client): turn.error for turn in run.turns if turn.error}
+    for one in run.rounds:
+        for name in one.left_out:
+            found.setdefault((one.round, str(name)), "no reason recorded")
+    return [(number, client, why) for (number, client), why in sorted(found.items())]
+
+
+def _right(given: str, example: Answered) -> bool:
+    return given.strip().casefold() == example.answer.strip().casefold()
+
+
+def _unmarked(prompt: str) -> str:
+    """A prompt without the marks where its pictures stand."""
+    return prompt.replace(IMAGE, "").strip()

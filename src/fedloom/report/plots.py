@@ -1,0 +1,133 @@
+"""The figures of a run, or of several laid over each other."""
+
+from collections.abc import Callable, Sequence
+from itertools import accumulate
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator, PercentFormatter
+
+from fedloom.report.runs import ClientScore, Run
+from fedloom.report.svg import INK, MARKERS, SERIES, canvas, plain
+
+MANY = 32
+"""More clients than this are drawn as a distribution, not one by one."""
+
+Points = list[tuple[float, float]]
+
+
+def scores(runs: Sequence[Run]) -> Figure:
+    """Score after each round; round 0 is zero-shot."""
+    figure, axes = canvas()
+    _lines(axes, runs, lambda run: _scores(run, [one.round for one in run.rounds]))
+    axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    _rounds(axes, runs[0].result.metric)
+    return figure
+
+
+def losses(runs: Sequence[Run]) -> Figure:
+    """Mean training loss of each round's clients."""
+    figure, axes = canvas()
+    _lines(axes, runs, lambda run: [(one.round, one.loss) for one in run.rounds if one.loss is not None])
+    _rounds(axes, "training loss")
+    return figure
+
+
+def score_against_bytes(runs: Sequence[Run]) -> Figure:
+    """Score against everything sent so far, in megabytes."""
+    figure, axes = canvas()
+    _lines(
+        axes,
+        runs,
+        lambda run: _scores(run, [b / 1e6 for b in accumulate(one.bytes_up + one.bytes_down for one in run.rounds)]),
+    )
+    axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    axes.set_xlabel("sent so far, MB")
+    axes.set_ylabel(runs[0].result.metric)
+    return figure
+
+
+def bytes_a_round(run: Run) -> Figure:
+    """Megabytes up and down in each round."""
+    figure, axes = canvas()
+    up, down = [one.bytes_up / 1e6 for one in run.rounds], [one.bytes_down / 1e6 for one in run.rounds]
+    rounds = [one.round for one in run.rounds]
+    axes.bar([r - 0.2 for r in rounds], up, width=0.36, color=SERIES[0], label="up (clients to server)")
+    axes.bar([r + 0.2 for r in rounds], down, width=0.36, color=SERIES[4], label="down (server to clients)")
+    _rounds(axes, "MB")
+    _legend(axes)
+    return figure
+
+
+def clients(run: Run) -> Figure:
+    """Each client's score on its own test examples, before and after."""
+    scored = sorted((one for one in run.result.per_client if one.final is not None), key=lambda one: one.final or 0)
+    if len(scored) > MANY:
+        return _distribution(scored, run)
+    figure, axes = canvas(height=0.9 + 0.26 * max(len(scored), 4), grid="x")
+    finals = [one.final or 0.0 for one in scored]
+    starts = [(row, one.zero_shot) for row, one in enumerate(scored) if one.zero_shot is not None]
+    for row, start in starts:
+        axes.plot([start, finals[row]], [row, row], color=SERIES[0], alpha=0.3, linewidth=3, solid_capstyle="round")
+    if starts:
+        rows, scores = zip(*starts, strict=True)
+        axes.scatter(scores, rows, s=34, marker="D", color=SERIES[1], label="before")
+    elif run.result.zero_shot is not None:
+        axes.axvline(run.result.zero_shot, color=SERIES[1], linestyle="--", linewidth=1.4, label="before, all clients")
+    axes.scatter(finals, range(len(scored)), s=46, color=SERIES[0], label="after", zorder=3)
+    axes.set_yticks(range(len(scored)), [plain(one.client) for one in scored])
+    axes.spines["left"].set_visible(False)
+    axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    axes.set_xlabel(f"{run.result.metric} on the client's own test examples")
+    axes.set_ylim(-0.6, len(scored) - 0.4)
+    _legend(axes)
+    return figure
+
+
+def _distribution(scored: Sequence[ClientScore], run: Run) -> Figure:
+    figure, axes = canvas()
+    axes.hist([one.final or 0.0 for one in scored], bins=20, color=SERIES[0])
+    if run.result.zero_shot is not None:
+        axes.axvline(run.result.zero_shot, color=INK, linestyle="--", linewidth=1, label="before, all clients")
+        _legend(axes)
+    axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    axes.yaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.set_xlabel(f"final {run.result.metric}")
+    axes.set_ylabel("clients")
+    return figure
+
+
+def _scores(run: Run, at: Sequence[float]) -> Points:
+    """``(at, score)`` of zero-shot (at 0) and of each round that was evaluated."""
+    start = [] if run.result.zero_shot is None else [(0.0, run.result.zero_shot)]
+    later = [(x, one.score) for x, one in zip(at, run.rounds, strict=True) if one.score is not None]
+    return [*start, *later]
+
+
+def _lines(axes: Axes, runs: Sequence[Run], points: Callable[[Run], Points]) -> None:
+    for index, run in enumerate(runs):
+        found = points(run)
+        axes.plot(
+            [x for x, _ in found],
+            [y for _, y in found],
+            color=SERIES[index % len(SERIES)],
+            marker=MARKERS[index % len(MARKERS)],
+            markersize=4.5,
+            linewidth=2,
+            label=plain(run.name),
+            clip_on=False,
+        )
+    if len(runs) > 1:
+        _legend(axes)
+
+
+def _rounds(axes: Axes, label: str) -> None:
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.set_xlabel("round")
+    axes.set_ylabel(label)
+
+
+def _legend(axes: Axes) -> None:
+    axes.legend(
+        loc="lower left", bbox_to_anchor=(0, 1), ncols=2, frameon=False, fontsize=9, labelcolor=INK, borderaxespad=0.2
+    )

@@ -1,0 +1,118 @@
+"""The table of a comparison: one row for each combination of choices, mean and spread over its seeds."""
+
+import csv
+import io
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from statistics import fmean, stdev
+
+from rich.table import Table
+
+from fedloom.report import words
+from fedloom.report.runs import Result
+
+COLUMNS = {
+    "zero_shot": "zero-shot",
+    "final": "final",
+    "worst_client": "worst client",
+    "bytes": "bytes",
+    "seconds": "time",
+}
+
+
+@dataclass(frozen=True)
+class Stat:
+    """Mean, sample standard deviation (n - 1; ``None`` for one value) and number of the values that there are."""
+
+    mean: float | None
+    spread: float | None
+    n: int
+
+
+@dataclass(frozen=True)
+class Row:
+    """One combination of choices and what it gave, by column."""
+
+    axes: dict[str, str]
+    stats: dict[str, Stat]
+
+
+def stat(values: Iterable[float | None]) -> Stat:
+    """Mean and spread of the values that are not ``None``."""
+    known = [value for value in values if value is not None]
+    return Stat(fmean(known) if known else None, stdev(known) if len(known) > 1 else None, len(known))
+
+
+def rows(cells: Iterable[tuple[Mapping[str, str], Result]]) -> list[Row]:
+    """Rows in the order in which their combinations first appear. A cell is its choices (``{"method": "fedavg"}``,
+    without the seed) and the result of one seed."""
+    grouped: dict[tuple[tuple[str, str], ...], list[Result]] = {}
+    for axes, result in cells:
+        grouped.setdefault(tuple(axes.items()), []).append(result)
+    return [
+        Row(dict(axes), {column: stat(_value(result, column) for result in results) for column in COLUMNS})
+        for axes, results in grouped.items()
+    ]
+
+
+def markdown(found: Sequence[Row]) -> str:
+    """The rows as a Markdown table."""
+    header, *lines = _cells(found)
+    marks = ["---"] * len(found[0].axes) + ["--:"] * (len(header) - len(found[0].axes))
+    return "\n".join("| " + " | ".join(_escaped(cells)) + " |" for cells in [header, marks, *lines]) + "\n"
+
+
+def comma_separated(found: Sequence[Row]) -> str:
+    """The rows as CSV with full precision: mean and spread in columns of their own."""
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow([*found[0].axes, "n", *(f"{column}{part}" for column in COLUMNS for part in ("", "_spread"))])
+    for row in found:
+        numbers = [number for column in COLUMNS for number in (row.stats[column].mean, row.stats[column].spread)]
+        writer.writerow([*row.axes.values(), row.stats["final"].n, *numbers])
+    return buffer.getvalue()
+
+
+def terminal(found: Sequence[Row], title: str = "") -> Table:
+    """The rows as a Rich table."""
+    header, *lines = _cells(found)
+    table = Table(title=title or None, header_style="bold")
+    for index, name in enumerate(header):
+        table.add_column(name, justify="left" if index < len(found[0].axes) else "right")
+    for cells in lines:
+        table.add_row(*cells)
+    return table
+
+
+def shown(column: str, one: Stat) -> str:
+    """A statistic as people read it: ``72.0% ± 1.3``."""
+    if one.mean is None:
+        return words.MISSING
+    if column == "bytes":
+        return words.size(one.mean)
+    spread = "" if one.spread is None else f" ± {one.spread if column == 'seconds' else 100 * one.spread:.1f}"
+    return (f"{one.mean:.1f} s" if column == "seconds" else words.score(one.mean)) + spread
+
+
+def _cells(found: Sequence[Row]) -> list[list[str]]:
+    header = [*found[0].axes, "n", *COLUMNS.values()]
+    return [
+        header,
+        *(
+            [*row.axes.values(), str(row.stats["final"].n), *(shown(c, one) for c, one in row.stats.items())]
+            for row in found
+        ),
+    ]
+
+
+def _value(result: Result, column: str) -> float | None:
+    if column == "bytes":
+        return float(result.bytes.total)
+    if column == "seconds":
+        return result.seconds["total"]
+    value: float | None = getattr(result, column)
+    return value
+
+
+def _escaped(cells: Iterable[str]) -> list[str]:
+    return [cell.replace("|", "\\|") for cell in cells]

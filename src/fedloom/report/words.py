@@ -1,0 +1,37 @@
+"""Numbers as people read them."""
+
+MISSING = "\u2013"
+
+
+def score(value: float | None) -> str:
+    """A score in [0, 1] as a percentage: ``0.7204`` is ``72.0%``; a missing one is a dash."""
+    return MISSING if value is None else f"{100 * value:.1f}%"
+
+
+def points(before: float | None, after: float | None) -> str:
+    """The difference of two scores in percentage points, with its sign."""
+    return "" if before is None or after is None else f"{100 * (after - before):+.1f} points"
+
+
+def size(count: float) -> str:
+    """A number of bytes in decimal units: ``1_500_000`` is ``1.5 MB``."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if count < 1000:
+            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1000
+    return f"{count:.1f} TB"
+
+
+def duration(seconds: float) -> str:
+    """Seconds as ``8.4 s``, ``2 min 05 s`` or ``3 h 07 min``."""
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest:02d} s"
+    return f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def number(count: int) -> str:
+    """A count with thin spaces between thousands."""
+    return f"{count:,}".replace(",", "\u202f")

@@ -1,0 +1,1 @@
+"""Sampling: who takes part in a round. One file a choice; its builder function bears the file's name."""

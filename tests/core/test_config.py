@@ -1,0 +1,158 @@
+from pathlib import Path
+
+import pytest
+
+from fedloom.core import config
+from fedloom.core.config import check, dump, load, presets
+from fedloom.core.errors import FedloomError
+
+SMALL = """
+rounds = 3
+[model]
+name = "nano-vlm"
+[task]
+name = "icons-qa/choose_txt"
+skills = ["count"]
+[scenario]
+name = "dirichlet"
+clients = 4
+alpha = 0.3
+by = "pack"
+"""
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> Path:
+    path = tmp_path / "small.toml"
+    path.write_text(SMALL)
+    return path
+
+
+def test_tables_defaults_and_free_options(small: Path) -> None:
+    experiment = load(small)
+    assert experiment.rounds == 3
+    assert experiment.scenario.clients == 4
+    assert experiment.scenario.options == {"alpha": 0.3, "by": "pack"}
+    assert experiment.task.options == {"skills": ["count"]}
+    assert experiment.method.name == "fedavg"
+    assert experiment.client.optimizer == "adamw"
+
+
+def test_dump_loads_to_the_same(small: Path, tmp_path: Path) -> None:
+    experiment = load(small, ["client.lr=0.5", 'channel.up=["fp16"]', "method.mu=0.1", "adapter.ranks=[2, 4]"])
+    again = tmp_path / "again.toml"
+    again.write_text(dump(experiment))
+    assert load(again) == experiment
+    assert "minimum = 2" in again.read_text()
+
+
+def test_overrides_are_toml_or_else_strings(small: Path) -> None:
+    experiment = load(
+        small, ["client.lr=1e-4", "method.name=fedyogi", "seed=7", "data.path=../x", "scenario.alpha=9.5"]
+    )
+    assert experiment.client.lr == 1e-4
+    assert experiment.method.name == "fedyogi"
+    assert experiment.seed == 7
+    assert experiment.data.path == "../x"
+    assert experiment.scenario.options["alpha"] == 9.5
+
+
+def test_an_axis_alone_is_a_fresh_choice(small: Path) -> None:
+    experiment = load(small, ["scenario=iid"])
+    assert experiment.scenario.name == "iid"
+    assert experiment.scenario.clients == 4
+    assert experiment.scenario.options == {}
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("client.learning=1", "unknown key 'client.learning'.*client"),
+        ("rouns=3", "Did you mean 'rounds'"),
+        ("client.epoch=1", "Did you mean 'client.epochs'"),
+        ("rounds", "expected key=value"),
+        ("rounds=0", r"rounds = 0: expected greater than or equal to 1"),
+        ("rounds=2.0", r"rounds = 2.0: expected a valid integer"),
+        ("client.lr=fast", r"client.lr = 'fast': expected a valid number"),
+        ("client.lr=0", r"client.lr = 0.*: expected greater than 0"),
+        ("client.lr=nan", r"client.lr = nan: expected a finite number"),
+        ("client.optimizer=adam", r"client.optimizer = 'adam': expected 'adamw' or 'sgd'"),
+        ("scenario.clients=0", r"scenario.clients = 0"),
+        ("sampling.fraction=0", r"sampling.fraction = 0"),
+        ("sampling.fraction=1.5", r"sampling.fraction = 1.5: expected less than or equal to 1"),
+        ("adapter.rank=0", r"adapter.rank = 0"),
+        ("adapter.ranks=[4, 0]", r"adapter.ranks.1 = 0"),
+        ('adapter.where=["eyes"]', r"adapter.where.0 = 'eyes': expected 'vision', 'connector', 'language' or 'text'"),
+        ("client=3", "unknown key 'client'"),
+    ],
+)
+def test_bad_overrides(small: Path, override: str, message: str) -> None:
+    with pytest.raises(FedloomError, match=message):
+        load(small, [override])
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("rounds = 3\nseed = x\n", r"bad.toml: not valid TOML: .*line 2"),
+        (SMALL + "[clients]\nlr = 1.0", "unknown key 'clients'. Did you mean .*'client"),
+        (SMALL + "[client]\nlearning_rate = 1.0", "unknown key 'client.learning_rate'"),
+        (SMALL.replace("clients = 4", ""), "'scenario.clients' is missing"),
+        (SMALL + "[client]\nlr = 0.1\nlr = 0.2", "not valid TOML"),
+        (SMALL.replace("rounds = 3", "rounds = 3\nclient = 5"), r"client = 5: expected a table, \[client\]"),
+    ],
+)
+def test_bad_files(tmp_path: Path, text: str, message: str) -> None:
+    path = tmp_path / "bad.toml"
+    path.write_text(text)
+    with pytest.raises(FedloomError, match=message):
+        load(path)
+
+
+def test_unknown_source_names_the_presets(monkeypatch: pytest.MonkeyPatch, small: Path) -> None:
+    monkeypatch.setattr(config, "PRESETS", small.parent)
+    assert load("small").rounds == 3
+    with pytest.raises(FedloomError, match="Did you mean 'small'"):
+        load("smal")
+    with pytest.raises(FedloomError, match=r"gone.toml: cannot be read"):
+        load("gone.toml")
+
+
+@pytest.mark.parametrize("name", presets())
+def test_shipped_presets_pass(name: str) -> None:
+    check(load(name))
+
+
+TASK = "fake_task:build"
+
+
+@pytest.fixture
+def own(small: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """``small`` with a task of the test's own, so that only what is tested can be wrong."""
+    (small.parent / "fake_task.py").write_text("def build(path: str, skills: list[str] = []): ...\n")
+    (small.parent / "fake_method.py").write_text("def build(mu: float = 0.0): ...\n")
+    monkeypatch.syspath_prepend(small.parent)
+    small.write_text(SMALL.replace("icons-qa/choose_txt", TASK) + '[method]\nname = "fake_method:build"\n')
+    return small
+
+
+def test_check_passes_what_is_right(own: Path) -> None:
+    check(load(own, ["method.mu=0.1", 'channel.up=["fp16"]']))
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("scenario.alpha=0", "'dirichlet': alpha = 0"),
+        ("scenario.alpha=much", "alpha: .*got 'much'"),
+        ("scenario.clinets=3", r"\[scenario\] 'dirichlet' has no key 'clinets'. Did you mean 'clients'"),
+        ("scenario.name=dirichelt", "there is no 'dirichelt'. Did you mean 'dirichlet'"),
+        ("task.skill=3", "has no key 'skill'. Did you mean 'skills'"),
+        ("method.nu=3", "has no key 'nu'. Known: mu, name"),
+        ('channel.down=["fp15"]', "Did you mean 'fp16'"),
+        ('channel.up=["fp16", "bf16"]', "both set the format"),
+    ],
+)
+def test_check_refuses_before_anything_runs(own: Path, override: str, message: str) -> None:
+    with pytest.raises(FedloomError, match=message):
+        check(load(own, [override]))

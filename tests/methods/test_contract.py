@@ -1,0 +1,118 @@
+"""What every method must satisfy; every file of the axis is found by itself."""
+
+from dataclasses import fields, is_dataclass
+from typing import Any
+
+import pytest
+import torch
+from tests.methods.helpers import Turn, adapter, client, effect, fold, play, shake, stay, step
+
+from fedloom.core import resolve, wire
+from fedloom.core.contracts import ClientInfo, Method, Parcel, State, Tree
+from fedloom.core.tree import fingerprint
+
+SCALE = 2.0
+NAMES = sorted(resolve.known("methods"))
+every = pytest.mark.parametrize("method", [resolve.build("methods", name, {}) for name in NAMES], ids=NAMES)
+
+
+def cohort(method: Method) -> list[ClientInfo]:
+    ranks = [3, 1, 2] if method.mixed_ranks else [3, 3, 3]
+    return [client(str(number), examples=number + 2, rank=rank) for number, rank in enumerate(ranks)]
+
+
+def begin(method: Method, start: Tree | None = None) -> State:
+    return method.server.init(adapter() if start is None else start, SCALE, 4)
+
+
+def shaken(method: Method) -> list[tuple[ClientInfo, Turn]]:
+    return [(info, shake(number)) for number, info in enumerate(cohort(method))]
+
+
+def after_a_round(method: Method) -> State:
+    return step(method, begin(method), shaken(method))
+
+
+def prints(state: State) -> dict[str, str]:
+    return {slot: fingerprint(tree) for slot, tree in state.items()}
+
+
+def close(left: Tree, right: Tree) -> bool:
+    return left.keys() == right.keys() and all(torch.allclose(left[n], right[n], atol=1e-5) for n in left)
+
+
+def size(thing: Any) -> int:
+    """Bytes of all the tensors in whatever a method merges."""
+    if isinstance(thing, torch.Tensor):
+        return 0 if thing.is_meta else thing.numel() * thing.element_size()
+    if is_dataclass(thing):
+        return sum(size(getattr(thing, field.name)) for field in fields(thing))
+    if isinstance(thing, dict):
+        return sum(map(size, thing.values()))
+    return sum(map(size, thing)) if isinstance(thing, list | tuple) else 0
+
+
+@every
+def test_identical_clients_and_no_update_leave_the_model_as_it_was(method: Method) -> None:
+    for start in (adapter(), adapter(zero=True)):
+        state = begin(method, start)
+        assert close(effect(method.server.send(state, None), SCALE), effect(Parcel({"adapter": start}), SCALE))
+        for _ in range(2):
+            state = step(method, state, [(client(str(n), examples=3, rank=3), stay) for n in range(3)])
+            assert close(effect(method.server.send(state, None), SCALE), effect(Parcel({"adapter": start}), SCALE))
+
+
+@every
+def test_the_order_of_clients_does_not_matter(method: Method) -> None:
+    state = after_a_round(method)
+    replies = [(play(method, state, info, turn), info) for info, turn in shaken(method)]
+    forth = method.server.step(state, fold(method, replies))
+    back = method.server.step(state, fold(method, replies[::-1]))
+    for info in (None, cohort(method)[0]):
+        assert close(effect(method.server.send(forth, info), SCALE), effect(method.server.send(back, info), SCALE))
+    assert prints(method.server.step(state, fold(method, replies))) == prints(forth)  # the same order: the same bits
+
+
+@every
+def test_additive_is_true_where_it_is_claimed(method: Method) -> None:
+    state = begin(method)
+    infos = [client(str(n), rank=3) for n in range(4)]
+    lifted = [method.reduce.lift(play(method, state, info, shake(n)), info) for n, info in enumerate(infos)]
+    first, total = size(lifted[0]), lifted[0]
+    for other in lifted[1:]:
+        total = method.reduce.merge(total, other)
+    assert (size(total) <= first) == method.reduce.additive
+
+
+@every
+def test_the_state_survives_a_checkpoint(method: Method) -> None:
+    state = after_a_round(method)
+    back = wire.unpack(wire.pack(Parcel(state)), max_bytes=10**6).trees
+    assert prints(back) == prints(state)
+    assert prints(step(method, back, shaken(method))) == prints(step(method, state, shaken(method)))
+
+
+@every
+def test_neither_state_nor_replies_are_changed(method: Method) -> None:
+    state = after_a_round(method)
+    replies = [(play(method, state, info, turn), info) for info, turn in shaken(method)]
+    before, sent = prints(state), [prints(parcel.trees) for parcel, _ in replies]
+    method.server.step(state, fold(method, replies))
+    assert prints(state) == before
+    assert [prints(parcel.trees) for parcel, _ in replies] == sent
+
+
+@every
+def test_every_client_gets_its_rank_and_every_name(method: Method) -> None:
+    state = after_a_round(method)
+    for info in cohort(method):
+        got = method.server.send(state, info).trees["adapter"]
+        assert got.keys() == adapter().keys()
+        assert {value.shape[0] for name, value in got.items() if "lora_A" in name} == {info.rank}
+        assert {value.shape[1] for name, value in got.items() if "lora_B" in name} == {info.rank}
+
+
+@every
+def test_types_stay(method: Method) -> None:
+    state = step(method, begin(method, {n: v.bfloat16() for n, v in adapter().items()}), [(client(rank=3), stay)])
+    assert {value.dtype for value in method.server.send(state, None).trees["adapter"].values()} == {torch.bfloat16}

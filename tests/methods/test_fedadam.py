@@ -1,0 +1,17 @@
+"""FedAdam by hand: theta 1, mean change 2 and then -1."""
+
+import pytest
+import torch
+from tests.methods.helpers import client, step, to
+
+from fedloom.methods.fedadam import fedadam
+
+
+def test_two_rounds() -> None:
+    method = fedadam(**{"eta": 1.0, "tau": 1.0, "beta1": 0.5, "beta2": 0.75})
+    state = method.server.init({"w": torch.tensor([1.0], dtype=torch.float64)}, 1.0, 2)
+    for change in (2.0, -1.0):
+        now = state["adapter"]["w"].item()
+        state = step(method, state, [(client("0"), to(w=now + change - 1)), (client("1"), to(w=now + change + 1))])
+    # v = 1.75 and then 1.5625 = 1.25^2; m = 2 and then 1/2
+    assert state["adapter"]["w"].item() == pytest.approx(1 + 2 / (1.75**0.5 + 1) + 0.5 / 2.25)

@@ -1,0 +1,94 @@
+"""Server optimisers by hand: theta 1, mean change D 2 and then -1, eta 1, tau 1, beta1 1/2, beta2 3/4."""
+
+from typing import Any
+
+import pytest
+import torch
+from tests.methods.helpers import client, step, to
+
+from fedloom.core.contracts import Method, State
+from fedloom.core.errors import FedloomError
+from fedloom.methods.fedopt import fedopt
+
+EASY: dict[str, Any] = {"eta": 1.0, "tau": 1.0, "beta1": 0.5, "beta2": 0.75}
+
+
+def move(method: Method, state: State, change: float) -> State:
+    """A round whose mean change is ``change``: two clients, one above and one below it."""
+    now = state["adapter"]["w"].item()
+    return step(method, state, [(client("0"), to(w=now + change - 1)), (client("1"), to(w=now + change + 1))])
+
+
+def begin(method: Method) -> State:
+    return method.server.init({"w": torch.tensor([1.0], dtype=torch.float64)}, 1.0, 2)
+
+
+# m: 2, then 0.5 * 2 + 0.5 * (-1) = 0.5. v before: 1.
+@pytest.mark.parametrize(
+    ("optimizer", "second_moment", "v1", "v2"),
+    [
+        ("adagrad", "delta", 5.0, 6.0),  # 1 + 4, + 1
+        ("adam", "delta", 1.75, 1.5625),  # 0.75 * 1 + 0.25 * 4, 0.75 * 1.75 + 0.25 * 1
+        ("yogi", "delta", 2.0, 1.75),  # 1 - 0.25 * 4 * (-1), 2 - 0.25 * 1 * 1
+        ("adagrad", "momentum", 5.0, 5.25),  # the second round takes m^2 = 0.25 for D^2 = 1
+        ("adam", "momentum", 1.75, 1.375),
+        ("yogi", "momentum", 2.0, 1.9375),
+    ],
+)
+def test_two_rounds(optimizer: Any, second_moment: Any, v1: float, v2: float) -> None:
+    method = fedopt(optimizer, second_moment=second_moment, **EASY)
+    first = move(method, begin(method), 2.0)
+    assert first["momentum"]["w"].item() == pytest.approx(2.0)
+    assert first["second"]["w"].item() == pytest.approx(v1)
+    assert first["adapter"]["w"].item() == pytest.approx(1 + 2 / (v1**0.5 + 1))
+    second = move(method, first, -1.0)
+    assert second["momentum"]["w"].item() == pytest.approx(0.5)
+    assert second["second"]["w"].item() == pytest.approx(v2)
+    assert second["adapter"]["w"].item() == pytest.approx(first["adapter"]["w"].item() + 0.5 / (v2**0.5 + 1))
+
+
+def test_avgm() -> None:
+    method = fedopt("avgm", eta=2.0, beta1=0.5)
+    state = move(method, begin(method), 2.0)  # m = 2: 1 + 2 * 2
+    assert state["adapter"]["w"].item() == 5.0
+    state = move(method, state, -1.0)  # m = 0.5: 5 + 2 * 0.5
+    assert state["adapter"]["w"].item() == 6.0
+    assert "second" not in state
+
+
+def test_yogi_shrinks_what_adam_forgets() -> None:
+    # no change at all: Adam's v decays by beta2, Yogi's stays, since D^2 is zero
+    adam = move(fedopt("adam", **EASY), begin(fedopt("adam", **EASY)), 0.0)
+    yogi = move(fedopt("yogi", **EASY), begin(fedopt("yogi", **EASY)), 0.0)
+    assert (adam["second"]["w"].item(), yogi["second"]["w"].item()) == (0.75, 1.0)
+
+
+def test_weighting() -> None:
+    turns = [(client("0", 1), to(w=1.0)), (client("1", 3), to(w=5.0))]
+    for weighting, change in (("uniform", 2.0), ("examples", 3.0)):
+        method = fedopt("avgm", weighting=weighting)
+        assert step(method, begin(method), turns)["momentum"]["w"].item() == change
+
+
+def test_defaults_depend_on_the_optimiser() -> None:
+    turns = [(client("0", 1), to(w=1.0)), (client("1", 3), to(w=5.0))]
+    avgm, adagrad = fedopt("avgm"), fedopt("adagrad")
+    assert step(avgm, begin(avgm), turns)["adapter"]["w"].item() == 4.0  # by examples, eta 1
+    state = step(adagrad, step(adagrad, begin(adagrad), turns), [(client(), to(w=0.0))])
+    assert state["momentum"]["w"].item() == pytest.approx(-(1 + 1e-3 * 2 / ((4 + 1e-6) ** 0.5 + 1e-3)))  # beta1 0
+
+
+@pytest.mark.parametrize(
+    ("options", "problem"),
+    [
+        ({"optimizer": "sgd"}, "optimizer is 'sgd', expected avgm"),
+        ({"second_moment": "both"}, "second_moment is 'both'"),
+        ({"eta": 0.0}, "eta is 0.0, expected a number above 0"),
+        ({"tau": -1.0}, "tau is -1.0"),
+        ({"beta1": 1.0}, "beta1 is 1.0, expected a number at least 0 and below 1"),
+        ({"beta2": float("nan")}, "beta2 is nan"),
+    ],
+)
+def test_bad_options(options: dict[str, Any], problem: str) -> None:
+    with pytest.raises(FedloomError, match=f"fedopt: {problem}"):
+        fedopt(**options)

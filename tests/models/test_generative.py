@@ -1,0 +1,119 @@
+from collections.abc import Callable
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+from transformers import AutoModelForImageTextToText, AutoProcessor
+
+from fedloom.core.contracts import Example
+from fedloom.core.errors import FedloomError
+from tests.models.backbones import backbone, examples
+from tests.models.checkpoints import picture
+
+Tiny = Callable[[str], Path]
+ADAPTERS = [{"where": ["language"]}, {"where": ["connector"], "modules": ["mlp"]}, {"where": ["vision"]}]
+
+
+@cache
+def parts(folder: Path) -> tuple[Any, Any]:
+    model = AutoModelForImageTextToText.from_pretrained(folder).eval()
+    return model, AutoProcessor.from_pretrained(folder, backend="pil")
+
+
+def naive(folder: Path, example: Example, answer: str) -> Tensor:
+    """Log-probability of each answer token and the end, from one plain run of the Hugging Face model."""
+    model, processor = parts(folder)
+    pictures = {"images": list(example.images)} if example.images else {}
+    inputs = processor(text=f"{example.prompt} {answer} </s>", return_tensors="pt", **pictures)
+    with torch.no_grad():
+        logits = model(**inputs).logits[0]
+    tokens = len(answer.split()) + 1
+    return -F.cross_entropy(logits[-tokens - 1 : -1], inputs["input_ids"][0, -tokens:], reduction="none")
+
+
+def mixed() -> list[Example]:
+    """One picture, two pictures, none; answers and choices of several words."""
+    one, two, none, other = examples(4)
+    two = replace(two, images=(picture(8), picture(9)), prompt="<image> and <image> what is this ?")
+    none = replace(none, images=(), prompt="what colour is the cat ?", choices=("red", "green and blue"), answer="red")
+    return [one, replace(two, choices=("a cat", "two", "the red dog", ""), answer="two"), none, other]
+
+
+@pytest.mark.parametrize("adapter", ADAPTERS)
+def test_the_loss_is_the_mean_cross_entropy_of_answer_and_end(adapter: dict[str, Any], tiny: Tiny) -> None:
+    model = backbone(tiny("llava"), adapter=adapter)
+    many = [*mixed(), replace(mixed()[2], answer="green and blue")]
+    expected = torch.stack([-naive(tiny("llava"), e, e.answer).mean() for e in many])
+    torch.testing.assert_close(model.loss(model.collate(many)).detach(), expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("normalise", [False, True])
+def test_ranking_from_one_prefix_is_the_naive_ranking(
+    normalise: bool, tiny: Tiny, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from fedloom.models import decoding
+
+    seen: list[float] = []
+    plain = decoding.score
+    monkeypatch.setattr(decoding, "score", lambda *given: seen.extend(made := plain(*given)) or made)
+    model = backbone(tiny("llava"), normalise=normalise)
+    many = mixed()
+    answers = model.answer(many)
+    order = sorted(range(4), key=lambda i: (len(model._words.prompt(many[i])), i))
+    expected = [[naive(tiny("llava"), e, choice) for choice in e.choices] for e in many]
+    flat = torch.stack([tokens.sum() for i in order for tokens in expected[i]])
+    torch.testing.assert_close(torch.tensor(seen), flat, rtol=1e-4, atol=1e-4)
+    for example, answer, scores in zip(many, answers, expected, strict=True):
+        values = [float(s.mean() if normalise else s.sum()) for s in scores]
+        assert answer == example.choices[values.index(max(values))]
+
+
+def test_few_rows_at_a_time_give_the_same_scores(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
+    from fedloom.models import decoding
+
+    expected = backbone(tiny("llava")).answer(mixed())
+    monkeypatch.setattr(decoding, "_ROWS", 3)
+    assert backbone(tiny("llava"), answer_batch=2).answer(mixed()) == expected
+
+
+def test_free_answers_are_greedy_generation(tiny: Tiny) -> None:
+    model, processor = parts(tiny("llava"))
+    free = [replace(example, choices=()) for example in mixed()]
+    expected = []
+    for example in free:
+        pictures = {"images": list(example.images)} if example.images else {}
+        inputs = processor(text=example.prompt, return_tensors="pt", **pictures)
+        length = inputs["input_ids"].shape[1]
+        for _ in range(5):
+            with torch.no_grad():
+                token = model(**inputs).logits[:, -1].argmax(dim=-1, keepdim=True)
+            if token.item() == 3:
+                break
+            inputs["input_ids"] = torch.cat([inputs["input_ids"], token], dim=1)
+            inputs["attention_mask"] = torch.ones_like(inputs["input_ids"])
+        expected.append(processor.tokenizer.decode(inputs["input_ids"][0, length:], skip_special_tokens=True))
+    assert backbone(tiny("llava"), max_new_tokens=5).answer(free) == expected
+    assert any(expected)
+
+
+def test_free_and_chosen_answers_come_in_order(tiny: Tiny) -> None:
+    model = backbone(tiny("llava"), max_new_tokens=3)
+    chosen, free = mixed(), [replace(example, choices=()) for example in mixed()]
+    woven = [e for pair in zip(chosen, free, strict=True) for e in pair]
+    answers = model.answer(woven)
+    assert answers[0::2] == model.answer(chosen)
+    assert answers[1::2] == model.answer(free)
+    assert model.answer([]) == []
+
+
+def test_a_prompt_that_does_not_fit_is_named(tiny: Tiny) -> None:
+    model, example = backbone(tiny("llava")), examples(1)[0]
+    with pytest.raises(FedloomError, match=r"'e0' has 1 pictures but 0 <image> marks"):
+        model.collate([replace(example, prompt="which ?")])
+    with pytest.raises(FedloomError, match=r"'e0': the prompt has 7\d tokens, the model reads 64"):
+        model.collate([replace(example, prompt="<image> " + "a " * 70)])
