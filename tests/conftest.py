@@ -11,7 +11,7 @@ torch.set_num_threads(1)  # the same bits and no fight for cores, whatever runs 
 
 @pytest.fixture(scope="session")
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
-    """``tiny("clip" | "siglip" | "llava")``: the folder of a tiny checkpoint of that architecture."""
+    """``tiny("clip" | "siglip" | "siglip2" | "llava")``: the folder of a tiny checkpoint of that architecture."""
     from tests.models import checkpoints  # imports transformers: only where it is asked for
 
     made: dict[str, Path] = {}

@@ -44,6 +44,11 @@ def test_one_group_a_client_lends_its_name() -> None:
     assert part.names == ["b", "a"]
 
 
+def test_a_name_that_is_no_file_name_is_not_lent() -> None:
+    half = meta({"../a": 3, "b": 3})
+    assert deal(fixed([[0, 1], [1, 0]]), half, half, 2, 1, Seeds(0)).names == ["0", "1"]
+
+
 def test_groups_that_only_the_test_half_has_are_dealt_evenly() -> None:
     part = deal(fixed([[0, 1], [1, 0]]), meta({"a": 3, "b": 3}), meta({"c": 4}), 2, 1, Seeds(0))
     assert [len(mine) for mine in part.test] == [2, 2]

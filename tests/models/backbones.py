@@ -1,15 +1,14 @@
 """Backbones on tiny checkpoints, and examples for them."""
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
+from tests.models.checkpoints import picture
 
 from fedloom.core.contracts import Example, Tree
 from fedloom.core.seeds import Seeds
 from fedloom.models import AdapterSpec, load
-from tests.models.checkpoints import picture
 
 KINDS = ("clip", "siglip", "llava")
 ANIMALS = ("cat", "dog", "bird", "fish")
@@ -44,7 +43,6 @@ def shaken(tree: Tree, seed: int = 0, size: float = 0.3) -> Tree:
 
 def other_rank(tree: Tree, rank: int, seed: int = 0) -> Tree:
     """Random pairs of another rank for the same layers."""
-    shape: Callable[[str, torch.Tensor], tuple[int, int]] = lambda name, v: (
-        (rank, v.shape[1]) if "lora_A" in name else (v.shape[0], rank)
-    )
-    return shaken({name: torch.empty(shape(name, value)) for name, value in tree.items()}, seed)
+    empty = {n: torch.empty(rank, v.shape[1]) for n, v in tree.items() if "lora_A" in n}
+    empty |= {n: torch.empty(v.shape[0], rank) for n, v in tree.items() if "lora_B" in n}
+    return shaken(empty, seed)

@@ -15,6 +15,10 @@ from transformers import (
     LlavaForConditionalGeneration,
     LlavaProcessor,
     PreTrainedTokenizerFast,
+    Siglip2Config,
+    Siglip2ImageProcessorPil,
+    Siglip2Model,
+    Siglip2Processor,
     SiglipConfig,
     SiglipImageProcessorPil,
     SiglipModel,
@@ -86,6 +90,18 @@ def siglip(folder: Path) -> Path:
     model = SiglipModel(SiglipConfig(text_config=text, vision_config=VISION))
     model.save_pretrained(folder)
     SiglipProcessor(SiglipImageProcessorPil(size={"height": 16, "width": 16}), words).save_pretrained(folder)
+    return folder
+
+
+def siglip2(folder: Path) -> Path:
+    """A SigLIP 2 of two layers a tower, for pictures of any shape: at most 16 patches."""
+    torch.manual_seed(0)
+    words = tokenizer(bos=False, eos=True)
+    text = {**TEXT, "max_position_embeddings": 16, "vocab_size": len(words), "projection_size": 16}
+    text |= {"eos_token_id": 3, "bos_token_id": 2, "pad_token_id": 0}
+    vision = {**{key: value for key, value in VISION.items() if key != "image_size"}, "num_patches": 16}
+    Siglip2Model(Siglip2Config(text_config=text, vision_config=vision)).save_pretrained(folder)
+    Siglip2Processor(Siglip2ImageProcessorPil(patch_size=8, max_num_patches=16), words).save_pretrained(folder)
     return folder
 
 

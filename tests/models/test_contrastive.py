@@ -5,14 +5,14 @@ from typing import Any
 
 import pytest
 import torch
+from tests.models.backbones import ANIMALS, backbone, examples
 from torch.nn import functional as F
 from transformers import AutoModel, AutoProcessor
 
 from fedloom.core.errors import FedloomError
-from tests.models.backbones import ANIMALS, backbone, examples
 
 Tiny = Callable[[str], Path]
-both = pytest.mark.parametrize("kind", ["clip", "siglip"])
+both = pytest.mark.parametrize("kind", ["clip", "siglip", "siglip2"])
 ADAPTERS = [{"where": ["text"]}, {"where": ["vision"]}, {"where": ["vision", "text"]}]
 
 
@@ -21,13 +21,13 @@ def raw(folder: Path, captions: list[str], count: int = 4) -> Any:
     model, processor = AutoModel.from_pretrained(folder).eval(), AutoProcessor.from_pretrained(folder, backend="pil")
     siglip = hasattr(model, "logit_bias")
     pictures = [e.images[0] for e in examples(count)]
-    inputs = processor(
-        images=pictures, text=captions, padding="max_length" if siglip else True, max_length=16, return_tensors="pt"
-    )
+    padding = {"padding": "max_length", "max_length": 16} if siglip else {"padding": True}
+    words = processor.tokenizer(captions, return_tensors="pt", **padding)
     if siglip:
-        inputs.pop("attention_mask", None)
+        words.pop("attention_mask", None)
+    pixels = processor.image_processor(pictures, return_tensors="pt")
     with torch.no_grad():
-        return model(**inputs, return_loss=True)
+        return model(**words, **pixels, return_loss=len(captions) == count)
 
 
 @both
@@ -66,7 +66,7 @@ def test_the_loss_within_the_batch_is_the_models_own(kind: str, tiny: Tiny) -> N
 def test_frozen_captions_are_encoded_once(kind: str, tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
     model = backbone(tiny(kind), adapter={"where": ["vision"]})
     first = model.loss(model.collate(examples())).detach()
-    monkeypatch.setattr(model, "_encode_text", lambda captions: pytest.fail("encoded again"))
+    monkeypatch.setattr(model._texts, "_encode", lambda rows: pytest.fail("encoded again"))
     assert torch.equal(model.loss(model.collate(examples())).detach(), first)
     model.answer(examples())
 

@@ -1,9 +1,12 @@
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 from huggingface_hub.errors import LocalEntryNotFoundError
+from safetensors.torch import load_file, save_file
 
 from fedloom import models
 from fedloom.core.errors import FedloomError
@@ -69,6 +72,17 @@ def test_folders_that_hold_no_checkpoint_are_refused(tmp_path: Path, tiny: Tiny)
     (tmp_path / "model.safetensors").write_bytes(weights[: len(weights) // 2])
     with pytest.raises(FedloomError, match="cannot be read"):
         attempt(str(tmp_path))
+
+
+def test_half_precision_on_disk_is_full_in_memory(tiny: Tiny, tmp_path: Path) -> None:
+    shutil.copytree(tiny("clip"), tmp_path / "half")
+    halved = {name: value.half() for name, value in load_file(tmp_path / "half" / "model.safetensors").items()}
+    save_file(halved, tmp_path / "half" / "model.safetensors", metadata={"format": "pt"})
+    model = load(str(tmp_path / "half"), adapter=AdapterSpec(), seeds=Seeds(0))
+    weights = {name: value for name, value in model._model.state_dict().items() if "lora_" not in name}
+    assert {value.dtype for value in weights.values()} == {torch.float32}
+    name = "text_projection.weight"
+    assert torch.equal(weights[name], halved[name].float())
 
 
 def test_an_unknown_dtype_is_refused(tiny: Tiny) -> None:

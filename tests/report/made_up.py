@@ -25,6 +25,7 @@ name = "fedavg"
 up = ["fp16"]
 """
 PACKS = ["boxicons", "codicons", "elusive", "lucide", "material", "phosphor", "remix", "typicons"]
+LEFT_OUT = {"round": 4, "client": "boxicons", "error": "round 4, batch 3: <loss> is not a number"}
 QUESTION = "How many <b>stars</b> are there?<script>alert(1)</script>"
 
 
@@ -55,8 +56,10 @@ def run_folder(folder: Path, name: str = "made-up", clients: list[str] | None = 
         "data": "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
         "versions": {"python": "3.11.7", "torch": "2.13.0", "transformers": "5.23.0", "peft": "0.21.0"},
     }
-    turns = [{"round": 1, "client": one, "examples": 9, "steps": 2, "loss": 1.0, "error": ""} for one in names]
-    turns.append({"round": 4, "client": names[0], "error": "round 4, batch 3: <loss> is not a number"})
+    turns: list[dict[str, object]] = [
+        {"round": 1, "client": one, "examples": 9, "steps": 2, "loss": 1.0, "error": ""} for one in names
+    ]
+    turns.append({**turns[0], **LEFT_OUT})
     (path / "config.toml").write_text(CONFIG)
     (path / "result.json").write_text(json.dumps(result))
     (path / "rounds.jsonl").write_text("".join(json.dumps(one) + "\n" for one in rounds))
@@ -71,7 +74,7 @@ def _round(number: int, gain: float, names: list[str], draw: random.Random) -> d
     return {
         **{"round": number, "score": score if number % 2 == 0 or number < 4 else None, "loss": 0.3 + 0.72**number},
         **{"bytes_up": 950_000, "bytes_down": 1_900_000, "seconds": 11.0 + draw.random()},
-        **{"clients": names, "left_out": [names[0]] if number == 4 else []},
+        **{"clients": names, "left_out": [LEFT_OUT] if number == 4 else []},
     }
 
 

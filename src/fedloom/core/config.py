@@ -73,14 +73,17 @@ def build(experiment: Experiment, key: str) -> Any:
         FedloomError: an unknown name, an option that the choice does not have, is of the wrong type or out of bounds.
     """
     table: AxisTable = getattr(experiment, key)
-    given: dict[str, Any] = {
+    by_key: dict[str, dict[str, Any]] = {
         "task": {"path": experiment.data.path, "on_bad": experiment.data.on_bad},
         "scenario": {},
         "sampling": {"fraction": experiment.sampling.fraction},
         "method": {"seed": experiment.seed},
-    }[key]
+    }
+    given = by_key[key]
     parameters = inspect.signature(resolve.builder(AXES[key], table.name)).parameters
     _check_options(key, table, parameters.keys() - given)
+    if key == "task" and experiment.data.path and "path" not in parameters:
+        raise FedloomError(f"data.path = {experiment.data.path!r}: task {table.name!r} reads no folder. Leave it out.")
     return resolve.build(AXES[key], table.name, table.options, **given)
 
 

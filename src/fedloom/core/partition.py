@@ -6,6 +6,7 @@ lucide  [1.0  0.0  0.0]                   every index is dealt exactly once
 remix   [0.0  0.5  0.5]  x sizes [8, 6]
 """
 
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from fedloom.core.errors import FedloomError, nearest
 from fedloom.core.seeds import Seeds
 
 Meta = Sequence[Mapping[str, str]]
+FILE_NAME = re.compile(r"\w[\w.+-]{0,99}")
 ALL = "all"
 """The one group of a scenario without ``by``."""
 
@@ -37,7 +39,7 @@ def deal(scenario: Scenario, train_meta: Meta, test_meta: Meta, clients: int, mi
     A client short of ``minimum`` training examples gets them one by one from whoever has most. The test half is dealt
     with the same shares, and each client has at least one test example where there are as many as clients. Groups
     that only the test half has are dealt evenly. A client's name is its group's where every client has exactly one
-    group and every group one client, else its number.
+    group and every group one client (and the groups' names can be file names), else its number.
 
     Raises:
         FedloomError: more clients than examples, a minimum that cannot be met, examples without the field ``by``, or
@@ -132,6 +134,7 @@ def _fill(dealt: list[list[int]], minimum: int) -> None:
 def _names(scenario: Scenario, shares: Mapping[str, np.ndarray], clients: int) -> list[str]:
     held = np.array(list(shares.values())) > 0
     if scenario.by is not None and len(shares) == clients and (held.sum(0) == 1).all() and (held.sum(1) == 1).all():
-        groups = list(shares)
-        return [groups[int(held[:, client].argmax())] for client in range(clients)]
+        names = [list(shares)[group] for group in held.argmax(axis=0)]
+        if all(FILE_NAME.fullmatch(name) for name in names):
+            return names
     return [str(client) for client in range(clients)]

@@ -43,7 +43,7 @@ class ModelTable(Table):
     and then on disk up to ``disk_cache_mb`` (0: not at all)."""
 
     name: str
-    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    dtype: Literal["float32", "bfloat16"] = "float32"
     cache_mb: Limit = 512
     disk_cache_mb: Limit = 0
 

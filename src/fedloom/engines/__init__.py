@@ -1,1 +1,76 @@
-"""Engines: where clients run. One file a choice; its builder function bears the file's name."""
+"""Engines: where clients run. One file a choice; its builder function bears the file's name.
+
+``run`` is the whole of an experiment on whichever engine it names.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from fedloom.core import resolve
+from fedloom.core.config import Experiment
+from fedloom.core.contracts import Engine
+from fedloom.core.errors import FedloomError
+from fedloom.federation import result
+from fedloom.federation.record import RunFolder
+from fedloom.federation.round import Federation
+from fedloom.federation.setup import Setup
+from fedloom.federation.watch import Silent, Watch
+
+
+def run(
+    experiment: Experiment,
+    out: Path,
+    *,
+    resume: bool = False,
+    watch: Watch | None = None,
+    stop: Callable[[], bool] = lambda: False,
+) -> dict[str, Any]:
+    """Run an experiment into the folder ``out`` and return its result.
+
+    ``resume`` goes on with the run that ``out`` holds (a finished one is only read); nothing is written before
+    everything that can be refused was checked.
+
+    Raises:
+        FedloomError: bad input; a folder that holds something else; a round below its quorum.
+        Stopped: ``stop()`` became true; ``resume`` goes on.
+    """
+    watch = watch or Silent()
+    folder: RunFolder | None = None
+    if resume and (out / "config.toml").is_file():
+        folder, _ = RunFolder.reopen(out, experiment)
+        if (finished := folder.read_json("result.json")) is not None:
+            return dict(finished)
+    elif out.exists() and (not out.is_dir() or any(out.iterdir())):
+        RunFolder.create(out, experiment)  # refuses, with the mend
+    setup = Setup(experiment, cache_dir=Path.home() / ".cache" / "fedloom")
+    setup.use_threads()
+    watch.stage("reading data and model")
+    setup.check()
+    folder = folder or RunFolder.create(out, experiment)
+    folder.write_json("partition.json", result.who_holds_what(setup))
+    engine: Engine = resolve.build("engines", experiment.engine.name, {}, setup=setup, kept=folder.kept)
+    try:
+        last = Federation(setup, folder, engine, watch, stop).run()
+        watch.stage("writing the result")
+        return result.finish(setup, folder, last)
+    except OSError as error:
+        raise FedloomError(f"{out}: {error}. What was finished is saved: mend the cause and resume.") from None
+    finally:
+        engine.close()
+
+
+def export(run_folder: Path, out: Path) -> None:
+    """Write the adapter of a run's last checkpoint as a PEFT folder.
+
+    Raises:
+        FedloomError: no run or no checkpoint there, or ``out`` exists.
+    """
+    if out.exists():
+        raise FedloomError(f"{out} already exists. Mend: choose another folder with --out.")
+    folder, experiment = RunFolder.reopen(run_folder)
+    last = folder.last()
+    if last is None:
+        raise FedloomError(f"{run_folder}: no checkpoint yet. Mend: run or resume it first.")
+    setup = Setup(experiment)
+    result.save_adapter(setup, folder, last, out)

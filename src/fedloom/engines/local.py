@@ -1,10 +1,9 @@
 """The local engine: clients run on this machine, in this process or in a few worker processes."""
 
 from collections.abc import Iterable, Iterator
-from typing import Any
 
 from fedloom.core.contracts import Engine, Job, Reply
-from fedloom.engines.workers import Worker, first_ready
+from fedloom.engines._workers import Worker, first_ready
 from fedloom.federation.client import Trainer
 from fedloom.federation.kept import Kept
 from fedloom.federation.setup import Setup

@@ -45,10 +45,10 @@ class Evaluator:
 
     def start(self) -> Scores:
         """Scores of the adapter that everyone starts from: the model's own, zero-shot."""
-        return self._scores({index: (self.setup.initial, None) for index in range(len(self.examples))})
+        return self._scores(dict.fromkeys(range(len(self.examples)), (self.setup.initial, None)))
 
     def state(self, state: State, round: int) -> Scores:
-        """Scores after ``round`` rounds: of the server's global adapter, with each client's own part where it has one."""
+        """Scores after ``round`` rounds: of the global adapter, with each client's own part where it has one."""
         sent = self.setup.method.server.send(state, None).trees
         shared, base = trees.select(sent["adapter"], self.setup.method.shares), sent.get("base")
         everyone = self.setup.initial | shared
@@ -56,7 +56,7 @@ class Evaluator:
         for name, mine in zip(self.setup.partition.names, self.setup.partition.test, strict=True):
             own = self.kept.read(name, before=round + 1).get("adapter", {}) if mine else {}
             adapter = everyone | own if own else everyone
-            adapters |= {index: (adapter, base) for index in mine}
+            adapters |= dict.fromkeys(mine, (adapter, base))
         return self._scores(adapters)
 
     def _scores(self, adapters: dict[int, tuple[Tree, Tree | None]]) -> Scores:

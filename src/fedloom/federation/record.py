@@ -111,9 +111,13 @@ class RunFolder:
         for old in self._checkpoints()[:-CHECKPOINTS]:
             old.unlink()
 
+    def last(self) -> Checkpoint | None:
+        """The last good checkpoint; ``None``: there is none yet."""
+        return next((good for file in reversed(self._checkpoints()) if (good := _read(file))), None)
+
     def restore(self) -> Checkpoint | None:
         """The last good checkpoint; everything that later rounds left is dropped. ``None``: there is none yet."""
-        found = next((good for file in reversed(self._checkpoints()) if (good := _read(file))), None)
+        found = self.last()
         last = found.round if found else 0
         for file in self._checkpoints():
             if found is None or int(file.stem.split("-")[1]) > last:

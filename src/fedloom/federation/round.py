@@ -121,7 +121,7 @@ class Federation:
         return done
 
     def _exchange(self, number: int, state: State) -> tuple[Parcel, Tally, float]:
-        """One round's replies as one parcel, tried again where the quorum was missed; seconds the server itself took."""
+        """One round's replies as one parcel, tried again below the quorum; and the seconds that the server took."""
         setup = self.setup
         cohort = setup.sampler(list(setup.clients.values()), number, setup.seeds.numpy(f"round/{number}/cohort"))
         for _ in range(ATTEMPTS):

@@ -69,12 +69,12 @@ class Setup:
             FedloomError: clients of different ranks under a method that cannot merge them.
         """
         method: Method = config.build(self.experiment, "method")
-        if len({client_rank(self.experiment, index) for index in range(self.experiment.scenario.clients)}) > 1:
-            if not method.mixed_ranks:
-                raise FedloomError(
-                    f"adapter.ranks = {self.experiment.adapter.ranks}: method {self.experiment.method.name!r} cannot merge adapters of "
-                    "different ranks. Use flexlora or stacking, or give every client the same rank."
-                )
+        ranks = self.experiment.adapter.ranks[: self.experiment.scenario.clients]
+        if len(set(ranks)) > 1 and not method.mixed_ranks:
+            raise FedloomError(
+                f"adapter.ranks = {ranks}: method {self.experiment.method.name!r} cannot merge adapters of different "
+                "ranks. Use flexlora or stacking, or give every client the same rank."
+            )
         return method
 
     @cached_property
@@ -105,6 +105,7 @@ class Setup:
             dropout=table.dropout,
             where=tuple(table.where),
             modules=tuple(table.modules),
+            names=tuple(table.names),
         )
         model = self.experiment.model
         return models.load(

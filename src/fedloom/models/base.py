@@ -6,6 +6,7 @@ base_model.model.<module>.lora_B.weight   [d, r]
 
 import hashlib
 import math
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -194,7 +195,8 @@ class LoraBackbone(ABC):
 def _place(model: nn.Module, spec: AdapterSpec, generative: bool) -> dict[str, LoraLayer]:
     """Put LoRA pairs beside the layers that ``spec`` chooses; those layers by PEFT's module name."""
     names = select(model, spec, generative)
-    with torch.random.fork_rng(devices=[]):  # PEFT draws from the global stream
+    # PEFT draws from the global random stream, and asks Transformers for a name that is on its way out.
+    with torch.random.fork_rng(devices=[]), warnings.catch_warnings(action="ignore", category=FutureWarning):
         get_peft_model(model, peft_folder.config(spec, names))
     model.eval()
     return {_PREFIX + n: layer for n, layer in model.named_modules() if isinstance(layer, LoraLayer)}

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from huggingface_hub import snapshot_download
 from huggingface_hub.utils.tqdm import disable_progress_bars
+from safetensors import SafetensorError
 from torch import nn
 from transformers import AutoConfig, AutoModel, AutoModelForImageTextToText, AutoProcessor
 from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES
@@ -102,7 +103,7 @@ def read(name: str, folder: Path, dtype: str) -> Checkpoint:
         model: nn.Module = auto.from_pretrained(folder, **options)
         # The PIL backend gives the same pixels wherever it runs and needs no torchvision.
         processor = AutoProcessor.from_pretrained(folder, backend="pil")
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         raise FedloomError(f"model: {name!r} cannot be read from its files: {error}") from error
     model.requires_grad_(False).eval().to(device())
     return Checkpoint(name, model, processor, _fingerprint(weights), generative)

@@ -16,6 +16,7 @@ from fedloom.core.errors import FedloomError
 from fedloom.core.seeds import Seeds
 from fedloom.models.adapter import AdapterSpec
 from fedloom.models.base import LoraBackbone, Options
+from fedloom.models.captions import Captions
 from fedloom.models.checkpoint import Checkpoint
 from fedloom.models.features import FeatureCache
 from fedloom.models.images import Images
@@ -46,9 +47,8 @@ class Contrastive(LoraBackbone):
         encode = self._encode_pixels if self._frozen("vision") else None
         self._images = Images(self._processor.image_processor, cache, self._key, encode)
         self._sigmoid = hasattr(self._model, "logit_bias")
-        self._tokens: dict[str, list[int]] = {}
+        self._texts = Captions(self._model, self._processor.tokenizer, cache, self._key, self._frozen("text"))
         self._wordings: dict[tuple[str, tuple[str, ...]], tuple[str, ...]] = {}
-        self._last_texts: tuple[Sequence[str], Tensor] = ((), torch.empty(0))
 
     def collate(self, examples: Sequence[Example]) -> Batch:
         """Pictures, and the distinct captions of all choices.
@@ -157,40 +157,7 @@ class Contrastive(LoraBackbone):
         return _project(self._model, "visual_projection", pooled)
 
     def _text_vectors(self, captions: Sequence[str]) -> Tensor:
-        """Vectors of captions ``[K, D]``; with a frozen text tower each is computed once ever."""
-        if self._frozen("text"):
-            if self._last_texts[0] != captions:  # the classes of a task are the same batch after batch
-                rows = [self._frozen_text(caption) for caption in captions]
-                self._last_texts = (captions, torch.stack(rows).to(device()))
-            pooled = self._last_texts[1]
-        else:
-            pooled = self._encode_text(captions)
-        return _project(self._model, "text_projection", pooled)
-
-    @torch.no_grad()
-    def _frozen_text(self, caption: str) -> Tensor:
-        def make() -> Tree:
-            return {"pooled": self._encode_text([caption])[0].cpu()}
-
-        return self._cache.get(self._key("text", caption), make)["pooled"]
-
-    def _encode_text(self, captions: Sequence[str]) -> Tensor:
-        tokens = [self._tokenise(caption) for caption in captions]
-        # SigLIP pools its last place and knows no mask: all its texts have one length.
-        length = self._model.config.text_config.max_position_embeddings if self._sigmoid else max(map(len, tokens))
-        padding = self._processor.tokenizer.pad_token_id
-        ids = torch.tensor([t + [padding] * (length - len(t)) for t in tokens], device=device())
-        if self._sigmoid:
-            return self._model.text_model(input_ids=ids).pooler_output  # type: ignore[no-any-return]
-        mask = torch.tensor([[1] * len(t) + [0] * (length - len(t)) for t in tokens], device=device())
-        return self._model.text_model(input_ids=ids, attention_mask=mask).pooler_output  # type: ignore[no-any-return]
-
-    def _tokenise(self, caption: str) -> list[int]:
-        if caption not in self._tokens:
-            limit = self._model.config.text_config.max_position_embeddings
-            made = self._processor.tokenizer(caption, truncation=True, max_length=limit)
-            self._tokens[caption] = list(made["input_ids"])
-        return self._tokens[caption]
+        return _project(self._model, "text_projection", self._texts.pooled(tuple(captions)))
 
 
 def _project(model: Any, name: str, pooled: Tensor) -> Tensor:

@@ -1,13 +1,14 @@
 """What a frozen part puts out, computed once and kept: in memory first, then on disk, each with a limit in bytes.
 
-A feature is always computed for one picture (or one caption) at a time. On a CPU the bits of a matrix product depend on
-the batch's shape, so this is what makes a hit the same bits as a miss, in whatever batches the pictures come.
+On a CPU the bits of a matrix product may depend on the shape of its batch. So what is kept is always computed in one
+shape, pictures eight at a time and captions one by one, and a hit has the bits of a miss in whatever batches they come.
 """
 
 import logging
 import os
 from collections import OrderedDict
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from safetensors import SafetensorError
@@ -30,18 +31,32 @@ class FeatureCache:
 
     def get(self, key: str, make: Callable[[], Tree], keep_on_disk: bool = True) -> Tree:
         """The tree under ``key``, made by ``make`` when neither memory nor disk has it. Not to be changed in place."""
+        tree = self.find(key, keep_on_disk)
+        if tree is None:
+            tree = make()
+            self.put(key, tree, keep_on_disk)
+        return tree
+
+    def find(self, key: str, on_disk: bool = True) -> Tree | None:
+        """The tree under ``key`` in memory, else on disk; ``None`` where neither has it."""
         tree = self._memory.get(key)
         if tree is not None:
             self._memory.move_to_end(key)
-            return tree
-        path = self._folder / f"{key}.safetensors" if self._folder is not None and keep_on_disk else None
-        tree = _load(path) if path is not None else None
-        if tree is None:
-            tree = make()
-            if path is not None:
-                self._store(path, tree)
-        self._remember(key, tree)
+        elif on_disk and self._folder is not None:
+            tree = _load(self._path(key))
+            if tree is not None:
+                self._remember(key, tree)
         return tree
+
+    def put(self, key: str, tree: Tree, keep_on_disk: bool = True) -> None:
+        """Keep ``tree`` under a new ``key``."""
+        self._remember(key, tree)
+        if keep_on_disk and self._folder is not None:
+            self._store(self._path(key), tree)
+
+    def _path(self, key: str) -> Path:
+        assert self._folder is not None
+        return self._folder / f"{key}.safetensors"
 
     def _remember(self, key: str, tree: Tree) -> None:
         self._memory[key] = tree
@@ -58,7 +73,8 @@ class FeatureCache:
             part.replace(path)
             self._shrink(path)
         except (OSError, SafetensorError) as error:
-            part.unlink(missing_ok=True)
+            with suppress(OSError):
+                part.unlink()
             _log.warning("The feature cache at %s is switched off: %s", self._folder, error)
             self._folder = None
 

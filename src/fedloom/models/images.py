@@ -1,6 +1,6 @@
 """A backbone's way from pictures to tensors: preprocessed pixels and frozen features, each computed once."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -9,12 +9,12 @@ from fedloom.core.contracts import Picture, Tree, device
 from fedloom.models.features import FeatureCache
 from fedloom.models.pictures import Digests, open_picture
 
+_TOGETHER = 8  # the one batch size of frozen features: a row's bits do not depend on its place or its neighbours
+
 
 class Images:
-    """Pictures as the model takes them. ``encode`` maps the pixels of one picture to what the frozen part makes of it;
-    ``None`` where that part learns: then pixels are what is kept, in memory alone.
-
-    ``key(part, digest)`` names a cache entry.
+    """Pictures as the model takes them. ``encode`` maps a batch of pixels to what the frozen part makes of it; ``None``
+    where that part learns: then pixels are what is kept, in memory alone. ``key(part, digest)`` names a cache entry.
     """
 
     def __init__(
@@ -29,16 +29,33 @@ class Images:
         Raises:
             FedloomError: a picture cannot be opened.
         """
-        single = self._pixels if self.encode is None else self._features
-        trees = [single(picture) for picture in pictures]
+        digests = [self._digests.of(picture) for picture in pictures]
+        if self.encode is None:
+            trees = [self._pixels(picture, digest) for picture, digest in zip(pictures, digests, strict=True)]
+        else:
+            known = self._features(dict(zip(digests, pictures, strict=True)))
+            trees = [known[digest] for digest in digests]
         return {name: torch.stack([tree[name] for tree in trees]).to(device()) for name in trees[0]}
 
-    def _pixels(self, picture: Picture) -> Tree:
-        key = self._key("pixels", self._digests.of(picture))
-        return self._cache.get(key, lambda: self.preprocess(picture), keep_on_disk=False)
+    def _pixels(self, picture: Picture, digest: str) -> Tree:
+        return self._cache.get(self._key("pixels", digest), lambda: self.preprocess(picture), keep_on_disk=False)
 
-    def _features(self, picture: Picture) -> Tree:
-        return self._cache.get(self._key("vision", self._digests.of(picture)), lambda: self._encode(picture))
+    def _features(self, pictures: Mapping[str, Picture]) -> dict[str, Tree]:
+        """What the frozen part makes of pictures, by digest: found, or made in batches of one size."""
+        known: dict[str, Tree] = {}
+        unknown: list[str] = []
+        for digest in pictures:
+            tree = self._cache.find(self._key("vision", digest))
+            if tree is None:
+                unknown.append(digest)
+            else:
+                known[digest] = tree
+        for start in range(0, len(unknown), _TOGETHER):
+            part = unknown[start : start + _TOGETHER]
+            for digest, tree in zip(part, self._encode([pictures[digest] for digest in part]), strict=True):
+                self._cache.put(self._key("vision", digest), tree)
+                known[digest] = tree
+        return known
 
     def preprocess(self, picture: Picture) -> Tree:
         """What the checkpoint's image processor makes of one picture, without the batch dimension."""
@@ -46,7 +63,11 @@ class Images:
         return {name: value[0] for name, value in made.items() if isinstance(value, torch.Tensor)}
 
     @torch.no_grad()
-    def _encode(self, picture: Picture) -> Tree:
+    def _encode(self, pictures: Sequence[Picture]) -> list[Tree]:
+        """Features of up to ``_TOGETHER`` pictures, the batch filled up with its last."""
         assert self.encode is not None
-        pixels = {name: value[None].to(device()) for name, value in self.preprocess(picture).items()}
-        return {name: value[0].detach().cpu() for name, value in self.encode(pixels).items()}
+        pixels = [self.preprocess(picture) for picture in pictures]
+        pixels += [pixels[-1]] * (_TOGETHER - len(pixels))
+        batch = {name: torch.stack([tree[name] for tree in pixels]).to(device()) for name in pixels[0]}
+        made = {name: value.detach().cpu() for name, value in self.encode(batch).items()}
+        return [{name: value[row].clone() for name, value in made.items()} for row in range(len(pictures))]

@@ -116,7 +116,7 @@ def score_tower(tower: CLIPVisionModel, heads: nn.ModuleDict, seeds: Seeds, batc
     scores = {}
     for side, packs in (("public", PUBLIC), ("private", PRIVATE)):
         stream = iter(DataLoader(Pictures(seeds, f"tower/{side}", list(packs), augment=False), 128))
-        right = {head: 0 for head in ("thing", "colour", "x", "hour", "filled")}
+        right = dict.fromkeys(("thing", "colour", "x", "hour", "filled"), 0)
         asked = dict(right)
         for _ in range(batches):
             pictures, labels = next(stream)

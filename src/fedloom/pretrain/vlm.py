@@ -29,12 +29,13 @@ from fedloom.models.sequences import IGNORE, Words, pad
 from fedloom.pretrain.pictures import DEVIATION, MEAN, PATCHES, pixels, random_scene
 from fedloom.pretrain.tokens import LENGTH
 from fedloom.pretrain.tower import Tell, TowerRecipe, schedule, tower_config
-from fedloom.tasks._icons.ask import example_of
 from fedloom.tasks._icons.packs import PRIVATE, PUBLIC
-from fedloom.tasks._icons.question import Kind
+from fedloom.tasks._icons.question import Kind, Question
 from fedloom.tasks._icons.scene import CANVAS, Scene, draw
 from fedloom.tasks._icons.skills import SKILLS, question
 from fedloom.tasks._icons.words import spoken
+from fedloom.tasks.icons_qa import choose_img, choose_txt, fill_in_blank
+from fedloom.tasks.icons_qa._data import sample_of
 
 UNSEEN_SKILLS = ("algebra", "estimation", "probability", "time")
 """Skills that pre-training never asks about: what clients must learn in the language."""
@@ -140,6 +141,12 @@ def asked(rng: np.random.Generator, packs: Sequence[str], skills: Sequence[str],
     return example_of(question(rng, packs, kind, skills, wordings))
 
 
+def example_of(drawn: Question) -> Example:
+    """A question as the task of its kind words it."""
+    word = {"choose_txt": choose_txt.word, "choose_img": choose_img.word, "fill_in_blank": fill_in_blank.word}
+    return word[drawn.kind](sample_of(drawn, "drawn", "any"))
+
+
 def gather(lessons: Sequence[tuple[Tensor, list[int], list[int]]], end: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """A batch: pictures ``[N, 3, 64, 64]``, tokens ``[B, T]``, mask ``[B, T]``, targets ``[B, T]`` for the answers."""
     tokens, mask = pad([[*prompt, *answer] for _, prompt, answer in lessons], end)
@@ -186,7 +193,7 @@ def train_vlm(
 
 @torch.no_grad()
 def score_vlm(model: LlavaForConditionalGeneration, words: Words, seeds: Seeds, count: int) -> dict[str, float]:
-    """Share of ``choose_txt`` questions answered rightly, a skill (public packs), and over all skills as clients ask."""
+    """Share of ``choose_txt`` questions answered rightly: a skill on public packs, and all skills as clients ask."""
     model.eval()
     scores = {}
     for skill in SKILLS:

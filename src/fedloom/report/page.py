@@ -1,5 +1,6 @@
 """One self-contained HTML page about one run, or about several side by side."""
 
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -62,7 +63,13 @@ def _shared(runs: list[Run]) -> dict[str, Markup]:
 
 def _view(index: int, run: Run) -> dict[str, Any]:
     """What the template shows of one run."""
-    view: dict[str, Any] = {"run": run, "result": run.result, "facts": _facts(run), "left_out": _left_out(run)}
+    view: dict[str, Any] = {
+        "run": run,
+        "result": run.result,
+        "facts": _facts(run),
+        "left_out": [(one.round, left.client, left.error) for one in run.rounds for left in one.left_out],
+        "turns": Counter(turn.client for turn in run.turns if not turn.error),
+    }
     view["clients"] = svg.inline(plots.clients(run), f"clients{index}", "score of each client before and after")
     if run.holdings is not None:
         view["held"] = svg.inline(held(run.holdings), f"held{index}", "training examples of each client by group")
@@ -75,15 +82,6 @@ def _facts(run: Run) -> list[str]:
     stages = run.settings.get("channel", {}).get("up", [])
     counts = [f"{run.result.clients} clients", f"{run.result.rounds} rounds", f"seed {run.result.seed}"]
     return [str(fact) for fact in [*chosen, *counts, *stages] if fact]
-
-
-def _left_out(run: Run) -> list[tuple[int, str, str]]:
-    """``(round, client, why)`` of every client that was left out."""
-    found = {(turn.round, turn.client): turn.error for turn in run.turns if turn.error}
-    for one in run.rounds:
-        for name in one.left_out:
-            found.setdefault((one.round, str(name)), "no reason recorded")
-    return [(number, client, why) for (number, client), why in sorted(found.items())]
 
 
 def _right(given: str, example: Answered) -> bool:

@@ -52,8 +52,8 @@ def bytes_a_round(run: Run) -> Figure:
     figure, axes = canvas()
     up, down = [one.bytes_up / 1e6 for one in run.rounds], [one.bytes_down / 1e6 for one in run.rounds]
     rounds = [one.round for one in run.rounds]
-    axes.bar([r - 0.2 for r in rounds], up, width=0.36, color=SERIES[0], label="up (clients to server)")
-    axes.bar([r + 0.2 for r in rounds], down, width=0.36, color=SERIES[4], label="down (server to clients)")
+    axes.bar([r - 0.2 for r in rounds], up, width=0.36, color=SERIES[0], label="up, to the server")
+    axes.bar([r + 0.2 for r in rounds], down, width=0.36, color=SERIES[4], label="down, to the clients")
     _rounds(axes, "MB")
     _legend(axes)
     return figure
@@ -71,7 +71,7 @@ def clients(run: Run) -> Figure:
         axes.plot([start, finals[row]], [row, row], color=SERIES[0], alpha=0.3, linewidth=3, solid_capstyle="round")
     if starts:
         rows, scores = zip(*starts, strict=True)
-        axes.scatter(scores, rows, s=34, marker="D", color=SERIES[1], label="before")
+        axes.scatter(scores, rows, s=34, marker="D", color=SERIES[1], label="before", zorder=3)
     elif run.result.zero_shot is not None:
         axes.axvline(run.result.zero_shot, color=SERIES[1], linestyle="--", linewidth=1.4, label="before, all clients")
     axes.scatter(finals, range(len(scored)), s=46, color=SERIES[0], label="after", zorder=3)

@@ -37,7 +37,7 @@ class Bytes(_Record):
 
 
 class ClientScore(_Record):
-    """One client's score on its own test examples; ``None`` where it has none."""
+    """One client's score on its own test examples (``None`` where it has none); ``examples`` it trained on."""
 
     client: str
     examples: int
@@ -67,6 +67,13 @@ class Result(_Record):
     versions: dict[str, str]
 
 
+class LeftOut(_Record):
+    """A client whose reply did not count in a round."""
+
+    client: str
+    error: str
+
+
 class Round(_Record):
     """A line of ``rounds.jsonl``; ``score`` is ``None`` in a round that was not evaluated."""
 
@@ -77,7 +84,7 @@ class Round(_Record):
     bytes_down: int
     seconds: float
     clients: list[str]
-    left_out: list[Any] = []
+    left_out: list[LeftOut] = []
 
 
 class Turn(_Record):
@@ -85,6 +92,9 @@ class Turn(_Record):
 
     round: int
     client: str
+    examples: int
+    steps: int
+    loss: float | None
     error: str = ""
 
 

@@ -13,15 +13,18 @@ COLUMNS = 4
 CELL = 320
 """Width of a cell, pixels."""
 PICTURES = 190
-"""Height of the band that the pictures stand in."""
+"""Height of a picture at most."""
 CHOICE = 56
-"""Side of a choice picture."""
+"""Side of a choice picture at most."""
 MARGIN = 18
+GAP = 12
+FEW = 8
+"""More choices than this are not listed."""
 LINE = 20
 LONGEST = 9
 """Lines of text a cell shows at most."""
 
-BACK, PAPER, INK, SOFT, GOLD = "#f7f6f3", "#ffffff", "#1d2125", "#5d646c", "#00704f"
+BACK, PAPER, INK, LINES, GOLD = "#f7f6f3", "#ffffff", "#1d2125", "#c9c5bc", "#00704f"
 FONT = ImageFont.load_default(size=15)
 
 
@@ -51,49 +54,53 @@ def sheet(samples: Sequence[Sample], word: Callable[[Sample], Example], out: Pat
 
 
 def _cell(sample: Sample, example: Example) -> Image.Image:
-    """One example on a transparent ground."""
+    """One example on a transparent ground: pictures, prompt, choices, answer."""
     inner = CELL - 2 * MARGIN
-    band = PICTURES if sample.images else 0
+    shown = _fit(sample.images or (), inner, PICTURES)
+    drawn = _fit(sample.choice_images, inner, CHOICE)
     lines = _lines(example.prompt.replace(IMAGE, "").strip(), inner)[:LONGEST]
-    choices = CHOICE + MARGIN if sample.choice_images else 0
-    cell = Image.new("RGBA", (CELL, 2 * MARGIN + band + LINE * (len(lines) + 2) + choices))
-    draw = ImageDraw.Draw(cell)
+    if 0 < len(sample.choices) <= FEW and not drawn and not all(choice in example.prompt for choice in sample.choices):
+        lines += _lines("choices: " + ", ".join(sample.choices), inner)
+    band, choices = _height(shown), _height(drawn)
+    cell = Image.new("RGBA", (CELL, 2 * MARGIN + band + LINE * (len(lines) + 1) + GAP + choices))
     top = MARGIN
-    if sample.images:
-        _row(cell, sample.images, (MARGIN, top, inner, band - MARGIN // 2))
-        top += band
+    _paste(cell, shown, inner // max(1, len(shown)), top)
+    top += band
+    draw = ImageDraw.Draw(cell)
     for line in lines:
         draw.text((MARGIN, top), line, font=FONT, fill=INK)
         top += LINE
-    if sample.choice_images:
-        _choices(cell, sample, example, top)
-        top += choices
-    top += LINE // 2
-    draw.text((MARGIN, top), f"answer: {_lines(example.answer, inner)[0]}", font=FONT, fill=GOLD)
+    top += GAP
+    share = min(CHOICE + GAP, inner // max(1, len(drawn)))
+    for index in _paste(cell, drawn, share, top):
+        right = sample.choices[index] == example.answer
+        left = MARGIN + index * share
+        frame = (left, top - 3, left + share - 4, top + choices - GAP + 3)
+        draw.rounded_rectangle(frame, 4, outline=GOLD if right else LINES, width=3 if right else 1)
+    draw.text((MARGIN, top + choices), f"answer: {_lines(example.answer, inner)[0]}", font=FONT, fill=GOLD)
     return cell
 
 
-def _row(cell: Image.Image, pictures: Sequence[Picture], box: tuple[int, int, int, int]) -> None:
-    """Pictures side by side, each as large as its share of ``box`` (left, top, width, height) lets it be."""
-    left, top, width, height = box
-    share = width // len(pictures)
-    for index, picture in enumerate(pictures):
-        shown = _open(picture)
-        scale = min((share - 4) / shown.width, height / shown.height)
-        shown = shown.resize((max(1, round(shown.width * scale)), max(1, round(shown.height * scale))))
-        x = left + index * share + (share - shown.width) // 2
-        cell.paste(shown, (x, top + (height - shown.height) // 2))
+def _fit(pictures: Sequence[Picture], width: int, height: int) -> list[Image.Image]:
+    """The pictures, made to stand side by side in ``width`` x ``height`` pixels."""
+    fitted = []
+    for picture in map(_open, pictures):
+        scale = min((width // len(pictures) - GAP) / picture.width, height / picture.height)
+        fitted.append(picture.resize((max(1, round(picture.width * scale)), max(1, round(picture.height * scale)))))
+    return fitted
 
 
-def _choices(cell: Image.Image, sample: Sample, example: Example, top: int) -> None:
-    """Choice pictures in a row, the right one framed."""
-    share = min(CHOICE + 8, (CELL - 2 * MARGIN) // len(sample.choice_images))
-    for index, (picture, name) in enumerate(zip(sample.choice_images, sample.choices, strict=True)):
-        box = (MARGIN + index * share, top + 4, share - 8, CHOICE)
-        _row(cell, [picture], box)
-        right = name == example.answer
-        frame = (box[0] - 2, box[1] - 2, box[0] + box[2] + 2, box[1] + box[3] + 2)
-        ImageDraw.Draw(cell).rectangle(frame, outline=GOLD if right else SOFT, width=3 if right else 1)
+def _height(row: Sequence[Image.Image]) -> int:
+    """What a row of pictures takes, with the gap under it."""
+    return max(picture.height for picture in row) + GAP if row else 0
+
+
+def _paste(cell: Image.Image, row: Sequence[Image.Image], share: int, top: int) -> range:
+    """Pictures side by side, each in the middle of its share; the range of their numbers."""
+    for index, picture in enumerate(row):
+        left = MARGIN + index * share + (share - 4 - picture.width) // 2
+        cell.paste(picture, (left, top + (_height(row) - GAP - picture.height) // 2))
+    return range(len(row))
 
 
 def _open(picture: Picture) -> Image.Image:

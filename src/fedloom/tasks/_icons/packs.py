@@ -199,6 +199,11 @@ def classes() -> tuple[str, ...]:
     return tuple(sorted(ranked[:CLASS_COUNT]))
 
 
+@cache
 def things(pack: str) -> tuple[str, ...]:
-    """The classes that a pack can draw, in alphabetical order."""
-    return tuple(name for name in classes() if name in glyphs(pack))
+    """The classes that a pack can draw, in alphabetical order; of names for the same drawing only the first."""
+    first: dict[int, str] = {}
+    for name in classes():
+        if name in glyphs(pack):
+            first.setdefault(glyphs(pack)[name], name)
+    return tuple(first.values())

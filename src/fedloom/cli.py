@@ -1,0 +1,312 @@
+"""Every command of ``fedloom``; nothing else parses arguments."""
+
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from fedloom import __version__
+from fedloom.core.errors import FedloomError
+
+app = typer.Typer(
+    help="Federated fine-tuning of vision-language models.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+out_console = Console()
+error_console = Console(stderr=True)
+
+Source = Annotated[str, typer.Argument(help="A TOML file, or the name of a preset such as quickstart.")]
+Sets = Annotated[list[str], typer.Option("--set", metavar="KEY=VALUE", help="Override a key, such as client.lr=0.01.")]
+DataPath = Annotated[Path | None, typer.Option("--data", help="The folder of a task that reads one (data.path).")]
+
+
+def main() -> None:
+    """The command's entry: a FedloomError is one message and exit status 1; Ctrl-C exits with 130."""
+    try:
+        app()
+    except FedloomError as error:
+        error_console.print(f"[bold red]error:[/] {error}", highlight=False, soft_wrap=True, markup=True)
+        sys.exit(1)
+
+
+@app.callback(invoke_without_command=True)
+def root(version: Annotated[bool, typer.Option("--version", help="Show the version.")] = False) -> None:
+    """Federated fine-tuning of vision-language models."""
+    if version:
+        out_console.print(__version__)
+        raise typer.Exit
+
+
+@app.command()
+def run(
+    source: Source,
+    sets: Sets = [],  # noqa: B006
+    data: DataPath = None,
+    out: Annotated[
+        Path | None, typer.Option(help="The run folder; by default runs/ and the experiment's name.")
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run that the folder holds.")] = False,
+    bounds: Annotated[
+        bool, typer.Option("--bounds", help="Also run each client alone, and all data in one place.")
+    ] = False,
+) -> None:
+    """Run one experiment and write its folder and its page."""
+    from fedloom.core import config
+    from fedloom.report.compare import BOUNDS
+
+    overrides = [*sets, *([f"data.path={data}"] if data else [])]
+    experiment = config.load(source, overrides)
+    folder = out or Path("runs") / _name(source, sets, experiment.name)
+    folders = {experiment.method.name: folder}
+    results = {experiment.method.name: _run(experiment, folder, resume)}
+    for bound in BOUNDS if bounds else ():
+        other = folder.with_name(f"{folder.name}-{bound}")
+        folders[bound] = other
+        results[bound] = _run(config.load(source, [*overrides, f"method={bound}"]), other, resume)
+    page = _page(list(folders.values()), folder / "report.html")
+    out_console.print(_summary(experiment.method.name, results))
+    out_console.print(f"page     {page}\nadapter  {folder / 'adapter'}", highlight=False, soft_wrap=True)
+
+
+@app.command()
+def compare(
+    source: Source,
+    axis: Annotated[list[str], typer.Option(metavar="KEY=A,B", help="A key and its values; may be given again.")] = [],  # noqa: B006
+    seeds: Annotated[int, typer.Option(min=1, help="Seeds a combination.")] = 3,
+    sets: Sets = [],  # noqa: B006
+    data: DataPath = None,
+    out: Annotated[Path | None, typer.Option(help="The comparison's folder.")] = None,
+) -> None:
+    """Run every combination of choices under several seeds; finished cells are not run again."""
+    from fedloom.report import compare as comparison
+    from fedloom.report import table
+
+    overrides = [*sets, *([f"data.path={data}"] if data else [])]
+    found = comparison.cells(source, overrides, axis, seeds)
+    folder = out or Path("runs") / f"{_name(source, sets, found[0].experiment.name)}-compare"
+
+    def run_cell(cell: comparison.Cell, target: Path) -> None:
+        _run(cell.experiment, target, resume=target.exists())
+
+    for number, cell in enumerate(comparison.run_missing(found, folder, run_cell), start=1):
+        told = " ".join(f"{key}={value}" for key, value in cell.axes.items())
+        out_console.print(f"{number}/{len(found)} {told} seed={cell.seed}", highlight=False, style="dim")
+    rows = comparison.write(found, folder)
+    out_console.print(table.terminal(rows))
+    out_console.print(
+        f"table {folder / 'table.md'}, {folder / 'table.csv'}; plots {folder / 'scores.svg'}", soft_wrap=True
+    )
+
+
+@app.command()
+def report(
+    runs: Annotated[list[Path], typer.Argument(help="Run folders.")],
+    out: Annotated[Path | None, typer.Option(help="The page; by default report.html in the first run folder.")] = None,
+) -> None:
+    """Draw one page about one or several runs."""
+    out_console.print(str(_page(runs, out or runs[0] / "report.html")), soft_wrap=True, highlight=False)
+
+
+@app.command()
+def export(
+    folder: Annotated[Path, typer.Argument(help="A run folder, finished or not.")],
+    out: Annotated[Path, typer.Option(help="The PEFT folder to write.")],
+) -> None:
+    """Write the adapter of a run's last checkpoint as a PEFT folder with a model card."""
+    from fedloom.engines import export as write_adapter
+
+    write_adapter(folder, out)
+    out_console.print(str(out), soft_wrap=True, highlight=False)
+
+
+@app.command()
+def methods() -> None:
+    """List the methods: how clients learn and are merged."""
+    _listing("methods")
+
+
+@app.command()
+def models() -> None:
+    """List the models that are known by name."""
+    from fedloom.models import listing
+
+    _print_listing("models", dict(listing()))
+
+
+scenarios_app = typer.Typer(invoke_without_command=True, help="List the scenarios: who holds what.")
+tasks_app = typer.Typer(invoke_without_command=True, help="List the tasks: what is asked.")
+app.add_typer(scenarios_app, name="scenarios")
+app.add_typer(tasks_app, name="tasks")
+
+
+@scenarios_app.callback()
+def scenarios(context: typer.Context) -> None:
+    """List the scenarios: who holds what."""
+    if context.invoked_subcommand is None:
+        _listing("scenarios")
+
+
+@scenarios_app.command("show")
+def show_scenario(
+    name: Annotated[str, typer.Argument(help="A scenario.")],
+    source: Annotated[str, typer.Option("--for", help="The experiment whose data is dealt.")] = "quickstart",
+    sets: Sets = [],  # noqa: B006
+    data: DataPath = None,
+    out: Annotated[Path, typer.Option(help="The picture to write (.png or .svg).")] = Path("scenario.png"),
+) -> None:
+    """Draw who holds what under a scenario."""
+    from fedloom.core import config
+    from fedloom.federation.result import who_holds_what
+    from fedloom.federation.setup import Setup
+    from fedloom.report.held import held
+    from fedloom.report.runs import Holdings
+    from fedloom.report.svg import save
+
+    overrides = [f"scenario={name}", *sets, *([f"data.path={data}"] if data else [])]
+    experiment = config.load(source, overrides)
+    config.check(experiment)
+    save(held(Holdings.model_validate(who_holds_what(Setup(experiment)))), out)
+    out_console.print(str(out), soft_wrap=True, highlight=False)
+
+
+@tasks_app.callback()
+def tasks(context: typer.Context) -> None:
+    """List the tasks: what is asked."""
+    if context.invoked_subcommand is None:
+        _listing("tasks")
+
+
+@tasks_app.command("show")
+def show_task(
+    name: Annotated[str, typer.Argument(help="A task.")],
+    out: Annotated[Path, typer.Option(help="The picture to write.")] = Path("task.png"),
+    count: Annotated[int, typer.Option(min=1, help="Examples to draw.")] = 24,
+    data: DataPath = None,
+) -> None:
+    """Draw a contact sheet of a task's examples."""
+    from fedloom.core import resolve
+    from fedloom.report.sheet import sheet
+
+    task = resolve.build("tasks", name, {}, path=str(data or ""), on_bad="refuse")
+    train = task.load().train
+    sheet(train[:: max(1, len(train) // count)][:count], task.word, out)
+    out_console.print(str(out), soft_wrap=True, highlight=False)
+
+
+@app.command()
+def pretrain(
+    name: Annotated[str, typer.Argument(help="nano-clip or nano-vlm.")],
+    out: Annotated[Path | None, typer.Option(help="The folder to write; by default models/NAME.")] = None,
+    tower: Annotated[
+        Path | None, typer.Option(help="A folder with stage 1's tower; made there if it is missing.")
+    ] = None,
+    seed: int = 0,
+    scale: Annotated[float, typer.Option(help="A factor on the amount of training; 1 is the shipped recipe.")] = 1.0,
+) -> None:
+    """Make a nano model from nothing (an hour or so on two cores)."""
+    from fedloom.pretrain.recipe import pretrain as make
+
+    target = out or Path("models") / name
+    tell: Callable[[str], None] = lambda text: out_console.print(text, highlight=False, soft_wrap=True)  # noqa: E731
+    out_console.print_json(data=make(name, target, seed=seed, scale=scale, tower=tower, tell=tell)["scores"])
+
+
+def _name(source: str, sets: list[str], given: str) -> str:
+    """A run's name: the experiment's, with the overrides that make it another one."""
+    base = given or Path(source).stem
+    return "+".join([base, *(text.replace("/", "-").replace(" ", "") for text in sets)])
+
+
+def _run(experiment: Any, folder: Path, resume: bool) -> dict[str, Any]:
+    """Run an experiment with progress on the terminal; a finished run of the very same experiment is only read."""
+    from fedloom.engines import run as run_experiment
+    from fedloom.federation.record import RunFolder, decisive
+    from fedloom.federation.round import Stopped
+    from fedloom.report.live import Live
+
+    if not resume and (folder / "result.json").is_file():
+        resume = decisive(RunFolder.reopen(folder)[1]) == decisive(experiment)
+    try:
+        with stopping() as stop, Live(out_console, experiment.method.name) as watch:
+            return run_experiment(experiment, folder, resume=resume, watch=watch, stop=stop)
+    except Stopped:
+        error_console.print(f"Stopped. Finished rounds are saved in {folder}; --resume goes on.", soft_wrap=True)
+        sys.exit(130)
+
+
+@contextmanager
+def stopping() -> Iterator[Callable[[], bool]]:
+    """A flag that the first Ctrl-C (or SIGTERM) raises; the second one interrupts at once."""
+    raised = False
+
+    def ask(number: int, frame: FrameType | None) -> None:
+        nonlocal raised
+        if raised:
+            raise KeyboardInterrupt
+        raised = True
+
+    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield lambda: raised
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _page(folders: list[Path], out: Path) -> Path:
+    from fedloom.report.page import page
+
+    page(folders, out)
+    return out
+
+
+def _summary(method: str, results: dict[str, dict[str, Any]]) -> Table:
+    """The small table at the end of a run: from zero-shot to centralised."""
+    from fedloom.report import words
+
+    own = results[method]
+    table = Table(title=f"{own['metric']} on the test examples", header_style="bold")
+    for name in ("", "all", "worst client", "sent", "time"):
+        table.add_column(name, justify="left" if not name else "right")
+    table.add_row("zero-shot", words.score(own["zero_shot"]), "", "", "")
+    names = {"local": "each client alone", "centralised": "centralised"}
+    for key in sorted(results, key=lambda key: ("local", method, "centralised").index(key)):
+        result = results[key]
+        sent = result["bytes"]["up"] + result["bytes"]["down"]
+        table.add_row(
+            names.get(key, f"federated ({key})"),
+            words.score(result["final"]),
+            words.score(result["worst_client"]),
+            words.size(sent),
+            words.duration(result["seconds"]["total"]),
+        )
+    return table
+
+
+def _listing(axis: str) -> None:
+    from fedloom.core import resolve
+
+    _print_listing(axis, {name: resolve.summary(axis, name) for name in sorted(resolve.known(axis))})
+
+
+def _print_listing(title: str, found: dict[str, str]) -> None:
+    table = Table(title=title, box=None, show_header=False, title_justify="left")
+    for name, line in found.items():
+        table.add_row(f"[bold]{name}[/]", line)
+    out_console.print(table)
+
+
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+if __name__ == "__main__":
+    main()

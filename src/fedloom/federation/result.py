@@ -1,0 +1,206 @@
+"""What a finished run hands on: ``result.json``, the adapter, and a few examples answered before and after."""
+
+import base64
+import hashlib
+import io
+import json
+import platform
+import resource
+import sys
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from fedloom import __version__
+from fedloom.core.contracts import Picture, Sample, Tree
+from fedloom.core.partition import holdings
+from fedloom.federation.record import Checkpoint, RunFolder
+from fedloom.federation.setup import Setup
+
+SHOWN = 12
+"""Examples whose answers before and after are shown."""
+
+
+def who_holds_what(setup: Setup) -> dict[str, Any]:
+    """What ``partition.json`` holds: every client's examples, counted by a meta field."""
+    by = setup.scenario.by or _telling_field(setup)
+    meta = [sample.meta for sample in setup.data.train], [sample.meta for sample in setup.data.test]
+    return holdings(setup.partition, by, *meta)
+
+
+def _telling_field(setup: Setup) -> str | None:
+    """A meta field to show a partition by when the scenario names none: the one with the fewest values above one."""
+    train = setup.data.train
+    values = {key: len({sample.meta.get(key) for sample in train}) for key in train[0].meta} if train else {}
+    useful = {key: count for key, count in values.items() if 1 < count <= 30}
+    return min(useful, key=lambda key: useful[key]) if useful else None
+
+
+def finish(setup: Setup, folder: RunFolder, last: Checkpoint) -> dict[str, Any]:
+    """Write the adapter, the examples and ``result.json``; returns the last."""
+    save_adapter(setup, folder, last, folder.path / "adapter")
+    before, after = folder.read_json("before.json"), folder.read_json("after.json")
+    folder.write_json("examples.json", _examples(setup, before["answers"], after["answers"]))
+    result = _result(setup, folder, last, before["scores"], after["scores"])
+    folder.write_json("result.json", result)
+    return result
+
+
+def save_adapter(setup: Setup, folder: RunFolder, last: Checkpoint, target: Path) -> None:
+    """Write the global adapter as a PEFT folder with a model card; where clients keep parts of their own, one each."""
+    sent = setup.method.server.send(last.state, None).trees
+    card = _card(setup, last)
+    setup.backbone.save(target, setup.initial | sent["adapter"], sent.get("base"), card)
+    for name in setup.partition.names:
+        own: Tree = folder.kept.read(name, before=last.round + 1).get("adapter", {})
+        if own:
+            setup.backbone.save(
+                target / "clients" / name, setup.initial | sent["adapter"] | own, sent.get("base"), card
+            )
+
+
+def _result(
+    setup: Setup, folder: RunFolder, last: Checkpoint, before: list[float], scores: list[float]
+) -> dict[str, Any]:
+    clients, rounds = folder.rows("clients.jsonl"), folder.rows("rounds.jsonl")
+    per_client = _per_client(setup, before, scores)
+    measured = [entry["final"] for entry in per_client if entry["final"] is not None]
+    adapter = setup.initial
+    size = {name: value.numel() for name, value in adapter.items()}
+    method = setup.method
+    return {
+        "fedloom": __version__,
+        "seed": setup.experiment.seed,
+        "metric": setup.task.metric,
+        "zero_shot": last.facts["zero_shot"],
+        "final": sum(scores) / len(scores),
+        "best": last.facts["best"],
+        "per_client": per_client,
+        "worst_client": min(measured) if measured else None,
+        "rounds": setup.experiment.rounds,
+        "clients": len(setup.partition.names),
+        "bytes": {
+            "up": sum(row["bytes_up"] for row in clients),
+            "down": sum(row["bytes_down"] for row in clients),
+            "split_up": 0,
+            "split_down": 0,
+        },
+        "parameters": {
+            "total": setup.backbone.total_parameters,
+            "trained": sum(count for name, count in size.items() if method.trains(name)),
+            "shared": sum(count for name, count in size.items() if method.shares(name)),
+        },
+        "seconds": {
+            part: round(float(last.facts[f"seconds.{part}"]), 3) for part in ("total", "train", "evaluate", "server")
+        },
+        "peak_memory_bytes": peak_memory(),
+        "left_out": [entry for row in rounds for entry in row["left_out"]],
+        "data": data_fingerprint(setup),
+        "versions": versions(),
+    }
+
+
+def _mean(scores: list[float], indices: list[int]) -> float | None:
+    return sum(scores[index] for index in indices) / len(indices) if indices else None
+
+
+def _per_client(setup: Setup, before: list[float], after: list[float]) -> list[dict[str, Any]]:
+    held = setup.partition
+    return [
+        {
+            "client": name,
+            "examples": len(train),
+            "zero_shot": _mean(before, test),
+            "final": _mean(after, test),
+        }
+        for name, train, test in zip(held.names, held.train, held.test, strict=True)
+    ]
+
+
+def data_fingerprint(setup: Setup) -> str:
+    """SHA-256 of the sample ids and the partition: equal for runs on the same data dealt the same way."""
+    ids = [[sample.id for sample in half] for half in (setup.data.train, setup.data.test)]
+    held = setup.partition
+    return hashlib.sha256(json.dumps([ids, held.names, held.train, held.test]).encode()).hexdigest()
+
+
+def versions() -> dict[str, str]:
+    """Versions that a result depends on."""
+    packages = {name: version(name) for name in ("torch", "transformers", "peft", "numpy")}
+    return {"fedloom": __version__, "python": platform.python_version(), **packages}
+
+
+def peak_memory() -> int:
+    """Bytes of the largest resident set of this process or of one of its ended workers."""
+    unit = 1 if sys.platform == "darwin" else 1024
+    peaks = (resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    return max(peaks) * unit
+
+
+def _examples(setup: Setup, before: list[str], after: list[str]) -> list[dict[str, Any]]:
+    """Random test examples, dealt over the clients so that each has its turn."""
+    held = setup.partition
+    rng = setup.seeds.numpy("examples")
+    queues = [(name, rng.permutation(mine).tolist()) for name, mine in zip(held.names, held.test, strict=True)]
+    rows: list[dict[str, Any]] = []
+    while len(rows) < SHOWN and any(queue for _, queue in queues):
+        for name, queue in queues:
+            if queue and len(rows) < SHOWN:
+                index = queue.pop()
+                rows.append(_example(setup.data.test[index], name, before[index], after[index]))
+    return rows
+
+
+def _example(sample: Sample, client: str, before: str, after: str) -> dict[str, Any]:
+    return {
+        "id": sample.id,
+        "client": client,
+        "prompt": " ".join(part for part in (sample.text, sample.question) if part),
+        "choices": list(sample.choices),
+        "answer": sample.answer,
+        "before": before,
+        "after": after,
+        "image": [data_uri(picture) for picture in (*(sample.images or ()), *sample.choice_images)],
+    }
+
+
+def data_uri(picture: Picture, longest: int = 256) -> str:
+    """A picture as a ``data:`` address, no side longer than ``longest`` pixels."""
+    image = (picture if isinstance(picture, Image.Image) else Image.open(picture)).convert("RGB")
+    image.thumbnail((longest, longest))
+    buffer = io.BytesIO()
+    image.save(buffer, format="PNG")
+    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
+
+
+def _card(setup: Setup, last: Checkpoint) -> str:
+    """The adapter's model card."""
+    experiment = setup.experiment
+    best = f"{last.facts['best']:.3f}" if "best" in last.facts else "not measured"
+    return f"""---
+library_name: peft
+base_model: {experiment.model.name}
+tags: [federated-learning, fedloom, lora]
+---
+
+# {experiment.name or experiment.task.name} ({experiment.method.name})
+
+A LoRA adapter for `{experiment.model.name}`, tuned with fedloom {__version__} by {len(setup.partition.names)}
+clients in {last.round} rounds; no client's data left it.
+
+| | |
+|---|---|
+| task | {experiment.task.name} |
+| scenario | {experiment.scenario.name}, {experiment.scenario.clients} clients |
+| method | {experiment.method.name} |
+| {setup.task.metric}, zero-shot | {float(last.facts["zero_shot"]):.3f} |
+| {setup.task.metric}, best round | {best} |
+| base weights | {setup.backbone.fingerprint} |
+
+```python
+from peft import PeftModel
+model = PeftModel.from_pretrained(base_model, "this folder")
+```
+"""

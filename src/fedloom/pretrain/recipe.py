@@ -1,0 +1,97 @@
+"""Making a nano model from nothing, and writing down how it was made."""
+
+import json
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from transformers import CLIPProcessor, CLIPVisionModel
+
+from fedloom import __version__
+from fedloom.core.errors import FedloomError, nearest
+from fedloom.core.seeds import Seeds
+from fedloom.pretrain.clip import ClipRecipe, train_clip
+from fedloom.pretrain.tokens import train_tokenizer, wrap
+from fedloom.pretrain.tower import Tell, TowerRecipe, train_tower
+from fedloom.pretrain.vlm import SEEN_SKILLS, UNSEEN_SKILLS, VlmRecipe, image_processor, train_vlm, vlm_processor
+from fedloom.tasks._icons.packs import PRIVATE, PUBLIC
+
+NAMES = ("nano-clip", "nano-vlm")
+TOWER = "tower"
+
+
+def pretrain(name: str, out: Path, *, seed: int, scale: float, tower: Path | None, tell: Tell) -> dict[str, Any]:
+    """Make ``nano-clip`` or ``nano-vlm`` and save it (fp16) with its ``recipe.json`` in the folder ``out``.
+
+    ``tower``: a folder with stage 1's tower; it is made and saved there first where it is not there. ``scale``: a
+    factor on the number of pictures and examples of every stage (1: the recipe of the shipped models).
+
+    Raises:
+        FedloomError: an unknown name, or ``out`` exists.
+    """
+    if name not in NAMES:
+        raise FedloomError(f"pretrain: there is no {name!r}. {nearest(name, NAMES)}")
+    if out.exists():
+        raise FedloomError(f"{out} already exists. Mend: choose another folder with --out.")
+    seeds = Seeds(seed)
+    stage1 = tower or out.with_name(f"{out.name}-{TOWER}")
+    if not (stage1 / "config.json").exists():
+        _make_tower(stage1, seeds, scale, tell)
+    vision = CLIPVisionModel.from_pretrained(stage1)
+    begun = time.perf_counter()
+    make = _make_clip if name == "nano-clip" else _make_vlm
+    recipe, scores = make(out, vision, seeds, scale, tell)
+    written = {
+        "name": name,
+        "fedloom": __version__,
+        "seed": seed,
+        "tower": json.loads((stage1 / "recipe.json").read_text()),
+        "recipe": asdict(recipe),
+        "public_packs": list(PUBLIC),
+        "private_packs": list(PRIVATE),
+        "seen_skills": list(SEEN_SKILLS),
+        "unseen_skills": list(UNSEEN_SKILLS),
+        "seconds": round(time.perf_counter() - begun, 1),
+        "scores": {key: round(value, 4) for key, value in scores.items()},
+    }
+    (out / "recipe.json").write_text(json.dumps(written, indent=1) + "\n")
+    return written
+
+
+def _make_tower(out: Path, seeds: Seeds, scale: float, tell: Tell) -> None:
+    recipe = TowerRecipe()
+    recipe = TowerRecipe(images=_scaled(recipe.images, recipe.batch, scale))
+    begun = time.perf_counter()
+    model, scores = train_tower(recipe, seeds, tell)
+    model.save_pretrained(out)
+    written = {"recipe": asdict(recipe), "seconds": round(time.perf_counter() - begun, 1), "scores": scores}
+    (out / "recipe.json").write_text(json.dumps(written, indent=1) + "\n")
+
+
+def _make_clip(
+    out: Path, tower: CLIPVisionModel, seeds: Seeds, scale: float, tell: Tell
+) -> tuple[ClipRecipe, dict[str, float]]:
+    tokenizer = wrap(train_tokenizer(seeds).backend_tokenizer, "<s> $A </s>")
+    recipe = ClipRecipe()
+    recipe = ClipRecipe(images=_scaled(recipe.images, recipe.batch, scale))
+    model, scores = train_clip(recipe, tower, tokenizer, seeds, tell)
+    model.half().save_pretrained(out)
+    CLIPProcessor(image_processor(), tokenizer).save_pretrained(out)
+    return recipe, scores
+
+
+def _make_vlm(
+    out: Path, tower: CLIPVisionModel, seeds: Seeds, scale: float, tell: Tell
+) -> tuple[VlmRecipe, dict[str, float]]:
+    tokenizer = train_tokenizer(seeds)
+    recipe = VlmRecipe()
+    recipe = VlmRecipe(examples=_scaled(recipe.examples, recipe.batch, scale))
+    model, scores = train_vlm(recipe, tower, tokenizer, seeds, tell)
+    model.half().save_pretrained(out)
+    vlm_processor(tokenizer).save_pretrained(out)
+    return recipe, scores
+
+
+def _scaled(count: int, batch: int, scale: float) -> int:
+    return max(batch, int(count * scale))

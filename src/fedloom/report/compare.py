@@ -1,0 +1,88 @@
+"""Comparing experiments: axes x seeds -> cells, each a run of its own; a finished cell is not run again."""
+
+import itertools
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from fedloom.core import config
+from fedloom.core.config import Experiment
+from fedloom.core.errors import FedloomError
+from fedloom.report import compared, table
+from fedloom.report.runs import read
+from fedloom.report.svg import save
+
+BOUNDS = ("local", "centralised")
+"""What every method stands between: each client alone, and all data in one place."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One combination of choices under one seed, and where its run lies below the comparison's folder."""
+
+    axes: dict[str, str]
+    seed: int
+    experiment: Experiment
+
+    @property
+    def folder(self) -> Path:
+        """``cells/method=fedavg,scenario=iid/seed-0``."""
+        return Path("cells") / ",".join(f"{key}={value}" for key, value in self.axes.items()) / f"seed-{self.seed}"
+
+
+def cells(source: str, overrides: Sequence[str], axes: Sequence[str], seeds: int) -> list[Cell]:
+    """Every cell, seeds innermost. ``axes``: texts such as ``method.name=fedavg,scaffold``; none: the experiment's own
+    method between its two bounds.
+
+    Raises:
+        FedloomError: an axis that is no ``key=value,value``, or an unknown key or value.
+    """
+    first = config.load(source, overrides)
+    chosen = dict(_axis(text) for text in axes) or {"method": _unique(["local", first.method.name, "centralised"])}
+    found = []
+    for values in itertools.product(*chosen.values()):
+        picked = dict(zip(chosen, values, strict=True))
+        for seed in range(first.seed, first.seed + seeds):
+            sets = [f"{key}={value}" for key, value in picked.items() if not _own(first, key, value)]
+            experiment = config.load(source, [*overrides, *sets, f"seed={seed}"])
+            config.check(experiment)
+            found.append(Cell(picked, seed, experiment))
+    return found
+
+
+def _axis(text: str) -> tuple[str, list[str]]:
+    key, equals, values = text.partition("=")
+    picked = _unique([value for value in values.split(",") if value])
+    if not equals or not picked:
+        raise FedloomError(f"--axis {text}: expected key=value,value, such as method.name=fedavg,scaffold.")
+    table_name, _, leaf = key.partition(".")
+    return (table_name if leaf == "name" and table_name in config.FREE else key), picked
+
+
+def _own(experiment: Experiment, key: str, value: str) -> bool:
+    """Whether the experiment names this choice itself: then its own options stay."""
+    return key in config.FREE and getattr(experiment, key).name == value
+
+
+def _unique(values: Sequence[str]) -> list[str]:
+    return list(dict.fromkeys(values))
+
+
+def run_missing(found: Sequence[Cell], out: Path, run: Callable[[Cell, Path], None]) -> Iterator[Cell]:
+    """Run the cells that have no result yet, one after the other; yields each cell when it is done."""
+    for cell in found:
+        if not (out / cell.folder / "result.json").exists():
+            run(cell, out / cell.folder)
+        yield cell
+
+
+def write(found: Sequence[Cell], out: Path) -> list[table.Row]:
+    """Write ``table.md``, ``table.csv`` and the plots of finished cells; returns the rows."""
+    rows = table.rows((cell.axes, read(out / cell.folder).result) for cell in found)
+    (out / "table.md").write_text(table.markdown(rows))
+    (out / "table.csv").write_text(table.comma_separated(rows))
+    metric = read(out / found[0].folder).result.metric
+    for name, figure in (("scores", compared.cells(rows, metric)), ("bytes", compared.against_bytes(rows, metric))):
+        for ending in ("svg", "png"):
+            save(figure, out / f"{name}.{ending}")
+    return rows

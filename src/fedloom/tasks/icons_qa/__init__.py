@@ -1,0 +1,1 @@
+"""Questions about drawn scenes in the style of IconQA (Lu et al., 2021): one file a kind of answer."""

@@ -1,0 +1,49 @@
+from pathlib import Path
+
+import pytest
+from tests.report.made_up import run_folder
+
+from fedloom.report import plots
+from fedloom.report.runs import Run, read
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Run:
+    return read(run_folder(tmp_path))
+
+
+def test_scores_begin_with_zero_shot_and_skip_rounds_without_one(run: Run) -> None:
+    (line,) = plots.scores([run]).axes[0].get_lines()
+    assert list(line.get_xdata()) == [0, 1, 2, 3, 4, 6, 8, 10, 12]
+    assert line.get_ydata()[0] == 0.412
+
+
+def test_bytes_are_added_up(run: Run) -> None:
+    (line,) = plots.score_against_bytes([run]).axes[0].get_lines()
+    # 0.95 MB up and 1.9 MB down a round
+    assert list(line.get_xdata())[:4] == pytest.approx([0, 2.85, 5.7, 8.55])
+
+
+def test_several_runs_have_a_legend(run: Run, tmp_path: Path) -> None:
+    other = read(run_folder(tmp_path, "other"))
+    axes = plots.losses([run, other]).axes[0]
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["made-up", "other"]
+    assert plots.losses([run]).axes[0].get_legend() is None
+
+
+def test_bars_up_and_down(run: Run) -> None:
+    heights = [bar.get_height() for bar in plots.bytes_a_round(run).axes[0].patches]
+    assert heights == [0.95] * 12 + [1.9] * 12
+
+
+def test_clients_stand_in_order_of_their_score(run: Run) -> None:
+    axes = plots.clients(run).axes[0]
+    by_score = sorted(run.result.per_client, key=lambda one: one.final or 0)
+    assert [label.get_text() for label in axes.get_yticklabels()] == [one.client for one in by_score]
+
+
+def test_many_clients_are_a_distribution(tmp_path: Path) -> None:
+    run = read(run_folder(tmp_path, clients=[str(i) for i in range(50)]))
+    axes = plots.clients(run).axes[0]
+    assert sum(bar.get_height() for bar in axes.patches) == 50
+    assert axes.get_ylabel() == "clients"

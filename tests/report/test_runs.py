@@ -1,0 +1,72 @@
+import json
+from pathlib import Path
+
+import pytest
+from tests.report.made_up import run_folder
+
+from fedloom.core.errors import FedloomError
+from fedloom.report.runs import read
+
+
+def test_reads_a_whole_folder(tmp_path: Path) -> None:
+    run = read(run_folder(tmp_path))
+    assert run.name == "made-up"
+    assert run.settings["method"]["name"] == "fedavg"
+    assert run.result.bytes.total == 11_400_000 + 22_800_000
+    assert [one.score is None for one in run.rounds[:5]] == [False, False, False, False, True]
+    assert run.rounds[3].left_out[0].client == "boxicons"
+    assert run.holdings is not None
+    assert [len(one.image) for one in run.examples] == [1, 1, 2, 0]
+
+
+def test_partition_and_examples_may_be_missing(tmp_path: Path) -> None:
+    folder = run_folder(tmp_path)
+    (folder / "partition.json").unlink()
+    (folder / "examples.json").unlink()
+    run = read(folder)
+    assert run.holdings is None
+    assert run.examples == []
+
+
+@pytest.mark.parametrize("name", ["config.toml", "result.json", "rounds.jsonl", "clients.jsonl"])
+def test_a_missing_file_is_named(tmp_path: Path, name: str) -> None:
+    folder = run_folder(tmp_path)
+    (folder / name).unlink()
+    with pytest.raises(FedloomError, match=f"{name}: cannot be read"):
+        read(folder)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("config.toml", "rounds = ", "config.toml: not valid TOML"),
+        ("result.json", "{", "result.json: the file: Invalid JSON"),
+        ("result.json", '{"seed": 0}', "result.json: fedloom: Field required"),
+        ("rounds.jsonl", '{"round": 1', "rounds.jsonl, line 1: the file: Invalid JSON"),
+        ("clients.jsonl", '{"round": "one"}', "clients.jsonl, line 1: round"),
+        ("partition.json", "[]", "partition.json"),
+        ("examples.json", '[{"id": 3}]', "examples.json: 0.id"),
+    ],
+)
+def test_a_broken_file_is_named(tmp_path: Path, name: str, text: str, message: str) -> None:
+    folder = run_folder(tmp_path)
+    (folder / name).write_text(text)
+    with pytest.raises(FedloomError, match=message):
+        read(folder)
+
+
+def test_no_such_folder(tmp_path: Path) -> None:
+    with pytest.raises(FedloomError, match="there is no such run folder"):
+        read(tmp_path / "gone")
+
+
+@pytest.mark.parametrize(
+    "image", ["https://example.org/a.png", "data:text/html;base64,AAAA", 'data:image/png;base64,A"x']
+)
+def test_only_pictures_that_stand_in_the_file(tmp_path: Path, image: str) -> None:
+    folder = run_folder(tmp_path)
+    examples = json.loads((folder / "examples.json").read_text())
+    examples[0]["image"] = image
+    (folder / "examples.json").write_text(json.dumps(examples))
+    with pytest.raises(FedloomError, match=r"examples.json: 0.image.0"):
+        read(folder)

@@ -1,0 +1,64 @@
+import io
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+from tests.report.made_up import run_folder
+
+from fedloom.report.runs import Result, read
+from fedloom.report.table import Row, comma_separated, markdown, rows, stat, terminal
+
+
+@pytest.fixture
+def found(tmp_path: Path) -> list[Row]:
+    base = read(run_folder(tmp_path)).result
+
+    def result(final: float, worst: float | None, seconds: float) -> Result:
+        return base.model_copy(update={"final": final, "worst_client": worst, "seconds": {"total": seconds}})
+
+    return rows(
+        [
+            ({"method": "fedavg", "scenario": "iid|x"}, result(0.70, 0.5, 10.0)),
+            ({"method": "local", "scenario": "iid|x"}, result(0.60, None, 10.0)),
+            ({"method": "fedavg", "scenario": "iid|x"}, result(0.73, 0.6, 14.0)),
+            ({"method": "fedavg", "scenario": "iid|x"}, result(0.76, 0.7, 12.0)),
+        ]
+    )
+
+
+def test_mean_and_sample_deviation_by_hand() -> None:
+    # deviations -2, 0, 2: the sum of squares 8 over n - 1 = 2 gives variance 4
+    one = stat([1.0, 3.0, None, 5.0])
+    assert (one.mean, one.spread, one.n) == (3.0, 2.0, 3)
+    assert stat([7.0]).spread is None
+    assert stat([None]).mean is None
+
+
+def test_rows_are_combinations_in_order(found: list[Row]) -> None:
+    assert [row.axes["method"] for row in found] == ["fedavg", "local"]
+    assert found[0].stats["final"].n == 3
+
+
+def test_markdown(found: list[Row]) -> None:
+    header, marks, first, second = markdown(found).splitlines()
+    assert header == "| method | scenario | n | zero-shot | final | worst client | bytes | time |"
+    assert marks == "| --- | --- | --: | --: | --: | --: | --: | --: |"
+    assert first == "| fedavg | iid\\|x | 3 | 41.2% ± 0.0 | 73.0% ± 3.0 | 60.0% ± 10.0 | 34.2 MB | 12.0 s ± 2.0 |"
+    assert second == "| local | iid\\|x | 1 | 41.2% | 60.0% | \u2013 | 34.2 MB | 10.0 s |"
+
+
+def test_csv_has_full_precision(found: list[Row]) -> None:
+    header, first, second = comma_separated(found).splitlines()
+    assert header.startswith("method,scenario,n,zero_shot,zero_shot_spread,final,final_spread,worst_client")
+    assert first.split(",")[:3] == ["fedavg", "iid|x", "3"]
+    assert float(first.split(",")[5]) == pytest.approx(0.73)
+    assert float(first.split(",")[6]) == pytest.approx(0.03)
+    assert second.split(",")[7:9] == ["", ""]
+
+
+def test_terminal(found: list[Row]) -> None:
+    console = Console(width=120, record=True, file=io.StringIO())
+    console.print(terminal(found, "a comparison"))
+    text = console.export_text()
+    assert "a comparison" in text
+    assert "73.0% ± 3.0" in text
