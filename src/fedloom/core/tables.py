@@ -53,7 +53,7 @@ class AdapterTable(Table):
     whose full name a regular expression of ``names`` finds. Client i has rank ``ranks[i % len(ranks)]``; ``ranks``
     empty: all have ``rank``."""
 
-    kind: str = "lora"
+    kind: Literal["lora"] = "lora"
     rank: Count = 8
     alpha: Positive = 16.0
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0

@@ -123,7 +123,7 @@ def score_clip(model: CLIPModel, tokenizer: PreTrainedTokenizerFast, seeds: Seed
     """Share of icons named rightly among all classes, on public and on private packs."""
     model.eval()
     names = name_tokens(tokenizer, CAPTIONS[0])
-    scores = {}
+    scores: dict[str, float] = {}
     for side, packs in (("public", PUBLIC), ("private", PRIVATE)):
         rng = seeds.numpy(f"clip/{side}")
         right = 0

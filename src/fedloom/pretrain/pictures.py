@@ -68,7 +68,7 @@ def random_scene(rng: np.random.Generator, packs: Sequence[str], jitter: bool = 
 
     Three scenes in four show only things that questions are asked about.
     """
-    pack = packs[rng.integers(len(packs))]
+    pack = packs[int(rng.integers(len(packs)))]
     colours = tuple(COLOURS)
     names = nouns(pack) if rng.random() < 0.75 else things(pack)
     side = int(rng.choice([1, 2, 3], p=[0.4, 0.35, 0.25]))
@@ -93,7 +93,8 @@ def random_scene(rng: np.random.Generator, packs: Sequence[str], jitter: bool = 
 def random_figure(rng: np.random.Generator, colour: str, x: float, y: float, size: float) -> Figure:
     """One figure of any kind, with a random value where it has one."""
     kind = FIGURES[rng.integers(len(FIGURES))]
-    width, height, value = size, size, ()
+    width, height = size, size
+    value: tuple[int, ...] = ()
     match kind:
         case "clock":
             value = (int(rng.integers(1, 13)), int(rng.choice([0, 15, 30, 45])))

@@ -9,6 +9,7 @@ from transformers import PreTrainedTokenizerFast
 from fedloom.core.contracts import IMAGE
 from fedloom.core.seeds import Seeds
 from fedloom.tasks._icons.packs import PACKS, classes
+from fedloom.tasks._icons.question import Kind
 from fedloom.tasks._icons.skills import SKILLS, question
 from fedloom.tasks._icons.words import spoken
 
@@ -54,8 +55,9 @@ def _corpus(rng: np.random.Generator) -> Iterator[str]:
         for _ in range(20):
             yield f"a {spoken(name)} icon. {spoken(name)}, {spoken(name)}"
     packs = tuple(PACKS)
+    kinds: tuple[Kind, ...] = ("choose_txt", "fill_in_blank", "choose_img")
     for _ in range(6000):
-        kind = ("choose_txt", "fill_in_blank", "choose_img")[rng.integers(3)]
+        kind = kinds[rng.integers(3)]
         asked = question(rng, packs, kind, tuple(SKILLS), "all")
         yield f"Question: {asked.text}\nChoices: {', '.join(asked.choices)}.\nAnswer: {asked.answer}"
         yield "Describe the picture. Which of the pictures A, B, C, D, E? true or false, yes or no, nothing; hateful"

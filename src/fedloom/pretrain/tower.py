@@ -75,7 +75,8 @@ def dense_loss(hidden: Tensor, heads: nn.ModuleDict, labels: dict[str, Tensor]) 
 
 def patches(tower: CLIPVisionModel, pictures: Tensor) -> Tensor:
     """``[B, 16, width]``: the last layer's patch features, without the class token."""
-    return tower(pixel_values=pictures).last_hidden_state[:, 1:]
+    hidden: Tensor = tower(pixel_values=pictures).last_hidden_state
+    return hidden[:, 1:]
 
 
 def train_tower(recipe: TowerRecipe, seeds: Seeds, tell: Tell) -> tuple[CLIPVisionModel, dict[str, float]]:
@@ -113,7 +114,7 @@ def train_tower(recipe: TowerRecipe, seeds: Seeds, tell: Tell) -> tuple[CLIPVisi
 def score_tower(tower: CLIPVisionModel, heads: nn.ModuleDict, seeds: Seeds, batches: int = 3) -> dict[str, float]:
     """Share of patches labelled rightly, where a thing is, for the main heads on public and on private packs."""
     tower.eval()
-    scores = {}
+    scores: dict[str, float] = {}
     for side, packs in (("public", PUBLIC), ("private", PRIVATE)):
         stream = iter(DataLoader(Pictures(seeds, f"tower/{side}", list(packs), augment=False), 128))
         right = dict.fromkeys(("thing", "colour", "x", "hour", "filled"), 0)

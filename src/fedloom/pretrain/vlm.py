@@ -25,6 +25,7 @@ from transformers import (
 
 from fedloom.core.contracts import IMAGE, Example
 from fedloom.core.seeds import Seeds
+from fedloom.models.pictures import open_picture
 from fedloom.models.sequences import IGNORE, Words, pad
 from fedloom.pretrain.pictures import DEVIATION, MEAN, PATCHES, pixels, random_scene
 from fedloom.pretrain.tokens import LENGTH
@@ -32,7 +33,7 @@ from fedloom.pretrain.tower import Tell, TowerRecipe, schedule, tower_config
 from fedloom.tasks._icons.packs import PRIVATE, PUBLIC
 from fedloom.tasks._icons.question import Kind, Question
 from fedloom.tasks._icons.scene import CANVAS, Scene, draw
-from fedloom.tasks._icons.skills import SKILLS, question
+from fedloom.tasks._icons.skills import SKILLS, Which, question
 from fedloom.tasks._icons.words import spoken
 from fedloom.tasks.icons_qa import choose_img, choose_txt, fill_in_blank
 from fedloom.tasks.icons_qa._data import sample_of
@@ -123,7 +124,7 @@ class Lessons(IterableDataset[tuple[Tensor, list[int], list[int]]]):
         rng = self.seeds.numpy(self.stream)
         while True:
             example = caption(rng) if rng.random() < self.captions else asked(rng, tuple(PUBLIC), SEEN_SKILLS, "public")
-            pictures = torch.stack([pixels(picture) for picture in example.images])
+            pictures = torch.stack([pixels(open_picture(picture)) for picture in example.images])
             # The stream never ends, so neither may the tokenizer's memory grow.
             self.words.forget()
             yield pictures, self.words.prompt(example), [*self.words.answer(example, example.answer), self.words.end]
@@ -135,7 +136,7 @@ def caption(rng: np.random.Generator) -> Example:
     return Example("caption", (draw(scene),), f"{IMAGE}\nDescribe the picture.", (), describe(scene))
 
 
-def asked(rng: np.random.Generator, packs: Sequence[str], skills: Sequence[str], wordings: str) -> Example:
+def asked(rng: np.random.Generator, packs: Sequence[str], skills: Sequence[str], wordings: Which) -> Example:
     """A random question, worded as the tasks word it."""
     kind = tuple(KINDS)[rng.choice(len(KINDS), p=list(KINDS.values()))]
     return example_of(question(rng, packs, kind, skills, wordings))
@@ -212,7 +213,7 @@ def score_vlm(model: LlavaForConditionalGeneration, words: Words, seeds: Seeds, 
 
 def likeliest(model: LlavaForConditionalGeneration, words: Words, example: Example) -> str:
     """The choice with the largest summed log-likelihood."""
-    pictures = torch.stack([pixels(picture) for picture in example.images])  # type: ignore[arg-type]
+    pictures = torch.stack([pixels(open_picture(picture)) for picture in example.images])
     rows = [(pictures, words.prompt(example), [*words.answer(example, c), words.end]) for c in example.choices]
     every, tokens, mask, wanted = gather(rows, words.end)
     with torch.autocast("cpu", dtype=torch.bfloat16):
