@@ -1,5 +1,6 @@
 """Every command of ``fedloom``; nothing else parses arguments."""
 
+import json
 import os
 import signal
 import sys
@@ -12,6 +13,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from fedloom import __version__
 from fedloom.core.errors import FedloomError
@@ -31,11 +33,12 @@ DataPath = Annotated[Path | None, typer.Option("--data", help="The folder of a t
 
 
 def main() -> None:
-    """The command's entry: a FedloomError is one message and exit status 1; Ctrl-C exits with 130."""
+    """The command's entry: a FedloomError, or a file that cannot be read or written, is one message and exit status 1;
+    Ctrl-C exits with 130."""
     try:
         app()
-    except FedloomError as error:
-        error_console.print(f"[bold red]error:[/] {error}", highlight=False, soft_wrap=True, markup=True)
+    except (FedloomError, OSError) as error:
+        error_console.print(Text.assemble(("error: ", "bold red"), str(error)), soft_wrap=True)
         sys.exit(1)
 
 
@@ -43,7 +46,7 @@ def main() -> None:
 def root(version: Annotated[bool, typer.Option("--version", help="Show the version.")] = False) -> None:
     """Federated fine-tuning of vision-language models."""
     if version:
-        out_console.print(__version__)
+        _say(__version__)
         raise typer.Exit
 
 
@@ -64,18 +67,18 @@ def run(
     from fedloom.core import config
     from fedloom.report.compare import BOUNDS
 
-    overrides = [*sets, *([f"data.path={data}"] if data else [])]
+    overrides = _overrides(sets, data)
     experiment = config.load(source, overrides)
     folder = out or Path("runs") / _name(source, sets, experiment.name)
     folders = {experiment.method.name: folder}
     results = {experiment.method.name: _run(experiment, folder, resume)}
-    for bound in BOUNDS if bounds else ():
+    for bound in [name for name in BOUNDS if bounds and name != experiment.method.name]:
         other = folder.with_name(f"{folder.name}-{bound}")
         folders[bound] = other
         results[bound] = _run(config.load(source, [*overrides, f"method={bound}"]), other, resume)
     page = _page(list(folders.values()), folder / "report.html")
     out_console.print(_summary(experiment.method.name, results))
-    out_console.print(f"page     {page}\nadapter  {folder / 'adapter'}", highlight=False, soft_wrap=True)
+    _say(f"page     {page}\nadapter  {folder / 'adapter'}")
 
 
 @app.command()
@@ -91,7 +94,7 @@ def compare(
     from fedloom.report import compare as comparison
     from fedloom.report import table
 
-    overrides = [*sets, *([f"data.path={data}"] if data else [])]
+    overrides = _overrides(sets, data)
     found = comparison.cells(source, overrides, axis, seeds)
     folder = out or Path("runs") / f"{_name(source, sets, found[0].experiment.name)}-compare"
 
@@ -100,12 +103,10 @@ def compare(
 
     for number, cell in enumerate(comparison.run_missing(found, folder, run_cell), start=1):
         told = " ".join(f"{key}={value}" for key, value in cell.axes.items())
-        out_console.print(f"{number}/{len(found)} {told} seed={cell.seed}", highlight=False, style="dim")
+        _say(f"{number}/{len(found)} {told} seed={cell.seed}")
     rows = comparison.write(found, folder)
     out_console.print(table.terminal(rows))
-    out_console.print(
-        f"table {folder / 'table.md'}, {folder / 'table.csv'}; plots {folder / 'scores.svg'}", soft_wrap=True
-    )
+    _say(f"table {folder / 'table.md'}, {folder / 'table.csv'}; plots {folder / 'scores.svg'}")
 
 
 @app.command()
@@ -114,7 +115,7 @@ def report(
     out: Annotated[Path | None, typer.Option(help="The page; by default report.html in the first run folder.")] = None,
 ) -> None:
     """Draw one page about one or several runs."""
-    out_console.print(str(_page(runs, out or runs[0] / "report.html")), soft_wrap=True, highlight=False)
+    _say(str(_page(runs, out or runs[0] / "report.html")))
 
 
 @app.command()
@@ -126,7 +127,7 @@ def export(
     from fedloom.engines import export as write_adapter
 
     write_adapter(folder, out)
-    out_console.print(str(out), soft_wrap=True, highlight=False)
+    _say(str(out))
 
 
 @app.command()
@@ -172,11 +173,11 @@ def show_scenario(
     from fedloom.report.runs import Holdings
     from fedloom.report.svg import save
 
-    overrides = [f"scenario={name}", *sets, *([f"data.path={data}"] if data else [])]
+    overrides = [f"scenario={name}", *_overrides(sets, data)]
     experiment = config.load(source, overrides)
     config.check(experiment)
     save(held(Holdings.model_validate(who_holds_what(Setup(experiment)))), out)
-    out_console.print(str(out), soft_wrap=True, highlight=False)
+    _say(str(out))
 
 
 @tasks_app.callback()
@@ -200,7 +201,7 @@ def show_task(
     task = resolve.build("tasks", name, {}, path=str(data or ""), on_bad="refuse")
     train = task.load().train
     sheet(train[:: max(1, len(train) // count)][:count], task.word, out)
-    out_console.print(str(out), soft_wrap=True, highlight=False)
+    _say(str(out))
 
 
 @app.command()
@@ -217,8 +218,17 @@ def pretrain(
     from fedloom.pretrain.recipe import pretrain as make
 
     target = out or Path("models") / name
-    tell: Callable[[str], None] = lambda text: out_console.print(text, highlight=False, soft_wrap=True)  # noqa: E731
-    out_console.print_json(data=make(name, target, seed=seed, scale=scale, tower=tower, tell=tell)["scores"])
+    out_console.print_json(data=make(name, target, seed=seed, scale=scale, tower=tower, tell=_say)["scores"])
+
+
+def _say(text: str) -> None:
+    """Print a line as it is: no markup in it, and never wrapped, so that a path can be copied."""
+    out_console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+
+def _overrides(sets: list[str], data: Path | None) -> list[str]:
+    """The overrides that the options say; a folder stays text, whatever it is called."""
+    return [*sets, *([f"data.path={json.dumps(str(data), ensure_ascii=False)}"] if data else [])]
 
 
 def _name(source: str, sets: list[str], given: str) -> str:
@@ -240,7 +250,8 @@ def _run(experiment: Any, folder: Path, resume: bool) -> dict[str, Any]:
         with stopping() as stop, Live(out_console, experiment.method.name) as watch:
             return run_experiment(experiment, folder, resume=resume, watch=watch, stop=stop)
     except Stopped:
-        error_console.print(f"Stopped. Finished rounds are saved in {folder}; --resume goes on.", soft_wrap=True)
+        told = f"Stopped. Finished rounds are saved in {folder}; --resume goes on."
+        error_console.print(told, markup=False, highlight=False, soft_wrap=True)
         sys.exit(130)
 
 
@@ -302,7 +313,7 @@ def _listing(axis: str) -> None:
 def _print_listing(title: str, found: dict[str, str]) -> None:
     table = Table(title=title, box=None, show_header=False, title_justify="left")
     for name, line in found.items():
-        table.add_row(f"[bold]{name}[/]", line)
+        table.add_row(Text(name, style="bold"), Text(line))
     out_console.print(table)
 
 

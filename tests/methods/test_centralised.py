@@ -1,10 +1,10 @@
 """One pool, one client."""
 
 import torch
-from tests.methods.helpers import client, step, to
 
 from fedloom.methods.centralised import centralised
 from fedloom.methods.fedavg import fedavg
+from tests.methods.helpers import client, step, to
 
 
 def test_the_one_client_is_the_model() -> None:

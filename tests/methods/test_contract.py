@@ -5,11 +5,11 @@ from typing import Any
 
 import pytest
 import torch
-from tests.methods.helpers import Turn, adapter, client, effect, fold, play, shake, stay, step
 
 from fedloom.core import resolve, wire
 from fedloom.core.contracts import ClientInfo, Method, Parcel, State, Tree
 from fedloom.core.tree import fingerprint
+from tests.methods.helpers import Turn, adapter, client, effect, fold, play, shake, stay, step
 
 SCALE = 2.0
 NAMES = sorted(resolve.known("methods"))

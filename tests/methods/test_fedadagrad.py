@@ -2,9 +2,9 @@
 
 import pytest
 import torch
-from tests.methods.helpers import client, step, to
 
 from fedloom.methods.fedadagrad import fedadagrad
+from tests.methods.helpers import client, step, to
 
 
 def test_two_rounds() -> None:

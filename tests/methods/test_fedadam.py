@@ -2,9 +2,9 @@
 
 import pytest
 import torch
-from tests.methods.helpers import client, step, to
 
 from fedloom.methods.fedadam import fedadam
+from tests.methods.helpers import client, step, to
 
 
 def test_two_rounds() -> None:

@@ -3,9 +3,9 @@
 from dataclasses import replace
 
 import torch
-from tests.methods.helpers import client, step, to
 
 from fedloom.methods.fedavg import fedavg
+from tests.methods.helpers import client, step, to
 
 
 def test_the_mean_is_weighted_by_examples_in_every_tensor() -> None:

@@ -4,11 +4,11 @@ from typing import Any
 
 import pytest
 import torch
-from tests.methods.helpers import client, step, to
 
 from fedloom.core.contracts import Method, State
 from fedloom.core.errors import FedloomError
 from fedloom.methods.fedopt import fedopt
+from tests.methods.helpers import client, step, to
 
 EASY: dict[str, Any] = {"eta": 1.0, "tau": 1.0, "beta1": 0.5, "beta2": 0.75}
 

@@ -2,11 +2,11 @@
 
 import pytest
 import torch
-from tests.methods.helpers import run_of
 
 from fedloom.core.contracts import Parcel
 from fedloom.core.errors import FedloomError
 from fedloom.methods.fedprox import fedprox
+from tests.methods.helpers import run_of
 
 
 def test_the_term_and_its_gradient() -> None:

@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 import torch
-from tests.methods.helpers import adapter, client, effect, fold, play, shake
 
 from fedloom.core.contracts import Parcel, Tree
 from fedloom.core.errors import FedloomError
 from fedloom.methods.flexlora import flexlora
+from tests.methods.helpers import adapter, client, effect, fold, play, shake
 
 SCALE = 2.0
 INFOS = [client("0", examples=1, rank=4), client("1", examples=3, rank=2), client("2", examples=4, rank=1)]

@@ -1,9 +1,9 @@
 """Nothing leaves the client."""
 
 import torch
-from tests.methods.helpers import client, play, step, to
 
 from fedloom.methods.local import local
+from tests.methods.helpers import client, play, step, to
 
 
 def test_nothing_is_sent_and_nothing_changes() -> None:

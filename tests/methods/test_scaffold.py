@@ -2,12 +2,12 @@
 
 import pytest
 import torch
-from tests.methods.helpers import client, fold, reply, run_of
 
 from fedloom.core.contracts import Local, LocalRun, Method, Parcel, State, Tree
 from fedloom.core.errors import FedloomError
 from fedloom.methods.fedavg import fedavg
 from fedloom.methods.scaffold import scaffold
+from tests.methods.helpers import client, fold, reply, run_of
 
 LR = 0.05
 CLIENTS = [(1.0, 0.0), (9.0, 1.0)]  # minimise curvature / 2 (w - centre)^2; together: 9 / 10

@@ -2,10 +2,10 @@
 
 import numpy as np
 import torch
-from tests.methods.helpers import adapter, client, effect, fold, play, shake, step
 
 from fedloom.core.contracts import Tree
 from fedloom.methods.stacking import stacking
+from tests.methods.helpers import adapter, client, effect, fold, play, shake, step
 
 SCALE = 0.5
 INFOS = [client("0", examples=1, rank=3), client("1", examples=3, rank=2), client("2", examples=4, rank=1)]

@@ -4,11 +4,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from tests.models.checkpoints import picture
 
 from fedloom.core.contracts import Example, Tree
 from fedloom.core.seeds import Seeds
 from fedloom.models import AdapterSpec, load
+from tests.models.checkpoints import picture
 
 KINDS = ("clip", "siglip", "llava")
 ANIMALS = ("cat", "dog", "bird", "fish")

@@ -11,11 +11,11 @@ import pytest
 import torch
 from peft import PeftModel
 from safetensors.torch import load_file
-from tests.models.backbones import KINDS, backbone, examples, other_rank, shaken
 from transformers import AutoModel, AutoModelForImageTextToText
 
 from fedloom.core.contracts import Backbone, Tree
 from fedloom.core.errors import FedloomError
+from tests.models.backbones import KINDS, backbone, examples, other_rank, shaken
 
 Tiny = Callable[[str], Path]
 pytestmark = pytest.mark.parametrize("kind", KINDS)

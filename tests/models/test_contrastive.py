@@ -5,11 +5,11 @@ from typing import Any
 
 import pytest
 import torch
-from tests.models.backbones import ANIMALS, backbone, examples
 from torch.nn import functional as F
 from transformers import AutoModel, AutoProcessor
 
 from fedloom.core.errors import FedloomError
+from tests.models.backbones import ANIMALS, backbone, examples
 
 Tiny = Callable[[str], Path]
 both = pytest.mark.parametrize("kind", ["clip", "siglip", "siglip2"])

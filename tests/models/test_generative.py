@@ -6,14 +6,14 @@ from typing import Any
 
 import pytest
 import torch
-from tests.models.backbones import backbone, examples
-from tests.models.checkpoints import picture
 from torch import Tensor
 from torch.nn import functional as F
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
 from fedloom.core.contracts import Example
 from fedloom.core.errors import FedloomError
+from tests.models.backbones import backbone, examples
+from tests.models.checkpoints import picture
 
 Tiny = Callable[[str], Path]
 ADAPTERS = [{"where": ["language"]}, {"where": ["connector"], "modules": ["mlp"]}, {"where": ["vision"]}]

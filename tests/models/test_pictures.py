@@ -4,10 +4,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from tests.models.checkpoints import picture
 
 from fedloom.core.errors import FedloomError
 from fedloom.models.pictures import Digests, open_picture
+from tests.models.checkpoints import picture
 
 
 def test_a_picture_is_opened_in_rgb(tmp_path: Path) -> None:

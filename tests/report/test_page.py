@@ -5,10 +5,10 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
-from tests.report.made_up import run_folder
 
 from fedloom.core.errors import FedloomError
 from fedloom.report.page import page
+from tests.report.made_up import run_folder
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 

@@ -1,10 +1,10 @@
 from pathlib import Path
 
 import pytest
-from tests.report.made_up import run_folder
 
 from fedloom.report import plots
 from fedloom.report.runs import Run, read
+from tests.report.made_up import run_folder
 
 
 @pytest.fixture

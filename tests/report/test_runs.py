@@ -2,10 +2,10 @@ import json
 from pathlib import Path
 
 import pytest
-from tests.report.made_up import run_folder
 
 from fedloom.core.errors import FedloomError
 from fedloom.report.runs import read
+from tests.report.made_up import run_folder
 
 
 def test_reads_a_whole_folder(tmp_path: Path) -> None:

@@ -3,10 +3,10 @@ from pathlib import Path
 
 import pytest
 from rich.console import Console
-from tests.report.made_up import run_folder
 
 from fedloom.report.runs import Result, read
 from fedloom.report.table import Row, comma_separated, markdown, rows, stat, terminal
+from tests.report.made_up import run_folder
 
 
 @pytest.fixture

@@ -4,11 +4,11 @@ import json
 from pathlib import Path
 
 import pytest
-from tests.tasks.test_contract import nlvr_folder
 
 from fedloom.core import resolve
 from fedloom.core.contracts import Data, Task
 from fedloom.core.errors import FedloomError
+from tests.tasks.test_contract import nlvr_folder
 
 REAL = Path(__file__).parents[3] / "shared" / "data" / "nlvr"
 

@@ -2,11 +2,11 @@
 
 import numpy as np
 import pytest
-from tests.tasks import oracle
 
 from fedloom.tasks._icons.packs import PACKS
 from fedloom.tasks._icons.question import WORDINGS, Kind
 from fedloom.tasks._icons.skills import SKILLS
+from tests.tasks import oracle
 
 DRAWS = 200
 KINDS: tuple[Kind, ...] = ("choose_txt", "choose_img", "fill_in_blank")

@@ -40,12 +40,19 @@ class AxisTable(Table):
 
 class ModelTable(Table):
     """``name``: a shipped model, a Hugging Face id or a folder. Frozen features are kept in memory up to ``cache_mb``
-    and then on disk up to ``disk_cache_mb`` (0: not at all)."""
+    and then on disk up to ``disk_cache_mb`` (0: not at all).
+
+    ``loss``: how a contrastive model learns. ``normalise``: rank a generative model's choices by mean, not summed,
+    log-likelihood. ``max_new_tokens``: of a free answer.
+    """
 
     name: str
     dtype: Literal["float32", "bfloat16"] = "float32"
     cache_mb: Limit = 512
     disk_cache_mb: Limit = 0
+    loss: Literal["classes", "contrastive"] = "classes"
+    normalise: bool = False
+    max_new_tokens: Count = 16
 
 
 class AdapterTable(Table):

@@ -70,7 +70,7 @@ def fingerprint(tree: Tree) -> str:
     for name in sorted(tree):
         value = tree[name].detach().cpu().contiguous()
         digest.update(f"{name}|{value.dtype}|{list(value.shape)}|".encode())
-        digest.update(value.reshape(-1).view(torch.uint8).numpy().tobytes())
+        digest.update(value.reshape(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()
 
 
@@ -90,7 +90,7 @@ class WeightedSum:
     @classmethod
     def of(cls, tree: Tree, weight: float) -> "WeightedSum":
         """The sum that holds one tree."""
-        sums = {name: value.detach().cpu().double() * weight for name, value in tree.items()}
+        sums = {name: value.detach().to("cpu", torch.float64, copy=True).mul_(weight) for name, value in tree.items()}
         return cls(sums, weight, {name: value.detach().to("meta") for name, value in tree.items()})
 
     def merge(self, other: "WeightedSum") -> "WeightedSum":

@@ -12,7 +12,6 @@ import struct
 from collections.abc import Mapping
 from typing import Any
 
-import torch
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
@@ -39,11 +38,11 @@ def pack(parcel: Parcel) -> bytes:
         FedloomError: a slot's name, a tensor's type or a fact cannot travel.
     """
     tensors: Tree = {}
+    taken: set[int] = set()
     for slot, tree in parcel.trees.items():
         if not SLOT.fullmatch(slot):
             raise FedloomError(f"Parcel: slot {slot!r} must be letters, digits, '_', '.', '-'.")
-        # safetensors refuses views and tensors that share memory, both of which a method may well send
-        tensors |= {f"{slot}/{name}": value.detach().cpu().contiguous().clone() for name, value in tree.items()}
+        tensors |= {f"{slot}/{name}": _alone(value, taken) for name, value in tree.items()}
     _check_facts(parcel.facts)
     text = json.dumps({"version": VERSION, "slots": sorted(parcel.trees), "facts": parcel.facts}, sort_keys=True)
     blob = save(tensors, metadata={KEY: text})
@@ -87,8 +86,26 @@ def check(parcel: Parcel, expected: Expected) -> None:
         _check_slot(slot, parcel.trees[slot], wanted)
     for slot, tree in parcel.trees.items():
         for name, value in tree.items():
-            if value.is_floating_point() and not bool(torch.isfinite(value).all()):
+            if value.is_floating_point() and not _finite(value):
                 raise FedloomError(f"Parcel: tensor '{slot}/{name}' holds NaN or infinity. Lower client.lr.")
+
+
+def _alone(value: Tensor, taken: set[int]) -> Tensor:
+    """The tensor on the CPU in memory of its own; copied where it is part of another, or ``taken`` has its memory.
+
+    safetensors refuses views and tensors that share memory, both of which a method may well send.
+    """
+    value = value.detach().cpu().contiguous()
+    memory = value.untyped_storage()
+    if memory.nbytes() != value.nbytes or memory.data_ptr() in taken:
+        value = value.clone()
+    taken.add(value.untyped_storage().data_ptr())
+    return value
+
+
+def _finite(value: Tensor) -> bool:
+    """Whether no entry is NaN or infinite: the least and the greatest tell, in one pass and without a mask."""
+    return value.numel() == 0 or all(math.isfinite(end.item()) for end in value.aminmax())
 
 
 def _check_slot(slot: str, tree: Tree, wanted: Mapping[str, tuple[int, ...] | Tensor]) -> None:

@@ -3,6 +3,7 @@
 ``run`` is the whole of an experiment on whichever engine it names.
 """
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from fedloom.core.config import Experiment
 from fedloom.core.contracts import Engine
 from fedloom.core.errors import FedloomError
 from fedloom.federation import result
-from fedloom.federation.record import RunFolder
+from fedloom.federation.record import Checkpoint, RunFolder
 from fedloom.federation.round import Federation
 from fedloom.federation.setup import Setup
 from fedloom.federation.watch import Silent, Watch
@@ -43,19 +44,27 @@ def run(
             return dict(finished)
     elif out.exists() and (not out.is_dir() or any(out.iterdir())):
         RunFolder.create(out, experiment)  # refuses, with the mend
+    resolve.builder("engines", experiment.engine.name)
     setup = Setup(experiment, cache_dir=Path.home() / ".cache" / "fedloom")
     setup.use_threads()
     watch.stage("reading data and model")
     setup.check()
-    folder = folder or RunFolder.create(out, experiment)
-    folder.write_json("partition.json", result.who_holds_what(setup))
-    engine: Engine = resolve.build("engines", experiment.engine.name, {}, setup=setup, kept=folder.kept)
+    held = result.who_holds_what(setup)
     try:
-        last = Federation(setup, folder, engine, watch, stop).run()
+        folder = folder or RunFolder.create(out, experiment)
+        folder.write_json("partition.json", held)
+        last = _rounds(setup, folder, watch, stop)
         watch.stage("writing the result")
         return result.finish(setup, folder, last)
     except OSError as error:
         raise FedloomError(f"{out}: {error}. What was finished is saved: mend the cause and resume.") from None
+
+
+def _rounds(setup: Setup, folder: RunFolder, watch: Watch, stop: Callable[[], bool]) -> Checkpoint:
+    """All rounds on the experiment's engine, which has ended when this returns: its peak memory is known then."""
+    engine: Engine = resolve.build("engines", setup.experiment.engine.name, {}, setup=setup, kept=folder.kept)
+    try:
+        return Federation(setup, folder, engine, watch, stop).run()
     finally:
         engine.close()
 
@@ -72,5 +81,11 @@ def export(run_folder: Path, out: Path) -> None:
     last = folder.last()
     if last is None:
         raise FedloomError(f"{run_folder}: no checkpoint yet. Mend: run or resume it first.")
-    setup = Setup(experiment)
-    result.save_adapter(setup, folder, last, out)
+    part = out.with_name(f".{out.name}.part")
+    try:
+        result.save_adapter(Setup(experiment), folder, last, part)
+        part.rename(out)
+    except OSError as error:
+        raise FedloomError(f"{out}: {error}. Nothing was written there.") from None
+    finally:
+        shutil.rmtree(part, ignore_errors=True)

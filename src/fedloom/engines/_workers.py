@@ -49,22 +49,25 @@ class Worker:
     def receive(self) -> Reply:
         """The reply to the last job; an error reply where the process died over it."""
         assert self.job is not None
+        job, self.job = self.job, None
         try:
             head = json.loads(self.pipe.recv_bytes())
             return Reply(head["client"], self.pipe.recv_bytes(), head["error"], head["seconds"])
         except (EOFError, OSError):
             self.alive = False
             self.close()
-            where = f"client {self.job.client!r}, round {self.job.round}"
+            where = f"client {job.client!r}, round {job.round}"
             return Reply(
-                self.job.client,
+                job.client,
                 error=f"{where}: its worker process ended with code {self.process.exitcode} (out of memory?). "
                 "Mend: fewer engine.workers, or a smaller client.batch_size.",
             )
 
     def close(self) -> None:
-        """End the process."""
+        """End the process; one in the middle of a job is not waited for (what it writes, it writes atomically)."""
         self.pipe.close()
+        if self.job is not None:
+            self.process.terminate()
         self.process.join(timeout=5)
         if self.process.is_alive():
             self.process.terminate()

@@ -58,6 +58,8 @@ class Trainer:
             rng=setup.seeds.numpy(f"{where}/batches"),
             lr=learning_rate(setup.experiment.client, job.round, setup.experiment.rounds),
         )
+        for parcel in (reply, Parcel(keep)):  # what has diverged is neither sent nor kept
+            wire.check(parcel, {})
         reply.trees = {slot: setup.up.encode(tree) for slot, tree in reply.trees.items()}
         self.kept.write(job.client, job.round, keep)
         return reply
@@ -80,7 +82,7 @@ def train(
     The start is what the server sent, over what the client kept, over the initial adapter.
 
     Raises:
-        FedloomError: a batch whose loss is not finite (names the batch).
+        FedloomError: a batch that cannot be trained on, or whose loss is not finite; names the batch.
     """
     start = initial | kept.get("adapter", {}) | received.trees.get("adapter", {})
     backbone.write(start, received.trees.get("base"))
@@ -91,10 +93,15 @@ def train(
     optimiser = _optimiser(list(leaves.values()), table, lr)
     losses = []
     for batch in _batches(len(examples), table, rng):
-        loss = _step(backbone, [examples[index] for index in batch], method, run, optimiser)
+        chosen = [examples[index] for index in batch]
+        where = f"batch {run.steps + 1} ({', '.join(example.id for example in chosen)})"
+        try:
+            loss = _step(backbone, chosen, method, run, optimiser)
+        except Exception as error:
+            reason = str(error) if isinstance(error, FedloomError) else f"{type(error).__name__}: {error}"
+            raise FedloomError(f"{where}: {reason}") from error
         if not math.isfinite(loss):
-            ids = ", ".join(examples[index].id for index in batch)
-            raise FedloomError(f"batch {run.steps} ({ids}): the loss is {loss}. Lower client.lr (now {lr:g}).")
+            raise FedloomError(f"{where}: the loss is {loss}. Lower client.lr (now {lr:g}).")
         losses.append(loss)
     final = backbone.read()
     reply = Parcel({"adapter": trees.select(final, method.shares)})

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from fedloom.core import tree as trees
-from fedloom.core.contracts import Example, Sample, State, Tree
+from fedloom.core.contracts import Sample, State, Tree
 from fedloom.core.partition import Partition
 from fedloom.federation.kept import Kept
 from fedloom.federation.setup import Setup
@@ -45,38 +45,44 @@ class Evaluator:
 
     def start(self) -> Scores:
         """Scores of the adapter that everyone starts from: the model's own, zero-shot."""
-        return self._scores(dict.fromkeys(range(len(self.examples)), (self.setup.initial, None)))
+        return self._scored(self._answers(range(len(self.examples)), self.setup.initial, None))
 
     def state(self, state: State, round: int) -> Scores:
-        """Scores after ``round`` rounds: of the global adapter, with each client's own part where it has one."""
+        """Scores after ``round`` rounds: of the global adapter, with each client's own part where it has one.
+
+        One adapter is in memory at a time, however many clients have their own.
+        """
         sent = self.setup.method.server.send(state, None).trees
-        shared, base = trees.select(sent["adapter"], self.setup.method.shares), sent.get("base")
-        everyone = self.setup.initial | shared
-        adapters: dict[int, tuple[Tree, Tree | None]] = {}
+        everyone = self.setup.initial | trees.select(sent["adapter"], self.setup.method.shares)
+        base, personal = sent.get("base"), keep_their_own(self.setup)
+        answers: dict[int, str] = {}
+        common: list[int] = []
         for name, mine in zip(self.setup.partition.names, self.setup.partition.test, strict=True):
-            own = self.kept.read(name, before=round + 1).get("adapter", {}) if mine else {}
-            adapter = everyone | own if own else everyone
-            adapters |= dict.fromkeys(mine, (adapter, base))
-        return self._scores(adapters)
+            own = self.kept.read(name, before=round + 1).get("adapter", {}) if personal and mine else {}
+            if own:
+                answers |= self._answers(mine, everyone | own, base)
+            else:
+                common += mine
+        return self._scored(answers | self._answers(sorted(common), everyone, base))
 
-    def _scores(self, adapters: dict[int, tuple[Tree, Tree | None]]) -> Scores:
-        """Answer the examples adapter by adapter, in the order of the test half within each."""
-        groups: dict[int, list[int]] = {}
-        for index in sorted(adapters):
-            groups.setdefault(id(adapters[index][0]), []).append(index)
-        answers = [""] * len(self.examples)
-        for members in groups.values():
-            self.setup.backbone.write(*adapters[members[0]])
-            for index, answer in zip(members, self._answers([self.examples[i] for i in members]), strict=True):
-                answers[index] = answer
-        return Scores(answers, score(self.setup, self.setup.data.test, answers))
-
-    def _answers(self, examples: Sequence[Example]) -> list[str]:
+    def _answers(self, indices: Sequence[int], adapter: Tree, base: Tree | None) -> dict[int, str]:
+        """One adapter's answers to some of the test examples, by index."""
+        self.setup.backbone.write(adapter, base)
         size = self.setup.experiment.evaluation.batch_size
         found: list[str] = []
-        for begin in range(0, len(examples), size):
-            found += self.setup.backbone.answer(examples[begin : begin + size])
-        return found
+        for begin in range(0, len(indices), size):
+            found += self.setup.backbone.answer([self.examples[i] for i in indices[begin : begin + size]])
+        return dict(zip(indices, found, strict=True))
+
+    def _scored(self, answers: dict[int, str]) -> Scores:
+        ordered = [answers[index] for index in range(len(self.examples))]
+        return Scores(ordered, score(self.setup, self.setup.data.test, ordered))
+
+
+def keep_their_own(setup: Setup) -> bool:
+    """Whether clients keep a part of the adapter: one that learns and is not shared."""
+    method = setup.method
+    return any(method.trains(name) and not method.shares(name) for name in setup.initial)
 
 
 def score(setup: Setup, samples: Sequence[Sample], answers: Sequence[str]) -> list[float]:

@@ -9,8 +9,8 @@ from fedloom.core import wire
 from fedloom.core.contracts import Parcel, Tree
 
 MAX_KEPT = 16 * 2**30
-VERSIONS = 2
-"""Turns kept of each client: the last, and the one before in case the last round's checkpoint is lost."""
+VERSIONS = 3
+"""Turns kept of each client: the two that the two checkpoints go with, and that of the round under way."""
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,6 @@ runs/<name>/  config.toml  partition.json  before.json  rounds.jsonl  clients.js
 """
 
 import json
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -123,14 +122,12 @@ class RunFolder:
             if found is None or int(file.stem.split("-")[1]) > last:
                 file.unlink()
         self.kept.forget_after(last)
+        for file in self.path.rglob(".*.part"):  # a process killed while it wrote leaves one
+            file.unlink()
         for name in ("rounds.jsonl", "clients.jsonl"):
             rows = [row for row in self.rows(name) if row["round"] <= last]
             self.write_text(name, "".join(json.dumps(row) + "\n" for row in rows))
         return found
-
-    def discard(self) -> None:
-        """Remove the folder: for a run that was refused before it began."""
-        shutil.rmtree(self.path, ignore_errors=True)
 
     def _checkpoint(self, round: int) -> Path:
         return self.path / "checkpoint" / f"round-{round:06d}.safetensors"

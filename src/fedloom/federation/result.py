@@ -16,6 +16,7 @@ from PIL import Image
 from fedloom import __version__
 from fedloom.core.contracts import Picture, Sample, Tree
 from fedloom.core.partition import holdings
+from fedloom.federation.evaluate import keep_their_own
 from fedloom.federation.record import Checkpoint, RunFolder
 from fedloom.federation.setup import Setup
 
@@ -53,7 +54,7 @@ def save_adapter(setup: Setup, folder: RunFolder, last: Checkpoint, target: Path
     sent = setup.method.server.send(last.state, None).trees
     card = _card(setup, last)
     setup.backbone.save(target, setup.initial | sent["adapter"], sent.get("base"), card)
-    for name in setup.partition.names:
+    for name in setup.partition.names if keep_their_own(setup) else ():
         own: Tree = folder.kept.read(name, before=last.round + 1).get("adapter", {})
         if own:
             setup.backbone.save(

@@ -4,7 +4,7 @@ cohort -> server.send -> channel.down -> engine -> channel.up -> reduce.lift/mer
 """
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,6 +21,9 @@ from fedloom.federation.watch import Watch
 
 ATTEMPTS = 2
 """How often a round is tried whose replies stay below the quorum."""
+
+LARGEST_LOSS = 3e38
+"""No float32 is larger; a loss beyond it is no loss, and the mean of such would be no number."""
 
 
 class Stopped(Exception):
@@ -49,6 +52,11 @@ class Tally:
             }
         )
 
+    def void(self, reason: str) -> None:
+        """Nothing noted so far counts: the bytes were sent, but the round is done again."""
+        for line in self.lines:
+            line["error"] = line["error"] or reason
+
     @property
     def left_out(self) -> list[dict[str, Any]]:
         """Clients whose reply did not count, with the reason."""
@@ -76,6 +84,8 @@ class Federation:
         evaluator = Evaluator(self.setup, self.folder.kept)
         last = self.folder.restore() or self._begin(evaluator)
         for number in range(last.round + 1, self.setup.experiment.rounds + 1):
+            if self.stop():
+                raise Stopped
             last = self._round(number, last, evaluator)
         return last
 
@@ -124,12 +134,14 @@ class Federation:
         """One round's replies as one parcel, tried again below the quorum; and the seconds that the server took."""
         setup = self.setup
         cohort = setup.sampler(list(setup.clients.values()), number, setup.seeds.numpy(f"round/{number}/cohort"))
+        tally, seconds = Tally(), 0.0
         for _ in range(ATTEMPTS):
-            tally = Tally()
-            total, count, seconds = self._attempt(number, state, cohort, tally)
+            total, count, more = self._attempt(number, state, cohort, tally)
+            seconds += more
             if count >= max(1.0, setup.experiment.engine.quorum * len(cohort)):
                 return setup.method.reduce.lower(total), tally, seconds
-        reasons = "; ".join(dict.fromkeys(entry["error"] for entry in tally.left_out))
+            reasons = "; ".join(dict.fromkeys(entry["error"] for entry in tally.left_out))
+            tally.void(f"round {number} was done again: {count} of {len(cohort)} clients answered")
         raise FedloomError(
             f"round {number}: {count} of {len(cohort)} clients answered, twice; the quorum is "
             f"{setup.experiment.engine.quorum:g} of them. {reasons} The rounds before it are saved: mend the cause and "
@@ -137,28 +149,37 @@ class Federation:
         )
 
     def _attempt(self, number: int, state: State, cohort: list[ClientInfo], tally: Tally) -> tuple[Any, int, float]:
-        setup, reduce = self.setup, self.setup.method.reduce
+        setup = self.setup
         self.watch.round(number, setup.experiment.rounds, len(cohort))
         outbox = Outbox(setup, number, state, cohort)
         total, count, seconds = None, 0, 0.0
         for info, reply in in_order(self.engine.exchange(outbox.jobs()), cohort):
             begun = time.perf_counter()
+            down = outbox.bytes.get(info.name, 0) if info else 0
             try:
-                parcel = open_reply(reply, outbox.sent.pop(info.name), setup.up)
-                lifted = reduce.lift(parcel, info)
-                total = lifted if total is None else reduce.merge(total, lifted)
+                total, facts = self._fold(total, reply, info, outbox)
             except (FedloomError, KeyError) as error:
-                reason = str(error) if isinstance(error, FedloomError) else f"the reply lacks {error}"
-                tally.add(number, reply, outbox.bytes[info.name], {}, reason)
-                self.watch.left_out(info.name, reason)
+                problem = str(error) if isinstance(error, FedloomError) else f"the reply lacks {error}"
+                reason = reply.error or f"client {reply.client!r}, round {number}: {problem}"
+                tally.add(number, reply, down, {}, reason)
+                self.watch.left_out(reply.client, reason)
             else:
                 count += 1
-                tally.add(number, reply, outbox.bytes[info.name], parcel.facts, "")
-                self.watch.reply(info.name, tally.lines[-1]["loss"], len(reply.parcel), outbox.bytes[info.name])
+                tally.add(number, reply, down, facts, "")
+                self.watch.reply(reply.client, tally.lines[-1]["loss"], len(reply.parcel), down)
+            del reply  # or it stays in memory while the next client trains
             seconds += time.perf_counter() - begun
             if self.stop():
                 raise Stopped
         return total, count, seconds + outbox.seconds
+
+    def _fold(self, total: Any, reply: Reply, info: ClientInfo | None, outbox: "Outbox") -> tuple[Any, dict[str, Any]]:
+        """The total with one more reply in it, and the reply's facts; nothing else of the reply stays."""
+        if info is None:
+            raise FedloomError("a second reply, or one that was not asked for; it is passed over.")
+        parcel = open_reply(reply, outbox.sent.pop(info.name, {}), info.examples, self.setup.up)
+        lifted = self.setup.method.reduce.lift(parcel, info)
+        return lifted if total is None else self.setup.method.reduce.merge(total, lifted), parcel.facts
 
     def _note(self, number: int, score: float | None, tally: Tally, seconds: float) -> None:
         counted = [line for line in tally.lines if not line["error"]]
@@ -210,8 +231,10 @@ class Outbox:
             yield Job(self.number, info.name, packed)
 
 
-def open_reply(reply: Reply, sent: Tree, up: Channel) -> Parcel:
+def open_reply(reply: Reply, sent: Tree, held: int, up: Channel) -> Parcel:
     """A client's reply, decoded and checked: the adapter's names, shapes and types, finite numbers, sensible facts.
+
+    ``sent``: what its adapter must look like; ``held``: the examples that the client is known to train on.
 
     Raises:
         FedloomError: no reply, or one that is not what was asked for.
@@ -221,30 +244,37 @@ def open_reply(reply: Reply, sent: Tree, up: Channel) -> Parcel:
     parcel = wire.unpack(reply.parcel, max_bytes=MAX_PARCEL)
     parcel.trees = {slot: up.decode(tree) for slot, tree in parcel.trees.items()}
     wire.check(parcel, {"adapter": sent})
-    examples = parcel.facts.get("examples")
-    if not isinstance(examples, int) or examples < 1:
-        raise FedloomError(f"Parcel: fact 'examples' is {examples!r}, expected a whole number from 1.")
-    for fact in ("steps", "loss"):
-        if not isinstance(parcel.facts.get(fact), int | float):
-            raise FedloomError(f"Parcel: fact {fact!r} is {parcel.facts.get(fact)!r}, expected a number.")
+    examples, steps, loss = (parcel.facts.get(fact) for fact in ("examples", "steps", "loss"))
+    if not isinstance(examples, int) or examples != held:
+        raise FedloomError(f"Parcel: fact 'examples' is {examples!r}, expected {held}, which the client holds.")
+    if not isinstance(steps, int) or steps < 0:
+        raise FedloomError(f"Parcel: fact 'steps' is {steps!r}, expected a whole number from 0.")
+    if not isinstance(loss, int | float) or abs(loss) > LARGEST_LOSS:
+        raise FedloomError(f"Parcel: fact 'loss' is {loss!r}, expected a number of at most {LARGEST_LOSS:g}.")
     return parcel
 
 
-def in_order(replies: Any, cohort: list[ClientInfo]) -> Iterator[tuple[ClientInfo, Reply]]:
+def in_order(replies: Iterable[Reply], cohort: list[ClientInfo]) -> Iterator[tuple[ClientInfo | None, Reply]]:
     """Replies in the cohort's order, whatever order they come in: sums of floats then have the same bits.
 
     Holds only replies that came before their turn. A second reply of a client, or one of a client that was not asked,
-    is passed over.
+    comes at once, with ``None`` in the client's place.
     """
     waiting: dict[str, Reply] = {}
+    awaited = {info.name for info in cohort}
     turn = 0
     for reply in replies:
-        waiting.setdefault(reply.client, reply)
+        if reply.client not in awaited:
+            yield None, reply
+            continue
+        awaited.remove(reply.client)
+        waiting[reply.client] = reply
+        del reply
         while turn < len(cohort) and cohort[turn].name in waiting:
             yield cohort[turn], waiting.pop(cohort[turn].name)
             turn += 1
     for info in cohort[turn:]:
-        yield info, waiting.pop(info.name, Reply(info.name, error=f"client {info.name!r} did not answer"))
+        yield info, waiting.pop(info.name, Reply(info.name, error=f"client {info.name!r} did not answer."))
 
 
 def round_off(seconds: float) -> float:

@@ -98,24 +98,19 @@ class Setup:
         """The one model of this process, with an adapter of the largest rank."""
         table, ranks = self.experiment.adapter, self.experiment.adapter.ranks
         rank = max(ranks, default=table.rank)
-        spec = models.AdapterSpec(
-            kind=table.kind,
-            rank=rank,
-            alpha=self.scale * rank,
-            dropout=table.dropout,
-            where=tuple(table.where),
-            modules=tuple(table.modules),
-            names=tuple(table.names),
-        )
+        options = table.model_dump(exclude={"ranks"}) | {"rank": rank, "alpha": self.scale * rank}
         model = self.experiment.model
         return models.load(
             model.name,
-            adapter=spec,
+            adapter=models.AdapterSpec.parse(options),
             seeds=self.seeds,
             dtype=model.dtype,
             memory_limit_bytes=model.cache_mb * 2**20,
             cache_dir=self.cache_dir if model.disk_cache_mb else None,
             cache_limit_bytes=model.disk_cache_mb * 2**20,
+            loss=model.loss,
+            normalise=model.normalise,
+            max_new_tokens=model.max_new_tokens,
         )
 
     @property
@@ -151,8 +146,14 @@ class Setup:
         return [self.task.word(sample) for sample in samples]
 
     def check(self) -> None:
-        """Build everything that can be refused, the model last, so that no run starts that cannot go on."""
+        """Build everything that can be refused, the model last, so that no run starts that cannot go on.
+
+        Raises:
+            FedloomError: whatever is wrong with the experiment, its data or its model.
+        """
         config.check(self.experiment)
+        if not self.data.test:
+            raise FedloomError(f"task {self.task.name!r}: there is no test example; nothing could be measured.")
         _ = self.method, self.sampler, self.up, self.down, self.partition, self.initial
 
     def use_threads(self) -> None:

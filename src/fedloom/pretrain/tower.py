@@ -35,7 +35,7 @@ WEIGHTS = {
 class TowerRecipe:
     """Sizes and schedule of stage 1."""
 
-    images: int = 200_000
+    images: int = 260_000
     batch: int = 128
     lr: float = 2e-3
     weight_decay: float = 0.05

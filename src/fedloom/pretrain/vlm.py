@@ -1,12 +1,13 @@
 """Stage 2 of nano-vlm: a connector and a small Llama on the frozen tower, on captions and questions.
 
-Half of the examples describe a whole picture, row by row: what a drawn world knows for nothing, and many times the
-signal of an answer. The other half are questions of the public skills, worded in the public ways, on public packs.
+Many of the examples describe a whole picture, row by row: what a drawn world knows for nothing, and many times the
+signal of an answer. The others are questions of the public skills, worded in the public ways, on public packs.
 """
 
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 import torch
@@ -33,7 +34,7 @@ from fedloom.pretrain.tower import Tell, TowerRecipe, schedule, tower_config
 from fedloom.tasks._icons.packs import PRIVATE, PUBLIC
 from fedloom.tasks._icons.question import Kind, Question
 from fedloom.tasks._icons.scene import CANVAS, Scene, draw
-from fedloom.tasks._icons.skills import SKILLS, Which, question
+from fedloom.tasks._icons.skills import SKILLS, question
 from fedloom.tasks._icons.words import spoken
 from fedloom.tasks.icons_qa import choose_img, choose_txt, fill_in_blank
 from fedloom.tasks.icons_qa._data import sample_of
@@ -42,21 +43,20 @@ UNSEEN_SKILLS = ("algebra", "estimation", "probability", "time")
 """Skills that pre-training never asks about: what clients must learn in the language."""
 
 SEEN_SKILLS = tuple(skill for skill in SKILLS if skill not in UNSEEN_SKILLS)
-KINDS: dict[Kind, float] = {"choose_txt": 0.6, "fill_in_blank": 0.3, "choose_img": 0.1}
-"""Share of each kind of question."""
+LESSONS = {"caption": 0.4, "choose_txt": 0.36, "fill_in_blank": 0.18, "choose_img": 0.06}
+"""Share of the batches with captions and with each kind of question."""
 
 
 @dataclass(frozen=True)
 class VlmRecipe:
     """Sizes and schedule of stage 2."""
 
-    examples: int = 250_000
+    examples: int = 170_000
     batch: int = 64
     lr: float = 2e-3
     width: int = 192
     feed_forward: int = 384
     layers: int = 4
-    captions: float = 0.5
 
 
 def vlm_config(recipe: VlmRecipe, tokenizer: PreTrainedTokenizerFast) -> LlavaConfig:
@@ -114,20 +114,27 @@ def describe(scene: Scene) -> str:
     return "; ".join(", ".join(row) for row in rows.values()) or "nothing"
 
 
-class Lessons(IterableDataset[tuple[Tensor, list[int], list[int]]]):
-    """An endless stream of (pictures ``[n, 3, 64, 64]``, prompt ids, answer ids with the end)."""
+Batch = tuple[Tensor, Tensor, Tensor, Tensor]
+"""Pictures ``[N, 3, 64, 64]``, tokens ``[B, T]``, mask ``[B, T]`` and targets ``[B, T]``."""
 
-    def __init__(self, words: Words, seeds: Seeds, stream: str, captions: float) -> None:
-        self.words, self.seeds, self.stream, self.captions = words, seeds, stream, captions
 
-    def __iter__(self) -> Iterator[tuple[Tensor, list[int], list[int]]]:
+class Lessons(IterableDataset[Batch]):
+    """An endless stream of batches, each of one sort of lesson, so that long ones do not pad short ones."""
+
+    def __init__(self, words: Words, seeds: Seeds, stream: str, size: int) -> None:
+        self.words, self.seeds, self.stream, self.size = words, seeds, stream, size
+
+    def __iter__(self) -> Iterator[Batch]:
         rng = self.seeds.numpy(self.stream)
         while True:
-            example = caption(rng) if rng.random() < self.captions else asked(rng, tuple(PUBLIC), SEEN_SKILLS, "public")
-            pictures = torch.stack([pixels(open_picture(picture)) for picture in example.images])
-            # The stream never ends, so neither may the tokenizer's memory grow.
-            self.words.forget()
-            yield pictures, self.words.prompt(example), [*self.words.answer(example, example.answer), self.words.end]
+            sort = tuple(LESSONS)[rng.choice(len(LESSONS), p=list(LESSONS.values()))]
+            self.words.forget()  # the stream never ends, so the tokenizer's memory may not grow
+            yield gather([self._lesson(rng, sort) for _ in range(self.size)], self.words.end)
+
+    def _lesson(self, rng: np.random.Generator, sort: str) -> tuple[Tensor, list[int], list[int]]:
+        example = caption(rng) if sort == "caption" else asked(rng, cast(Kind, sort))
+        pictures = torch.stack([pixels(open_picture(picture)) for picture in example.images])
+        return pictures, self.words.prompt(example), [*self.words.answer(example, example.answer), self.words.end]
 
 
 def caption(rng: np.random.Generator) -> Example:
@@ -136,10 +143,9 @@ def caption(rng: np.random.Generator) -> Example:
     return Example("caption", (draw(scene),), f"{IMAGE}\nDescribe the picture.", (), describe(scene))
 
 
-def asked(rng: np.random.Generator, packs: Sequence[str], skills: Sequence[str], wordings: Which) -> Example:
-    """A random question, worded as the tasks word it."""
-    kind = tuple(KINDS)[rng.choice(len(KINDS), p=list(KINDS.values()))]
-    return example_of(question(rng, packs, kind, skills, wordings))
+def asked(rng: np.random.Generator, kind: Kind) -> Example:
+    """A random question of a seen skill about a public pack, in a public wording, as the tasks word it."""
+    return example_of(question(rng, tuple(PUBLIC), kind, SEEN_SKILLS, "public"))
 
 
 def example_of(drawn: Question) -> Example:
@@ -148,8 +154,8 @@ def example_of(drawn: Question) -> Example:
     return word[drawn.kind](sample_of(drawn, "drawn", "any"))
 
 
-def gather(lessons: Sequence[tuple[Tensor, list[int], list[int]]], end: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """A batch: pictures ``[N, 3, 64, 64]``, tokens ``[B, T]``, mask ``[B, T]``, targets ``[B, T]`` for the answers."""
+def gather(lessons: Sequence[tuple[Tensor, list[int], list[int]]], end: int) -> Batch:
+    """A batch of (pictures ``[n, 3, 64, 64]``, prompt ids, answer ids with the end); the targets are the answers."""
     tokens, mask = pad([[*prompt, *answer] for _, prompt, answer in lessons], end)
     wanted = tokens.clone()
     for row, (_, prompt, answer) in enumerate(lessons):
@@ -171,14 +177,13 @@ def train_vlm(
     steps = recipe.examples // recipe.batch
     slope = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: schedule(step, steps))
     words = Words(vlm_processor(tokenizer), PATCHES * PATCHES, LENGTH)
-    lessons = Lessons(words, seeds, "vlm/train", recipe.captions)
-    stream = iter(DataLoader(lessons, recipe.batch, num_workers=1, collate_fn=lambda rows: gather(rows, words.end)))
+    stream = iter(DataLoader(Lessons(words, seeds, "vlm/train", recipe.batch), batch_size=None, num_workers=1))
     begun = time.perf_counter()
     for step in range(steps):
         pictures, tokens, mask, wanted = next(stream)
         with torch.autocast("cpu", dtype=torch.bfloat16):
             out = model(input_ids=tokens, attention_mask=mask.long(), pixel_values=pictures)
-        loss = F.cross_entropy(out.logits[:, :-1].flatten(0, 1).float(), wanted[:, 1:].flatten(), ignore_index=IGNORE)
+        loss = answer_losses(out.logits, wanted).mean()
         optimiser.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(learn, 1.0)
@@ -217,6 +222,13 @@ def likeliest(model: LlavaForConditionalGeneration, words: Words, example: Examp
     rows = [(pictures, words.prompt(example), [*words.answer(example, c), words.end]) for c in example.choices]
     every, tokens, mask, wanted = gather(rows, words.end)
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        logits = model(input_ids=tokens, attention_mask=mask.long(), pixel_values=every).logits[:, :-1].float()
-    losses = F.cross_entropy(logits.transpose(1, 2), wanted[:, 1:], ignore_index=IGNORE, reduction="none")
-    return example.choices[int(losses.sum(1).argmin())]
+        logits = model(input_ids=tokens, attention_mask=mask.long(), pixel_values=every).logits
+    lengths = (wanted[:, 1:] != IGNORE).sum(dim=1)
+    return example.choices[int((answer_losses(logits, wanted) * lengths).argmin())]
+
+
+def answer_losses(logits: Tensor, wanted: Tensor) -> Tensor:
+    """``[B]``: mean cross-entropy over each example's answer, so that a short answer counts as much as a caption."""
+    ahead = wanted[:, 1:]
+    losses = F.cross_entropy(logits[:, :-1].transpose(1, 2).float(), ahead, ignore_index=IGNORE, reduction="none")
+    return losses.sum(dim=1) / (ahead != IGNORE).sum(dim=1)

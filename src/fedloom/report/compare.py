@@ -8,6 +8,7 @@ from pathlib import Path
 from fedloom.core import config
 from fedloom.core.config import Experiment
 from fedloom.core.errors import FedloomError
+from fedloom.federation.record import RunFolder
 from fedloom.report import compared, table
 from fedloom.report.runs import read
 from fedloom.report.svg import save
@@ -38,7 +39,7 @@ def cells(source: str, overrides: Sequence[str], axes: Sequence[str], seeds: int
         FedloomError: an axis that is no ``key=value,value``, or an unknown key or value.
     """
     first = config.load(source, overrides)
-    chosen = dict(_axis(text) for text in axes) or {"method": _unique(["local", first.method.name, "centralised"])}
+    chosen = _axes(axes) or {"method": _unique(["local", first.method.name, "centralised"])}
     found = []
     for values in itertools.product(*chosen.values()):
         picked = dict(zip(chosen, values, strict=True))
@@ -48,6 +49,18 @@ def cells(source: str, overrides: Sequence[str], axes: Sequence[str], seeds: int
             config.check(experiment)
             found.append(Cell(picked, seed, experiment))
     return found
+
+
+def _axes(texts: Sequence[str]) -> dict[str, list[str]]:
+    chosen: dict[str, list[str]] = {}
+    for text in texts:
+        key, values = _axis(text)
+        if key in chosen:
+            raise FedloomError(f"--axis {text}: {key!r} is given twice. Name all its values in one --axis.")
+        if key == "seed":
+            raise FedloomError(f"--axis {text}: every cell is run under several seeds already; use --seeds.")
+        chosen[key] = values
+    return chosen
 
 
 def _axis(text: str) -> tuple[str, list[str]]:
@@ -69,18 +82,25 @@ def _unique(values: Sequence[str]) -> list[str]:
 
 
 def run_missing(found: Sequence[Cell], out: Path, run: Callable[[Cell, Path], None]) -> Iterator[Cell]:
-    """Run the cells that have no result yet, one after the other; yields each cell when it is done."""
+    """Run the cells that have no result yet, one after the other; yields each cell when it is done.
+
+    Raises:
+        FedloomError: a finished cell is of another experiment (its file was changed since).
+    """
     for cell in found:
-        if not (out / cell.folder / "result.json").exists():
-            run(cell, out / cell.folder)
+        folder = out / cell.folder
+        if (folder / "result.json").exists():
+            RunFolder.reopen(folder, cell.experiment)
+        else:
+            run(cell, folder)
         yield cell
 
 
 def write(found: Sequence[Cell], out: Path) -> list[table.Row]:
     """Write ``table.md``, ``table.csv`` and the plots of finished cells; returns the rows."""
     rows = table.rows((cell.axes, read(out / cell.folder).result) for cell in found)
-    (out / "table.md").write_text(table.markdown(rows))
-    (out / "table.csv").write_text(table.comma_separated(rows))
+    (out / "table.md").write_text(table.markdown(rows), encoding="utf-8")
+    (out / "table.csv").write_text(table.comma_separated(rows), encoding="utf-8")
     metric = read(out / found[0].folder).result.metric
     for name, figure in (("scores", compared.cells(rows, metric)), ("bytes", compared.against_bytes(rows, metric))):
         for ending in ("svg", "png"):

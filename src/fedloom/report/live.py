@@ -4,6 +4,7 @@ from types import TracebackType
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.text import Text
 
 from fedloom.report import words
 
@@ -14,10 +15,10 @@ class Live:
     def __init__(self, console: Console, title: str) -> None:
         self.console, self.title = console, title
         self.progress = Progress(
-            TextColumn("[bold]{task.description}"),
+            TextColumn("{task.description}", style="bold", markup=False),
             BarColumn(),
             MofNCompleteColumn(),
-            TextColumn("{task.fields[told]}"),
+            TextColumn("{task.fields[told]}", markup=False),
             TimeRemainingColumn(),
             console=console,
             disable=not console.is_terminal,
@@ -56,7 +57,7 @@ class Live:
     def left_out(self, client: str, error: str) -> None:
         """A client's turn did not count: said also where there is no terminal."""
         self.progress.update(self.bar, advance=1)
-        self.console.print(f"[yellow]left out:[/] {error}", highlight=False)
+        self.console.print(Text.assemble(("left out: ", "yellow"), error), soft_wrap=True)
 
     def scored(self, number: int, score: float) -> None:
         """The model was evaluated."""

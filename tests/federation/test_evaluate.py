@@ -1,0 +1,84 @@
+"""Evaluation: who answers what, with which adapter."""
+
+from pathlib import Path
+
+import torch
+
+from fedloom.core.contracts import Tree
+from fedloom.federation.evaluate import Evaluator, Scores, keep_their_own
+from fedloom.federation.kept import Kept
+from fedloom.federation.setup import Setup
+from tests.federation import toy
+
+
+def always(answer: str) -> Tree:
+    """An adapter of rank 2 whose ``answer`` grows with every example's |x| ... by two opposite directions.
+
+    scores = B A x with A = [u; -u] and B >= 0 on one row only would follow the sign of u x; so this one votes by sign,
+    and ``always`` holds on examples where u x > 0.
+    """
+    row = toy.CHOICES.index(answer)
+    b = torch.zeros(2, 2)
+    b[row] = torch.tensor([1.0, 0.0])
+    return {toy.A: torch.tensor([[1.0, 1.0, 0.0, 0.0], [0.0] * 4]), toy.B: b}
+
+
+def voted(id: str, answer: str) -> str:
+    """What ``always(answer)`` says: it where the first two features sum above zero; else the other choice."""
+    other = toy.CHOICES[1 - toy.CHOICES.index(answer)]
+    return answer if float(toy.features(id)[:2].sum()) > 0 else other
+
+
+def test_each_example_is_answered_by_its_holders_adapter_where_clients_keep_one(tmp_path: Path) -> None:
+    setup, kept = Setup(toy.experiment("method=local")), Kept(tmp_path)
+    votes = {"0": "yes", "1": "no"}  # client 2 has not had a turn
+    for client, answer in votes.items():
+        kept.write(client, 1, {"adapter": always(answer)})
+    kept.write("0", 2, {"adapter": always("no")})  # a later round's: not yet
+    state = setup.method.server.init(setup.initial, setup.scale, 3)
+    found = Evaluator(setup, kept).state(state, 1)
+    for client, mine in zip(setup.partition.names, setup.partition.test, strict=True):
+        for index in mine:
+            id = setup.data.test[index].id
+            wanted = voted(id, votes[client]) if client in votes else toy.CHOICES[0]  # B = 0: a tie
+            assert found.answers[index] == wanted
+    by_client = found.of_clients(setup.partition)
+    assert (by_client["0"], by_client["1"]) == (1.0, 0.0)
+    assert found.mean == sum(found.scores) / 9
+    later = Evaluator(setup, kept).state(state, 2)
+    assert later.of_clients(setup.partition)["0"] == 0.0
+
+
+def test_one_shared_adapter_answers_all(tmp_path: Path) -> None:
+    setup, kept = Setup(toy.experiment("method=scaffold")), Kept(tmp_path)
+    assert not keep_their_own(setup)
+    kept.write("0", 1, {"adapter": always("no")})  # nobody's business: the method shares all
+    state = setup.method.server.init(always("yes"), setup.scale, 3)
+    found = Evaluator(setup, kept).state(state, 1)
+    assert found.answers == [voted(sample.id, "yes") for sample in setup.data.test]
+    assert found.mean == 1.0
+
+
+def test_the_change_to_the_base_takes_part_and_does_not_stay(tmp_path: Path) -> None:
+    setup = Setup(toy.experiment("method=stacking"))
+    state = setup.method.server.init(setup.initial, setup.scale, 3) | {"base": always("yes")}
+    evaluator = Evaluator(setup, Kept(tmp_path))
+    before = evaluator.start()
+    assert evaluator.state(state, 1).mean == 1.0
+    assert evaluator.start() == before
+
+
+def test_batches_do_not_matter(tmp_path: Path) -> None:
+    answers = []
+    for size in (1, 4, 99):
+        setup = Setup(toy.experiment(f"evaluation.batch_size={size}"))
+        state = setup.method.server.init(always("no"), setup.scale, 3)
+        answers.append(Evaluator(setup, Kept(tmp_path)).state(state, 1).answers)
+    assert answers[0] == answers[1] == answers[2]
+
+
+def test_a_client_without_test_examples_has_no_score() -> None:
+    setup = Setup(toy.experiment("scenario.clients=9", "evaluation.limit=4"))
+    assert len(setup.data.test) == 4
+    by_client = Scores([""] * 4, [1.0] * 4).of_clients(setup.partition)
+    assert sorted(map(str, by_client.values())) == ["1.0"] * 4 + ["None"] * 5

@@ -1,0 +1,58 @@
+"""What clients keep: found by round, pruned, and never half written."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from fedloom.federation.kept import Kept, write_atomic
+
+
+def tree(value: float) -> dict[str, dict[str, torch.Tensor]]:
+    return {"control": {"w": torch.tensor([value])}}
+
+
+def test_reads_the_latest_turn_before_a_round(tmp_path: Path) -> None:
+    kept = Kept(tmp_path)
+    assert kept.read("a", before=5) == {}
+    for number in (2, 4):
+        kept.write("a", number, tree(number))
+    assert [float(kept.read("a", before=b)["control"]["w"]) for b in (3, 4, 5, 9)] == [2.0, 2.0, 4.0, 4.0]
+    assert kept.read("a", before=2) == {}
+    assert kept.read("b", before=9) == {}
+
+
+def test_keeps_what_two_checkpoints_and_the_round_under_way_need(tmp_path: Path) -> None:
+    kept = Kept(tmp_path)
+    for number in range(1, 8):
+        kept.write("a", number, tree(number))
+    assert sorted(file.name for file in (tmp_path / "a").iterdir()) == [f"00000{n}.safetensors" for n in (5, 6, 7)]
+    # round 7 is under way, the checkpoint of round 6 turns out broken: round 6 is done again from what 5 left
+    kept.forget_after(5)
+    assert float(kept.read("a", before=6)["control"]["w"]) == 5.0
+
+
+def test_nothing_kept_is_no_file_and_names_cannot_leave_the_folder(tmp_path: Path) -> None:
+    kept = Kept(tmp_path / "kept")
+    kept.write("a", 1, {})
+    assert not (tmp_path / "kept").exists()
+    kept.write("../x/y", 1, tree(1))
+    assert [path.parent.parent for path in tmp_path.rglob("*.safetensors")] == [tmp_path / "kept"]
+    assert float(kept.read("../x/y", before=2)["control"]["w"]) == 1.0
+
+
+@pytest.mark.parametrize("call", ["fsync", "replace"])
+def test_a_full_disk_leaves_the_file_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str) -> None:
+    target = tmp_path / "new" / "file"
+    write_atomic(target, b"before")
+
+    def full(*_: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(*((os, "fsync") if call == "fsync" else (Path, "replace")), full)
+    with pytest.raises(OSError, match="No space left"):
+        write_atomic(target, b"after")
+    assert target.read_bytes() == b"before"
+    assert list(target.parent.iterdir()) == [target]
