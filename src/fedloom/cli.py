@@ -65,19 +65,22 @@ def run(
 ) -> None:
     """Run one experiment and write its folder and its page."""
     from fedloom.core import config
+    from fedloom.federation.setup import Setup
     from fedloom.report.compare import BOUNDS
 
     overrides = _overrides(sets, data)
     experiment = config.load(source, overrides)
+    own = experiment.method.name
     folder = out or Path("runs") / _name(source, sets, experiment.name)
-    folders = {experiment.method.name: folder}
-    results = {experiment.method.name: _run(experiment, folder, resume)}
-    for bound in [name for name in BOUNDS if bounds and name != experiment.method.name]:
-        other = folder.with_name(f"{folder.name}-{bound}")
-        folders[bound] = other
-        results[bound] = _run(config.load(source, [*overrides, f"method={bound}"]), other, resume)
+    experiments, folders = {own: experiment}, {own: folder}
+    for bound in [name for name in BOUNDS if bounds and name != own]:
+        experiments[bound] = config.load(source, [*overrides, f"method={bound}"])
+        folders[bound] = folder.with_name(f"{folder.name}-{bound}")
+    for each in experiments.values():
+        _ = Setup(each).method  # a bound that cannot run is told before the first run, not after it
+    results = {name: _run(each, folders[name], resume) for name, each in experiments.items()}
     page = _page(list(folders.values()), folder / "report.html")
-    out_console.print(_summary(experiment.method.name, results))
+    out_console.print(_summary(own, results))
     _say(f"page     {page}\nadapter  {folder / 'adapter'}")
 
 
@@ -311,10 +314,8 @@ def _listing(axis: str) -> None:
 
 
 def _print_listing(title: str, found: dict[str, str]) -> None:
-    table = Table(title=title, box=None, show_header=False, title_justify="left")
-    for name, line in found.items():
-        table.add_row(Text(name, style="bold"), Text(line))
-    out_console.print(table)
+    width = max(map(len, found))
+    _say("\n".join([title, *(f"{name:{width}}  {line}" for name, line in found.items())]))
 
 
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")

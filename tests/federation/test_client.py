@@ -136,7 +136,9 @@ class TestErrors:
         assert "the loss is nan. Lower client.lr (now 0.1)" in error
 
     def test_what_has_diverged_is_neither_sent_nor_kept(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        setup = Setup(toy.experiment("method=local", "client.lr=1e30", "client.max_steps=2"))
+        setup = Setup(toy.experiment("method=local", "client.lr=3e38", "client.max_steps=1"))
+        toy_loss = setup.backbone.loss
+        monkeypatch.setattr(setup.backbone, "loss", lambda batch: 100 * toy_loss(batch))  # finite; the step is not
         kept = Kept(tmp_path)
         reply = client.Trainer(setup, kept).run(Job(1, "0", wire.pack(Parcel({"adapter": {}}))))
         assert "NaN or infinity" in reply.error

@@ -11,12 +11,8 @@ from fedloom.federation.setup import Setup
 from tests.federation import toy
 
 
-def always(answer: str) -> Tree:
-    """An adapter of rank 2 whose ``answer`` grows with every example's |x| ... by two opposite directions.
-
-    scores = B A x with A = [u; -u] and B >= 0 on one row only would follow the sign of u x; so this one votes by sign,
-    and ``always`` holds on examples where u x > 0.
-    """
+def leaning(answer: str) -> Tree:
+    """An adapter that says ``answer`` where the first two features sum above zero, and the other choice elsewhere."""
     row = toy.CHOICES.index(answer)
     b = torch.zeros(2, 2)
     b[row] = torch.tensor([1.0, 0.0])
@@ -24,7 +20,7 @@ def always(answer: str) -> Tree:
 
 
 def voted(id: str, answer: str) -> str:
-    """What ``always(answer)`` says: it where the first two features sum above zero; else the other choice."""
+    """What ``leaning(answer)`` says: it where the first two features sum above zero; else the other choice."""
     other = toy.CHOICES[1 - toy.CHOICES.index(answer)]
     return answer if float(toy.features(id)[:2].sum()) > 0 else other
 
@@ -33,8 +29,8 @@ def test_each_example_is_answered_by_its_holders_adapter_where_clients_keep_one(
     setup, kept = Setup(toy.experiment("method=local")), Kept(tmp_path)
     votes = {"0": "yes", "1": "no"}  # client 2 has not had a turn
     for client, answer in votes.items():
-        kept.write(client, 1, {"adapter": always(answer)})
-    kept.write("0", 2, {"adapter": always("no")})  # a later round's: not yet
+        kept.write(client, 1, {"adapter": leaning(answer)})
+    kept.write("0", 2, {"adapter": leaning("no")})  # a later round's: not yet
     state = setup.method.server.init(setup.initial, setup.scale, 3)
     found = Evaluator(setup, kept).state(state, 1)
     for client, mine in zip(setup.partition.names, setup.partition.test, strict=True):
@@ -52,8 +48,8 @@ def test_each_example_is_answered_by_its_holders_adapter_where_clients_keep_one(
 def test_one_shared_adapter_answers_all(tmp_path: Path) -> None:
     setup, kept = Setup(toy.experiment("method=scaffold")), Kept(tmp_path)
     assert not keep_their_own(setup)
-    kept.write("0", 1, {"adapter": always("no")})  # nobody's business: the method shares all
-    state = setup.method.server.init(always("yes"), setup.scale, 3)
+    kept.write("0", 1, {"adapter": leaning("no")})  # nobody's business: the method shares all
+    state = setup.method.server.init(leaning("yes"), setup.scale, 3)
     found = Evaluator(setup, kept).state(state, 1)
     assert found.answers == [voted(sample.id, "yes") for sample in setup.data.test]
     assert found.mean == 1.0
@@ -61,7 +57,7 @@ def test_one_shared_adapter_answers_all(tmp_path: Path) -> None:
 
 def test_the_change_to_the_base_takes_part_and_does_not_stay(tmp_path: Path) -> None:
     setup = Setup(toy.experiment("method=stacking"))
-    state = setup.method.server.init(setup.initial, setup.scale, 3) | {"base": always("yes")}
+    state = setup.method.server.init(setup.initial, setup.scale, 3) | {"base": leaning("yes")}
     evaluator = Evaluator(setup, Kept(tmp_path))
     before = evaluator.start()
     assert evaluator.state(state, 1).mean == 1.0
@@ -72,7 +68,7 @@ def test_batches_do_not_matter(tmp_path: Path) -> None:
     answers = []
     for size in (1, 4, 99):
         setup = Setup(toy.experiment(f"evaluation.batch_size={size}"))
-        state = setup.method.server.init(always("no"), setup.scale, 3)
+        state = setup.method.server.init(leaning("no"), setup.scale, 3)
         answers.append(Evaluator(setup, Kept(tmp_path)).state(state, 1).answers)
     assert answers[0] == answers[1] == answers[2]
 

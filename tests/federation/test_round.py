@@ -186,9 +186,7 @@ def nan_control(parcel: Parcel) -> None:
 
 
 @pytest.mark.parametrize("change", [drop_control, narrow_control, short_control, nan_control])
-def test_a_bad_control_variate_harms_nobody_else(
-    run: Run, tmp_path: Path, change: Callable[[Parcel], None]
-) -> None:
+def test_a_bad_control_variate_harms_nobody_else(run: Run, tmp_path: Path, change: Callable[[Parcel], None]) -> None:
     def bend(job: Job, reply: Reply) -> Iterable[Reply]:
         return changed(reply, change) if job.client == ODD else [reply]
 
@@ -239,7 +237,7 @@ def test_a_client_whose_job_was_never_asked_for_is_left_out(
 
 def fails_in(round: int, clients: str, times: int) -> toy.Bend:
     """Those clients fail in that round, in the first ``times`` attempts."""
-    left = {client: times for client in clients}
+    left = dict.fromkeys(clients, times)
 
     def bend(job: Job, reply: Reply) -> Iterable[Reply]:
         if job.round == round and left.get(job.client, 0):

@@ -44,8 +44,8 @@ def test_ranks_that_a_method_cannot_merge_are_refused(method: str) -> None:
     Setup(toy.experiment(f"method={method}", "adapter.ranks=[2,2]")).check()
 
 
-def test_a_task_without_test_examples_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_task_without_test_examples_is_refused() -> None:
     setup = Setup(toy.experiment())
-    monkeypatch.setattr(Setup, "data", Data(setup.data.train, ()))
+    setup.__dict__["data"] = Data(setup.data.train, ())
     with pytest.raises(FedloomError, match="no test example"):
         setup.check()

@@ -16,6 +16,7 @@ from fedloom.core.errors import FedloomError
 from fedloom.federation.client import MAX_PARCEL
 from fedloom.federation.evaluate import Evaluator, Scores
 from fedloom.federation.record import Checkpoint, RunFolder
+from fedloom.federation.result import data_fingerprint
 from fedloom.federation.setup import Setup
 from fedloom.federation.watch import Watch
 
@@ -79,10 +80,17 @@ class Federation:
 
         Raises:
             Stopped: ``stop()`` became true; the last finished round is saved.
-            FedloomError: a round stayed below its quorum; the round before it is saved.
+            FedloomError: a round stayed below its quorum (the round before it is saved), or the run that is resumed
+                began with other data or another model.
         """
         evaluator = Evaluator(self.setup, self.folder.kept)
         last = self.folder.restore() or self._begin(evaluator)
+        for fact, here in self._inputs().items():
+            if last.facts[fact] != here:
+                raise FedloomError(
+                    f"{self.folder.path}: the {fact} is not what this run began with. Mend: put it back, or begin a "
+                    "new run in another folder with --out."
+                )
         for number in range(last.round + 1, self.setup.experiment.rounds + 1):
             if self.stop():
                 raise Stopped
@@ -98,11 +106,14 @@ class Federation:
         self.folder.write_json("before.json", {"answers": before.answers, "scores": before.scores})
         state = setup.method.server.init(setup.initial, setup.scale, len(setup.clients))
         seconds = {"seconds.evaluate": time.perf_counter() - begun, "seconds.train": 0.0, "seconds.server": 0.0}
-        first = Checkpoint(
-            0, state, {"zero_shot": before.mean, "seconds.total": seconds["seconds.evaluate"], **seconds}
-        )
+        facts = {**self._inputs(), "zero_shot": before.mean, "seconds.total": seconds["seconds.evaluate"], **seconds}
+        first = Checkpoint(0, state, facts)
         self.folder.save(first)
         return first
+
+    def _inputs(self) -> dict[str, str]:
+        """What decides the result and does not stand in the configuration: hashes of the data and the model."""
+        return {"data": data_fingerprint(self.setup), "model": self.setup.backbone.fingerprint}
 
     def _round(self, number: int, last: Checkpoint, evaluator: Evaluator) -> Checkpoint:
         begun = time.perf_counter()

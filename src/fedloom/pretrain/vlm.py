@@ -43,6 +43,9 @@ UNSEEN_SKILLS = ("algebra", "estimation", "probability", "time")
 """Skills that pre-training never asks about: what clients must learn in the language."""
 
 SEEN_SKILLS = tuple(skill for skill in SKILLS if skill not in UNSEEN_SKILLS)
+STEP = 16
+"""Batches are padded to a multiple of so many tokens: new shapes cost a compilation each in bfloat16 on a CPU."""
+
 LESSONS = {"caption": 0.4, "choose_txt": 0.36, "fill_in_blank": 0.18, "choose_img": 0.06}
 """Share of the batches with captions and with each kind of question."""
 
@@ -157,6 +160,8 @@ def example_of(drawn: Question) -> Example:
 def gather(lessons: Sequence[tuple[Tensor, list[int], list[int]]], end: int) -> Batch:
     """A batch of (pictures ``[n, 3, 64, 64]``, prompt ids, answer ids with the end); the targets are the answers."""
     tokens, mask = pad([[*prompt, *answer] for _, prompt, answer in lessons], end)
+    more = -tokens.shape[1] % STEP
+    tokens, mask = F.pad(tokens, (0, more), value=end), F.pad(mask, (0, more))
     wanted = tokens.clone()
     for row, (_, prompt, answer) in enumerate(lessons):
         wanted[row, : len(prompt)] = IGNORE

@@ -1,0 +1,37 @@
+"""Progress on the terminal: there where there is one, silent where there is none, and text stays text."""
+
+import io
+
+from rich.console import Console
+
+from fedloom.report.live import Live
+
+
+def watched(terminal: bool) -> str:
+    console = Console(file=io.StringIO(), force_terminal=terminal, width=60, _environ={"TERM": "xterm"})
+    with Live(console, "fedavg") as live:
+        live.stage("zero-shot")
+        live.scored(0, 0.5)
+        live.round(1, 2, 2)
+        live.reply("[red]a", 1.25, 1000, 500)
+        live.left_out("b", "client 'b', round 1: [channel] up = [bold]: " + "no end of words " * 9)
+        live.progress.refresh()
+        shown = live.progress.get_renderable()
+        told = Console(file=io.StringIO(), width=200)
+        told.print(shown)
+    assert isinstance(console.file, io.StringIO)
+    assert isinstance(told.file, io.StringIO)
+    return console.file.getvalue() + told.file.getvalue()
+
+
+def test_without_a_terminal_only_clients_left_out_are_said() -> None:
+    lines = [line for line in watched(terminal=False).splitlines() if "left out" in line]
+    assert len(lines) == 1
+    assert lines[0].startswith("left out: client 'b', round 1: [channel] up = [bold]: no end")
+    assert lines[0].rstrip().endswith("words")  # in one line
+
+
+def test_on_a_terminal_round_client_loss_score_and_bytes_are_shown() -> None:
+    text = watched(terminal=True)
+    for words in ("fedavg", "2/4", "round 1/2 [red]a loss 1.250 score 50.0% 1.5 kB", "[channel] up = [bold]"):
+        assert words in text

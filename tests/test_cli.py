@@ -1,0 +1,322 @@
+"""The command line: every command, what it prints, and what it says when something is wrong."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from fedloom import __version__, cli, engines
+from fedloom.core.errors import FedloomError
+from fedloom.federation.round import Stopped
+from fedloom.federation.setup import Setup
+from tests.federation import toy
+from tests.federation.test_record import after
+
+Command = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty working directory with the toy's experiment in it."""
+    toy.use(monkeypatch)
+    toy.BEND.clear()
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "toy.toml").write_text(toy.toml())
+    return tmp_path
+
+
+@pytest.fixture
+def fedloom(place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
+    """``fedloom("run", "toy.toml")``: its exit status, standard output and standard error."""
+
+    def call(*arguments: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["fedloom", *arguments])
+        capsys.readouterr()
+        code = 0
+        try:
+            cli.main()
+        except SystemExit as exit:
+            code = int(exit.code or 0)
+        return code, *capsys.readouterr()
+
+    return call
+
+
+def test_run_writes_the_folder_and_says_where_the_page_and_the_adapter_are(fedloom: Command, place: Path) -> None:
+    code, out, err = fedloom("run", "toy.toml")
+    assert (code, err) == (0, "")
+    assert "page     runs/toy/report.html\nadapter  runs/toy/adapter\n" in out
+    assert "zero-shot" in out
+    assert "federated (fedavg)" in out
+    assert (place / "runs/toy/report.html").is_file()
+    assert "\x1b" not in out  # no colour, no progress bar
+    assert "round" not in out
+
+
+def test_the_run_folders_name_tells_its_overrides(fedloom: Command, place: Path) -> None:
+    code, out, _ = fedloom("run", "toy.toml", "--set", "rounds=1", "--set", "adapter.where=[ 'vision' ]")
+    assert code == 0
+    assert "runs/toy+rounds=1+adapter.where=['vision']/adapter" in out  # brackets are no markup
+    assert fedloom("run", "toy.toml", "--out", "[bold]/x")[0] == 0
+    assert (place / "[bold]/x/result.json").is_file()
+
+
+def test_paths_are_never_wrapped(fedloom: Command) -> None:
+    long = "/".join(["a-rather-long-name"] * 9)
+    code, out, _ = fedloom("run", "toy.toml", "--set", "rounds=1", "--out", long)
+    assert code == 0
+    assert f"page     {long}/report.html\n" in out
+    assert long in fedloom("run", "toy.toml", "--out", long)[2]  # refused: another experiment
+
+
+def test_a_finished_run_is_read_again_and_another_experiment_is_refused(fedloom: Command, place: Path) -> None:
+    fedloom("run", "toy.toml")
+    before = (place / "runs/toy/result.json").stat().st_mtime_ns
+    assert fedloom("run", "toy.toml")[0] == fedloom("run", "toy.toml", "--resume")[0] == 0
+    assert (place / "runs/toy/result.json").stat().st_mtime_ns == before
+    code, _, err = fedloom("run", "toy.toml", "--set", "rounds=9", "--out", "runs/toy")
+    assert (code, err.count("error:")) == (1, 1)
+    assert "already holds something" in err
+    code, _, err = fedloom("run", "toy.toml", "--set", "rounds=9", "--out", "runs/toy", "--resume")
+    assert code == 1
+    assert "rounds: 2 there, 9 here" in err
+
+
+def test_bounds_stand_on_both_sides_of_the_method(fedloom: Command, place: Path) -> None:
+    code, out, _ = fedloom("run", "toy.toml", "--bounds")
+    assert code == 0
+    rows = [row for row in ("zero-shot", "each client alone", "federated (fedavg)", "centralised") if row in out]
+    assert [out.index(row) for row in rows] == sorted(out.index(row) for row in rows)
+    assert len(rows) == 4
+    assert sorted(path.name for path in (place / "runs").iterdir()) == ["toy", "toy-centralised", "toy-local"]
+    assert "toy-local" in (place / "runs/toy/report.html").read_text()
+
+
+def test_a_bound_is_not_run_twice(fedloom: Command, place: Path) -> None:
+    code, out, _ = fedloom("run", "toy.toml", "--set", "method=local", "--bounds", "--out", "runs/alone")
+    assert (code, out.count("each client alone")) == (0, 1)
+    assert sorted(path.name for path in (place / "runs").iterdir()) == ["alone", "alone-centralised"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["run", "toi.toml"], "toi.toml"),
+        (["run", "quickstrat"], "Did you mean 'quickstart'?"),
+        (["run", "toy.toml", "--set", "client.lrr=0.1"], "Did you mean 'client.lr'"),
+        (["run", "toy.toml", "--set", "client.lr"], "expected key=value"),
+        (["run", "toy.toml", "--set", "client.lr=fast"], "client.lr = 'fast'"),
+        (["run", "toy.toml", "--set", "method=scafold"], "Did you mean 'scaffold'?"),
+        (["run", "toy.toml", "--set", "engine.name=lokal"], "Did you mean 'local'?"),
+        (["run", "toy.toml", "--set", "rounds=0"], "rounds = 0"),
+        (["run", "toy.toml", "--data", "there"], "reads no folder"),
+        (["compare", "toy.toml", "--axis", "method.name"], "expected key=value,value"),
+        (["compare", "toy.toml", "--axis", "method.name=fedavg,fedd"], "there is no 'fedd'"),
+        (["report", "runs/none"], "no such run folder"),
+        (["export", "runs/none", "--out", "x"], "no run"),
+        (["tasks", "show", "icons-memez"], "Did you mean 'icons-memes'?"),
+        (["scenarios", "show", "idd"], "Did you mean 'iid'?"),
+        (["pretrain", "nano-clop"], "Did you mean 'nano-clip'"),
+        (["run", "toy.toml", "--set", "method=flexlora", "--set", "adapter.ranks=[1,2]", "--bounds"], "'local'"),
+    ],
+)
+def test_an_error_is_one_message_and_leaves_nothing(
+    fedloom: Command, place: Path, arguments: list[str], words: str
+) -> None:
+    code, out, err = fedloom(*arguments)
+    assert (code, out) == (1, "")
+    assert err.startswith("error: ")
+    assert err.count("\n") == 1
+    assert words in err
+    assert [path.name for path in place.iterdir()] == ["toy.toml"]
+
+
+def test_brackets_in_an_error_are_text(fedloom: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: Any, **__: Any) -> None:
+        raise FedloomError("[channel] up = [bold]: /a[/]/b ['x']")
+
+    monkeypatch.setattr(engines, "run", refuse)
+    assert fedloom("run", "toy.toml")[2] == "error: [channel] up = [bold]: /a[/]/b ['x']\n"
+
+
+def test_a_file_that_cannot_be_written_is_one_message_too(fedloom: Command, place: Path) -> None:
+    (place / "file").write_text("")
+    code, _, err = fedloom("run", "toy.toml", "--out", "file/run")
+    assert (code, err.count("\n")) == (1, 1)
+    assert "file" in err
+    assert "Traceback" not in err
+
+
+def test_wrong_arguments_are_a_usage_error(fedloom: Command) -> None:
+    assert fedloom("run")[0] == 2
+    assert fedloom("rum")[0] == 2
+    assert fedloom("compare", "toy.toml", "--seeds", "0")[0] == 2
+
+
+def test_a_command_of_its_own_process_shows_no_traceback() -> None:
+    call = subprocess.run(
+        [sys.executable, "-m", "fedloom.cli", "run", "nowhere.toml"], capture_output=True, text=True, check=False
+    )
+    assert call.returncode == 1
+    assert call.stderr.startswith("error: nowhere.toml")
+    assert "Traceback" not in call.stderr
+
+
+def in_a_child(work: Callable[[], None]) -> int:
+    """Run ``work`` in a fork of this process with its standard error in ``stderr.txt``; its process id."""
+    child = os.fork()
+    if child == 0:
+        os.dup2(os.open("stderr.txt", os.O_CREAT | os.O_WRONLY), 2)
+        sys.stderr = open(2, "w", closefd=False)  # noqa: SIM115
+        try:
+            work()
+        except SystemExit as exit:
+            sys.stderr.flush()
+            os._exit(int(exit.code or 0))
+        os._exit(0)
+    return child
+
+
+@pytest.mark.parametrize("blow", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_a_run_with_130_and_it_can_be_resumed(
+    place: Path, monkeypatch: pytest.MonkeyPatch, blow: signal.Signals
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["fedloom", "run", "toy.toml", "--set", "rounds=100000", "--out", "run"])
+    child = in_a_child(cli.main)
+    while not any(place.glob("run/checkpoint/round-*")):
+        time.sleep(0.01)
+    os.kill(child, blow)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 130
+    assert (place / "stderr.txt").read_text() == "Stopped. Finished rounds are saved in run; --resume goes on.\n"
+    done = len((place / "run/rounds.jsonl").read_text().splitlines()) if (place / "run/rounds.jsonl").exists() else 0
+    with pytest.raises(Stopped):
+        engines.run(toy.experiment("rounds=100000"), place / "run", resume=True, stop=after(5))
+    assert len((place / "run/rounds.jsonl").read_text().splitlines()) == done + 1
+
+
+def test_a_second_signal_interrupts_at_once() -> None:
+    before = signal.getsignal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt), cli.stopping() as stop:
+        assert not stop()
+        signal.raise_signal(signal.SIGINT)
+        assert stop()
+        signal.raise_signal(signal.SIGINT)
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_an_interrupt_anywhere_exits_with_130(fedloom: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(engines, "run", interrupted)
+    assert fedloom("run", "toy.toml")[0] == 130
+
+
+def test_clients_left_out_are_said(fedloom: Command) -> None:
+    toy.BEND.append(lambda job, reply: [] if job.client == "1" else [reply])
+    code, out, _ = fedloom("run", "toy.toml", "--set", toy.BENT)
+    assert code == 0
+    assert out.count("left out: client '1' did not answer.\n") == 2
+
+
+def test_compare_runs_only_what_is_missing(fedloom: Command, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ran: list[str] = []
+    real = engines.run
+
+    def note(experiment: Any, out: Path, **options: Any) -> Any:
+        ran.append(f"{experiment.method.name}-{experiment.seed}")
+        return real(experiment, out, **options)
+
+    monkeypatch.setattr(engines, "run", note)
+    command = ["compare", "toy.toml", "--axis", "method.name=local,fedavg", "--out", "c"]
+    code, out, _ = fedloom(*command, "--seeds", "1")
+    assert code == 0
+    assert ran == ["local-0", "fedavg-0"]
+    assert "2/2 method=fedavg seed=0\n" in out
+    assert "table c/table.md, c/table.csv; plots c/scores.svg\n" in out
+    assert {path.name for path in (place / "c").iterdir()} == {
+        "cells", "table.md", "table.csv", "scores.svg", "scores.png", "bytes.svg", "bytes.png"
+    }  # fmt: skip
+    ran.clear()
+    (place / "c/cells/method=local/seed-1").mkdir(parents=True)
+    with pytest.raises(Stopped):
+        real(toy.experiment("seed=1"), place / "c/cells/method=fedavg/seed-1", stop=after(6))
+    assert fedloom(*command, "--seeds", "2")[0] == 0
+    assert ran == ["local-1", "fedavg-1"]
+    rounds = (place / "c/cells/method=fedavg/seed-1/rounds.jsonl").read_text().splitlines()
+    assert [json.loads(line)["round"] for line in rounds] == [1, 2]
+    ran.clear()
+    assert fedloom(*command, "--seeds", "2")[0] == 0
+    assert ran == []
+    assert (place / "c/table.md").read_text().count("\n") == 4
+
+
+def test_report_draws_one_page_about_several_runs(fedloom: Command, place: Path) -> None:
+    for method in ("fedavg", "scaffold"):
+        fedloom("run", "toy.toml", "--set", f"method={method}", "--set", "rounds=1", "--out", method)
+    assert fedloom("report", "fedavg", "scaffold", "--out", "pages/both.html")[:2] == (0, "pages/both.html\n")
+    text = (place / "pages/both.html").read_text()
+    assert "fedavg" in text
+    assert "scaffold" in text
+    assert fedloom("report", "fedavg")[1] == "fedavg/report.html\n"
+
+
+def test_export_writes_the_adapter(fedloom: Command, place: Path) -> None:
+    fedloom("run", "toy.toml", "--out", "run")
+    assert fedloom("export", "run", "--out", "adapter") == (0, "adapter\n", "")
+    exported, own = place / "adapter/adapter.safetensors", place / "run/adapter/adapter.safetensors"
+    assert exported.read_bytes() == own.read_bytes()
+    code, _, err = fedloom("export", "run", "--out", "adapter")
+    assert (code, "already exists" in err) == (1, True)
+
+
+@pytest.mark.parametrize(
+    ("axis", "names"),
+    [
+        ("methods", ["fedavg", "scaffold", "stacking", "local", "centralised"]),
+        ("scenarios", ["iid", "natural", "dirichlet", "quantity", "shards"]),
+        ("tasks", ["icons-qa/choose_txt", "icons-classify", "icons-memes", "nlvr"]),
+        ("models", ["nano-clip", "nano-vlm"]),
+    ],
+)
+def test_lists_have_one_line_each(fedloom: Command, axis: str, names: list[str]) -> None:
+    code, out, _ = fedloom(axis)
+    assert code == 0
+    for name in names:
+        assert re.search(rf"^{name} +\w", out, re.MULTILINE)
+
+
+def test_tasks_show_draws_examples(fedloom: Command, place: Path) -> None:
+    code, out, _ = fedloom("tasks", "show", "icons-qa/choose_txt", "--count", "3", "--out", "new/sheet.png")
+    assert (code, out) == (0, "new/sheet.png\n")
+    with Image.open(place / "new/sheet.png") as sheet:
+        assert sheet.width > 900
+
+
+def test_scenarios_show_draws_who_holds_what(fedloom: Command, place: Path) -> None:
+    command = ["scenarios", "show", "dirichlet", "--for", "toy.toml", "--set", "scenario.alpha=0.3"]
+    assert fedloom(*command, "--set", "scenario.by=group", "--out", "new/held.svg")[:2] == (0, "new/held.svg\n")
+    text = (place / "new/held.svg").read_text()
+    assert all(group in text for group in ("g0", "g1", "g2"))
+
+
+def test_version_and_help(fedloom: Command) -> None:
+    assert fedloom("--version")[:2] == (0, f"{__version__}\n")
+    assert all(command in fedloom("--help")[1] for command in ("run", "compare", "report", "export", "pretrain"))
+
+
+def test_a_data_folder_stays_text_whatever_it_is_called() -> None:
+    for name in ("2024", "true", 'a "b"', "ünïcode", "[x]"):
+        (told,) = cli._overrides([], Path(name))
+        experiment = toy.experiment("task=nlvr", told)
+        assert experiment.data.path == name
+        assert Setup(experiment).experiment.data.path == name
