@@ -145,7 +145,7 @@ class TestToy:
             raise OSError(28, "No space left on device")
 
         monkeypatch.setattr(toy.Toy, "save", full)
-        with pytest.raises(FedloomError, match="No space left.*Nothing was written"):
+        with pytest.raises(FedloomError, match=r"No space left.*Nothing was written"):
             engines.export(tmp_path / "run", tmp_path / "out")
         assert {path.name for path in tmp_path.iterdir()} == {"begun", "run"}
 

@@ -92,7 +92,8 @@ def test_a_methods_term_and_gradient_hook_take_part() -> None:
 def test_batches_hold_every_example_once_an_epoch_and_the_last_is_smaller() -> None:
     batches = list(client._batches(5, ClientTable(epochs=2, batch_size=2), np.random.default_rng(0)))
     assert [len(batch) for batch in batches] == [2, 2, 1] * 2
-    assert sorted(sum(batches[:3], [])) == sorted(sum(batches[3:], [])) == list(range(5))
+    for epoch in (batches[:3], batches[3:]):
+        assert sorted(index for batch in epoch for index in batch) == list(range(5))
     assert batches[:3] != batches[3:]
     table = ClientTable(epochs=9, batch_size=2, max_steps=4)
     assert len(list(client._batches(5, table, np.random.default_rng(0)))) == 4

@@ -62,7 +62,7 @@ def test_a_checkpoint_cut_short_gives_way_to_the_one_before_it(run: Run, tmp_pat
     before, last = checkpoints(folder)
     assert [before.stem, last.stem] == ["round-000002", "round-000003"]
     last.write_bytes(last.read_bytes()[:-9])
-    assert (RunFolder(folder).last() or pytest.fail()).round == 2
+    assert (RunFolder(folder).last() or pytest.fail("none")).round == 2
     run(*sets, resume=True)
     assert outcome(folder) == outcome(tmp_path / "whole")
 
@@ -124,7 +124,7 @@ def test_a_full_disk_is_told_and_what_was_saved_is_whole(
         full_disk(patch, name)
         with pytest.raises(FedloomError, match=r"No space left on device.*saved.*resume"):
             run("method=scaffold")
-    assert (RunFolder(tmp_path / "run").last() or pytest.fail()).round in (1, 2)
+    assert (RunFolder(tmp_path / "run").last() or pytest.fail("none")).round in (1, 2)
     run("method=scaffold", resume=True)
     assert outcome(tmp_path / "run") == outcome(tmp_path / "whole")
 
@@ -156,7 +156,7 @@ class TestFolder:
         folder = tmp_path / "run"
         folder.mkdir()
         (folder / content).write_text("mine")
-        with pytest.raises(FedloomError, match="already holds something.*--resume.*--out"):
+        with pytest.raises(FedloomError, match=r"already holds something.*--resume.*--out"):
             run()
         assert [(f.name, f.read_text()) for f in folder.iterdir()] == [(content, "mine")]
 
@@ -179,7 +179,7 @@ class TestFolder:
         run("rounds=1")
         with pytest.raises(FedloomError, match=r"another experiment \(rounds: 1 there, 3 here\)"):
             run("rounds=3", resume=True)
-        with pytest.raises(FedloomError, match="method.*fedavg.*scaffold"):
+        with pytest.raises(FedloomError, match=r"method.*fedavg.*scaffold"):
             run("rounds=1", "method=scaffold", resume=True)
 
     @pytest.mark.parametrize("what", ["data", "model"])
@@ -194,7 +194,8 @@ class TestFolder:
             else:
                 whole = toy.task().load()
                 other = Data(tuple(replace(one, id=f"new-{one.id}") for one in whole.train), whole.test)
-                patch.setattr(toy, "task", lambda task=toy.task(): replace(task, load=lambda: other))
+                task = replace(toy.task(), load=lambda: other)
+                patch.setattr(toy, "task", lambda: task)
             with pytest.raises(FedloomError, match=f"the {what} is not what this run began with"):
                 run("method=scaffold", resume=True)
         run("method=scaffold", resume=True)
@@ -206,10 +207,10 @@ class TestFolder:
     def test_a_broken_record_is_named(self, run: Run, tmp_path: Path) -> None:
         run("rounds=1")
         (tmp_path / "run" / "result.json").write_text("{")
-        with pytest.raises(FedloomError, match="result.json is no valid JSON"):
+        with pytest.raises(FedloomError, match=r"result\.json is no valid JSON"):
             run("rounds=1", resume=True)
         (tmp_path / "run" / "config.toml").write_text("= 3")
-        with pytest.raises(FedloomError, match="config.toml: not valid TOML"):
+        with pytest.raises(FedloomError, match=r"config\.toml: not valid TOML"):
             run("rounds=1", resume=True)
 
     def test_holds_the_resolved_configuration(self, run: Run, tmp_path: Path) -> None:

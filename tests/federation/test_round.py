@@ -217,8 +217,7 @@ def test_a_second_reply_before_its_turn_does_not_harm_the_first(run: Run, tmp_pa
 
     def bend(job: Job, reply: Reply) -> Iterable[Reply]:
         held.append(reply)
-        late = [held[2], held[2], held[0], held[1]] if len(held) == 3 else []
-        return late
+        return [held[2], held[2], held[0], held[1]] if len(held) == 3 else []
 
     result = run("rounds=1", bend=bend, out="twice")
     run("rounds=1", out="once")

@@ -105,9 +105,9 @@ class Federation:
         setup = self.setup
         self.folder.write_json("before.json", {"answers": before.answers, "scores": before.scores})
         state = setup.method.server.init(setup.initial, setup.scale, len(setup.clients))
-        seconds = {"seconds.evaluate": time.perf_counter() - begun, "seconds.train": 0.0, "seconds.server": 0.0}
-        facts = {**self._inputs(), "zero_shot": before.mean, "seconds.total": seconds["seconds.evaluate"], **seconds}
-        first = Checkpoint(0, state, facts)
+        seconds = time.perf_counter() - begun
+        figures = {"zero_shot": before.mean, "seconds.total": seconds, "seconds.evaluate": seconds}
+        first = Checkpoint(0, state, {**self._inputs(), **figures, "seconds.train": 0.0, "seconds.server": 0.0})
         self.folder.save(first)
         return first
 

@@ -54,7 +54,7 @@ LESSONS = {"caption": 0.4, "choose_txt": 0.36, "fill_in_blank": 0.18, "choose_im
 class VlmRecipe:
     """Sizes and schedule of stage 2."""
 
-    examples: int = 170_000
+    examples: int = 120_000
     batch: int = 64
     lr: float = 2e-3
     width: int = 192
@@ -187,14 +187,13 @@ def train_vlm(
     for step in range(steps):
         pictures, tokens, mask, wanted = next(stream)
         with torch.autocast("cpu", dtype=torch.bfloat16):
-            out = model(input_ids=tokens, attention_mask=mask.long(), pixel_values=pictures)
-        loss = answer_losses(out.logits, wanted).mean()
+            loss = answer_losses(model, tokens, mask, pictures, wanted).mean()
         optimiser.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(learn, 1.0)
         optimiser.step()
         slope.step()
-        if step % 200 == 199 or step == steps - 1:
+        if step % 300 == 299 or step == steps - 1:
             rate = (step + 1) * recipe.batch / (time.perf_counter() - begun)
             scores = score_vlm(model, words, seeds, 20)
             told = " ".join(f"{name} {value:.2f}" for name, value in scores.items())
@@ -227,13 +226,20 @@ def likeliest(model: LlavaForConditionalGeneration, words: Words, example: Examp
     rows = [(pictures, words.prompt(example), [*words.answer(example, c), words.end]) for c in example.choices]
     every, tokens, mask, wanted = gather(rows, words.end)
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        logits = model(input_ids=tokens, attention_mask=mask.long(), pixel_values=every).logits
-    lengths = (wanted[:, 1:] != IGNORE).sum(dim=1)
-    return example.choices[int((answer_losses(logits, wanted) * lengths).argmin())]
+        losses = answer_losses(model, tokens, mask, every, wanted)
+    return example.choices[int((losses * (wanted != IGNORE).sum(dim=1)).argmin())]
 
 
-def answer_losses(logits: Tensor, wanted: Tensor) -> Tensor:
-    """``[B]``: mean cross-entropy over each example's answer, so that a short answer counts as much as a caption."""
-    ahead = wanted[:, 1:]
-    losses = F.cross_entropy(logits[:, :-1].transpose(1, 2).float(), ahead, ignore_index=IGNORE, reduction="none")
-    return losses.sum(dim=1) / (ahead != IGNORE).sum(dim=1)
+def answer_losses(
+    model: LlavaForConditionalGeneration, tokens: Tensor, mask: Tensor, pictures: Tensor, wanted: Tensor
+) -> Tensor:
+    """``[B]``: mean cross-entropy over each example's answer, so that a short answer counts as much as a caption.
+
+    Logits are made for the answers' places alone.
+    """
+    hidden = model.model(input_ids=tokens, attention_mask=mask.long(), pixel_values=pictures).last_hidden_state
+    rows, places = (wanted != IGNORE).nonzero(as_tuple=True)
+    logits = model.lm_head(hidden[rows, places - 1])
+    losses = F.cross_entropy(logits.float(), wanted[rows, places], reduction="none")
+    sums = losses.new_zeros(len(tokens)).index_add(0, rows, losses)
+    return sums / torch.bincount(rows, minlength=len(tokens))
