@@ -12,7 +12,6 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from fedloom import __version__
@@ -67,6 +66,7 @@ def run(
     from fedloom.core import config
     from fedloom.federation.setup import Setup
     from fedloom.report.compare import BOUNDS
+    from fedloom.report.table import summary
 
     overrides = _overrides(sets, data)
     experiment = config.load(source, overrides)
@@ -80,7 +80,7 @@ def run(
         _ = Setup(each).method  # a bound that cannot run is told before the first run, not after it
     results = {name: _run(each, folders[name], resume) for name, each in experiments.items()}
     page = _page(list(folders.values()), folder / "report.html")
-    out_console.print(_summary(own, results))
+    out_console.print(summary(own, results))
     _say(f"page     {page}\nadapter  {folder / 'adapter'}")
 
 
@@ -282,29 +282,6 @@ def _page(folders: list[Path], out: Path) -> Path:
 
     page(folders, out)
     return out
-
-
-def _summary(method: str, results: dict[str, dict[str, Any]]) -> Table:
-    """The small table at the end of a run: from zero-shot to centralised."""
-    from fedloom.report import words
-
-    own = results[method]
-    table = Table(title=f"{own['metric']} on the test examples", header_style="bold")
-    for name in ("", "all", "worst client", "sent", "time"):
-        table.add_column(name, justify="left" if not name else "right")
-    table.add_row("zero-shot", words.score(own["zero_shot"]), "", "", "")
-    names = {"local": "each client alone", "centralised": "centralised"}
-    for key in sorted(results, key=lambda key: ("local", method, "centralised").index(key)):
-        result = results[key]
-        sent = result["bytes"]["up"] + result["bytes"]["down"]
-        table.add_row(
-            names.get(key, f"federated ({key})"),
-            words.score(result["final"]),
-            words.score(result["worst_client"]),
-            words.size(sent),
-            words.duration(result["seconds"]["total"]),
-        )
-    return table
 
 
 def _listing(axis: str) -> None:

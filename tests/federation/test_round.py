@@ -13,8 +13,9 @@ import torch
 from fedloom.core import tree, wire
 from fedloom.core.contracts import ClientInfo, Job, Parcel, Reply, Tree
 from fedloom.core.errors import FedloomError
-from fedloom.federation import round as rounds
+from fedloom.federation import messages
 from fedloom.federation.record import RunFolder
+from fedloom.federation.round import Stopped
 from tests.federation import toy
 
 Run = Callable[..., dict[str, Any]]
@@ -88,7 +89,9 @@ def test_replies_in_any_order_give_the_same_bits(run: Run, tmp_path: Path, metho
 def test_holds_replies_back_until_their_turn() -> None:
     cohort = [ClientInfo(name, 1, 1) for name in "abc"]
     replies = [Reply("c"), Reply("c", error="again"), Reply("a"), Reply("stranger")]
-    got = [(info.name if info else None, reply.client, reply.error) for info, reply in rounds.in_order(replies, cohort)]
+    got = [
+        (info.name if info else None, reply.client, reply.error) for info, reply in messages.in_order(replies, cohort)
+    ]
     assert got == [
         (None, "c", "again"),
         ("a", "a", ""),
@@ -150,7 +153,7 @@ def test_a_bad_reply_is_left_out_and_named_and_the_run_goes_on(
     run: Run, tmp_path: Path, case: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bend, words = BAD[case]
-    monkeypatch.setattr(rounds, "MAX_PARCEL", 9999)
+    monkeypatch.setattr(messages, "MAX_PARCEL", 9999)
 
     def first_round(job: Job, reply: Reply) -> Iterable[Reply]:
         return bend(reply) if (job.client, job.round) == (ODD, 1) else [reply]
@@ -299,7 +302,7 @@ def test_evaluates_as_often_as_asked_and_always_at_the_end(run: Run, tmp_path: P
 
 
 def test_a_stop_before_the_first_round_stops(run: Run, tmp_path: Path) -> None:
-    with pytest.raises(rounds.Stopped):
+    with pytest.raises(Stopped):
         run(stop=lambda: True)
     last = RunFolder(tmp_path / "run").last()
     assert last is not None

@@ -1,10 +1,11 @@
-"""The table of a comparison: one row for each combination of choices, mean and spread over its seeds."""
+"""Tables: one run between its bounds, and a comparison with mean and spread over its seeds."""
 
 import csv
 import io
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean, stdev
+from typing import Any
 
 from rich.table import Table
 
@@ -81,6 +82,27 @@ def terminal(found: Sequence[Row], title: str = "") -> Table:
         table.add_column(name, justify="left" if index < len(found[0].axes) else "right")
     for cells in lines:
         table.add_row(*cells)
+    return table
+
+
+def summary(method: str, results: Mapping[str, Mapping[str, Any]]) -> Table:
+    """The small table at the end of a run, from zero-shot to centralised: ``result.json`` by method, ``method`` the
+    experiment's own. A pooled run sends no adapter to anyone, so it has no bytes."""
+    own = results[method]
+    table = Table(title=f"{own['metric']} on the test examples", header_style="bold")
+    for name in ("", "all clients", "worst client", "sent", "time"):
+        table.add_column(name, justify="left" if not name else "right")
+    table.add_row("zero-shot", words.score(own["zero_shot"]), "", "", "")
+    names = {"local": "each client alone", "centralised": "centralised (pooled)"}
+    for key in sorted(results, key=("local", method, "centralised").index):
+        result = results[key]
+        table.add_row(
+            names.get(key, f"federated ({key})"),
+            words.score(result["final"]),
+            words.score(result["worst_client"]),
+            words.MISSING if key == "centralised" else words.size(result["bytes"]["up"] + result["bytes"]["down"]),
+            words.duration(result["seconds"]["total"]),
+        )
     return table
 
 
