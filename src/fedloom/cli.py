@@ -34,6 +34,7 @@ DataPath = Annotated[Path | None, typer.Option("--data", help="The folder of a t
 def main() -> None:
     """The command's entry: a FedloomError, or a file that cannot be read or written, is one message and exit status 1;
     Ctrl-C exits with 130."""
+    sys.path.append(str(Path.cwd()))  # so that package.module:function finds what lies here, and shadows nothing
     try:
         app()
     except (FedloomError, OSError) as error:

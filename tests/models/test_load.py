@@ -88,3 +88,13 @@ def test_half_precision_on_disk_is_full_in_memory(tiny: Tiny, tmp_path: Path) ->
 def test_an_unknown_dtype_is_refused(tiny: Tiny) -> None:
     with pytest.raises(FedloomError, match="'float16' is not offered"):
         attempt(str(tiny("clip")), dtype="float16")
+
+
+def test_a_function_of_the_users_own_is_called_with_what_it_names(
+    tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "my_models.py").write_text("def opened(adapter, seeds):\n    return (adapter.rank, seeds.seed)\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    assert load("my_models:opened", adapter=AdapterSpec(rank=3), seeds=Seeds(7)) == (3, 7)
+    with pytest.raises(FedloomError, match="cannot be imported"):
+        attempt("no_such_module:opened")

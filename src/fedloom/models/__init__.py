@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Literal
 
+from fedloom.core import resolve
 from fedloom.core.contracts import Backbone
 from fedloom.core.errors import FedloomError, nearest
 from fedloom.core.seeds import Seeds
@@ -21,6 +22,7 @@ def listing() -> list[tuple[str, str]]:
         ("nano-clip", "A small CLIP that ships with fedloom: matches an icon with captions."),
         ("nano-vlm", "A small LLaVA that ships with fedloom: answers questions about icons."),
         ("OWNER/MODEL", "A Hugging Face id of a CLIP, SigLIP or LLaVA model, fetched once."),
+        ("PACKAGE.MODULE:FUNCTION", "A function of your own that returns a backbone."),
         ("FOLDER", "Such a model in a local folder, as save_pretrained writes it."),
     ]
 
@@ -43,7 +45,8 @@ def load(
 
     Frozen features are kept in memory up to ``memory_limit_bytes`` and then in ``cache_dir`` up to
     ``cache_limit_bytes``; without ``cache_dir``, in memory alone. ``dtype`` ``"bfloat16"`` computes under autocast. The
-    other options are those of ``fedloom.models.base.Options``.
+    other options are those of ``fedloom.models.base.Options``. ``package.module:function`` is a user's own, called
+    with ``adapter``, ``seeds`` and ``dtype``, whichever of them it names, and returns a backbone.
 
     Raises:
         FedloomError: no such model, one that fedloom cannot train, or an adapter that fits no layer of it.
@@ -57,6 +60,9 @@ def load(
 
     if dtype not in ("float32", "bfloat16"):
         raise FedloomError(f"model: dtype {dtype!r} is not offered. {nearest(dtype, ('float32', 'bfloat16'))}")
+    if ":" in name and not Path(name).exists():
+        own: Backbone = resolve.build("models", name, {}, adapter=adapter, seeds=seeds, dtype=dtype)
+        return own
     found = checkpoint.read(name, checkpoint.locate(name, NANO), dtype)
     cache = FeatureCache(cache_dir, cache_limit_bytes, memory_limit_bytes)
     options = Options(dtype, loss, normalise, max_new_tokens, answer_batch)
