@@ -1,0 +1,41 @@
+"""The whole recipe at a tiny scale: what it saves loads as a backbone and carries its recipe."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from fedloom.core.errors import FedloomError
+from fedloom.core.seeds import Seeds
+from fedloom.models import AdapterSpec, load
+from fedloom.pretrain import clip, recipe, vlm
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Both nano models after one step each."""
+    folder = tmp_path_factory.mktemp("nano")
+    patch = pytest.MonkeyPatch()
+    patch.setattr(clip, "score_clip", lambda *given: {"public": 0.5})
+    patch.setattr(vlm, "score_vlm", lambda *given: {"counting": 0.5})
+    for name in recipe.NAMES:
+        recipe.pretrain(name, folder / name, seed=0, scale=1e-9, tower=folder / "tower", tell=lambda text: None)
+    patch.undo()
+    return folder
+
+
+@pytest.mark.parametrize("name", recipe.NAMES)
+def test_what_is_made_loads_and_says_how(made: Path, name: str) -> None:
+    backbone = load(str(made / name), adapter=AdapterSpec(rank=2), seeds=Seeds(0))
+    assert backbone.total_parameters > 3e6
+    written = json.loads((made / name / "recipe.json").read_text())
+    assert written["seed"] == 0
+    assert written["tower"]["recipe"]["width"] == 192
+    assert not set(written["public_packs"]) & set(written["private_packs"])
+
+
+def test_an_unknown_name_and_a_folder_that_exists_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(FedloomError, match=r"Did you mean 'nano-vlm'"):
+        recipe.pretrain("nano-vml", tmp_path / "new", seed=0, scale=1, tower=None, tell=print)
+    with pytest.raises(FedloomError, match="already exists"):
+        recipe.pretrain("nano-vlm", tmp_path, seed=0, scale=1, tower=None, tell=print)
