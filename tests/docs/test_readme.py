@@ -1,0 +1,51 @@
+"""What the README shows is true: its experiment loads, and its commands are understood."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from fedloom.cli import app
+from fedloom.core import config
+from fedloom.report import compare
+
+README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+
+
+@pytest.fixture
+def mine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The README's own experiment, as the file that its commands name."""
+    (block,) = re.findall(r"```toml\n(.*?)```", README, flags=re.S)
+    file = tmp_path / "my.toml"
+    file.write_text(block)
+    monkeypatch.chdir(tmp_path)
+    return file
+
+
+def commands() -> list[list[str]]:
+    """Every line that calls fedloom, without its comment."""
+    return [shlex.split(line, comments=True)[1:] for line in README.splitlines() if line.startswith("fedloom ")]
+
+
+def test_its_experiment_passes_every_check(mine: Path) -> None:
+    config.check(config.load(mine))
+
+
+def test_there_are_commands() -> None:
+    assert {words[0] for words in commands()} >= {"run", "compare", "report", "tasks", "scenarios"}
+
+
+@pytest.mark.parametrize("words", commands(), ids=" ".join)
+def test_its_commands_are_understood(words: list[str], mine: Path) -> None:
+    """Each names a real command, whose overrides and axes load and pass every check."""
+    known = {command.name or command.callback.__name__ for command in app.registered_commands if command.callback}
+    assert words[0] in known | {"tasks", "scenarios"}
+    sets = [value for option, value in zip(words, words[1:], strict=False) if option == "--set"]
+    axes = [value for option, value in zip(words, words[1:], strict=False) if option == "--axis"]
+    if words[0] == "compare":
+        assert len(compare.cells(words[1], sets, axes, 1)) > 1
+    elif words[0] == "scenarios":
+        config.check(config.load("quickstart", [f"scenario={words[2]}", *sets]))
+    elif words[0] == "run" and words[1] == "my.toml":
+        config.check(config.load(words[1], sets))
