@@ -1,5 +1,6 @@
 """What the README shows is true: its experiment loads, and its commands are understood."""
 
+import itertools
 import re
 import shlex
 from pathlib import Path
@@ -41,8 +42,8 @@ def test_its_commands_are_understood(words: list[str], mine: Path) -> None:
     """Each names a real command, whose overrides and axes load and pass every check."""
     known = {command.name or command.callback.__name__ for command in app.registered_commands if command.callback}
     assert words[0] in known | {"tasks", "scenarios"}
-    sets = [value for option, value in zip(words, words[1:], strict=False) if option == "--set"]
-    axes = [value for option, value in zip(words, words[1:], strict=False) if option == "--axis"]
+    sets = [value for option, value in itertools.pairwise(words) if option == "--set"]
+    axes = [value for option, value in itertools.pairwise(words) if option == "--axis"]
     if words[0] == "compare":
         assert len(compare.cells(words[1], sets, axes, 1)) > 1
     elif words[0] == "scenarios":
