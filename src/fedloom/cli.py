@@ -23,7 +23,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-out_console = Console()
+out_console = Console(width=None if sys.stdout.isatty() else 120)
 error_console = Console(stderr=True)
 
 Source = Annotated[str, typer.Argument(help="A TOML file, or the name of a preset such as quickstart.")]
