@@ -9,7 +9,7 @@ export TOKENIZERS_PARALLELISM ?= false
 .PHONY: demo test check setup clean
 
 demo: setup
-	$(BIN)/fedloom run quickstart --bounds
+	$(BIN)/fedloom run quickstart --bounds --resume
 
 test: setup
 	$(BIN)/python -m pytest -q

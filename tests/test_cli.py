@@ -101,6 +101,13 @@ def test_bounds_stand_on_both_sides_of_the_method(fedloom: Command, place: Path)
     assert "toy-local" in (place / "runs/toy/report.html").read_text()
 
 
+def test_the_bounds_do_not_take_the_methods_options(fedloom: Command, place: Path) -> None:
+    sets = ["--set", "method.mu=2.0", "--set", "method=fedprox", "--out", "runs/x"]
+    assert fedloom("run", "toy.toml", "--bounds", *sets)[0] == 0
+    assert "mu = 2.0" in (place / "runs/x/config.toml").read_text()
+    assert "mu" not in (place / "runs/x-local/config.toml").read_text()
+
+
 def test_a_bound_is_not_run_twice(fedloom: Command, place: Path) -> None:
     code, out, _ = fedloom("run", "toy.toml", "--set", "method=local", "--bounds", "--out", "runs/alone")
     assert (code, out.count("each client alone")) == (0, 1)
@@ -125,6 +132,9 @@ def test_a_bound_is_not_run_twice(fedloom: Command, place: Path) -> None:
         (["export", "runs/none", "--out", "x"], "no run"),
         (["tasks", "show", "icons-memez"], "Did you mean 'icons-memes'?"),
         (["scenarios", "show", "idd"], "Did you mean 'iid'?"),
+        (["tasks", "show", "icons-qa/choose_txt", "--count", "1", "--out", "x.xyz"], "end in .png"),
+        (["scenarios", "show", "iid", "--for", "toy.toml", "--out", "x.xyz"], "Known endings: .png, .svg"),
+        (["run", "toy.toml", "--set", "scenario.options=3"], "scenario.options = 3"),
         (["pretrain", "nano-clop"], "Did you mean 'nano-clip'"),
         (["run", "toy.toml", "--set", "method=flexlora", "--set", "adapter.ranks=[1,2]", "--bounds"], "'local'"),
     ],

@@ -75,7 +75,8 @@ def run(
     folder = out or Path("runs") / _name(source, sets, experiment.name)
     experiments, folders = {own: experiment}, {own: folder}
     for bound in [name for name in BOUNDS if bounds and name != own]:
-        experiments[bound] = config.load(source, [*overrides, f"method={bound}"])
+        alone = [f"method={bound}", "sampling=uniform", "sampling.fraction=1.0"]  # everyone learns in every round
+        experiments[bound] = config.load(source, [*config.without(overrides, "method", "sampling"), *alone])
         folders[bound] = folder.with_name(f"{folder.name}-{bound}")
     for each in experiments.values():
         _ = Setup(each).method  # a bound that cannot run is told before the first run, not after it
@@ -194,7 +195,7 @@ def tasks(context: typer.Context) -> None:
 @tasks_app.command("show")
 def show_task(
     name: Annotated[str, typer.Argument(help="A task.")],
-    out: Annotated[Path, typer.Option(help="The picture to write.")] = Path("task.png"),
+    out: Annotated[Path, typer.Option(help="The picture to write (.png).")] = Path("task.png"),
     count: Annotated[int, typer.Option(min=1, help="Examples to draw.")] = 24,
     data: DataPath = None,
 ) -> None:

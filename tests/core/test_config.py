@@ -64,6 +64,29 @@ def test_an_axis_alone_is_a_fresh_choice(small: Path) -> None:
     assert experiment.scenario.options == {}
 
 
+@pytest.mark.parametrize("choice", ["method=fedprox", "method.name=fedprox"])
+def test_a_choice_keeps_the_options_that_are_set_before_it(small: Path, choice: str) -> None:
+    for overrides in (["method.mu=1.0", choice], [choice, "method.mu=1.0"]):
+        experiment = load(small, overrides)
+        assert (experiment.method.name, experiment.method.options) == ("fedprox", {"mu": 1.0})
+
+
+def test_of_two_choices_and_of_two_values_the_later_holds(small: Path) -> None:
+    experiment = load(small, ["method.name=fedavgm", "method.mu=1.0", "method.mu=2.0", "method=fedprox"])
+    assert (experiment.method.name, experiment.method.options) == ("fedprox", {"mu": 2.0})
+
+
+def test_an_option_that_the_choice_does_not_have_is_refused_and_not_dropped(small: Path) -> None:
+    with pytest.raises(FedloomError, match=r"\[scenario\] 'iid' has no key 'alpha'"):
+        check(load(small, ["scenario.alpha=0.1", "scenario=iid"]))
+
+
+def test_overrides_without_some_tables() -> None:
+    overrides = ["method=fedprox", "method.mu=1", "sampling.fraction=0.5", "rounds=3"]
+    assert config.without(overrides, "method") == ["sampling.fraction=0.5", "rounds=3"]
+    assert config.without(overrides, "method", "sampling") == ["rounds=3"]
+
+
 @pytest.mark.parametrize(
     ("override", "message"),
     [
@@ -99,6 +122,7 @@ def test_bad_overrides(small: Path, override: str, message: str) -> None:
         (SMALL + "[client]\nlearning_rate = 1.0", "unknown key 'client.learning_rate'"),
         (SMALL.replace("clients = 4", ""), "'scenario.clients' is missing"),
         (SMALL + "[client]\nlr = 0.1\nlr = 0.2", "not valid TOML"),
+        (SMALL + "options = 3", r"scenario.options = 3: expected a valid dictionary"),
         (SMALL.replace("rounds = 3", "rounds = 3\nclient = 5"), r"client = 5: expected a table, \[client\]"),
     ],
 )

@@ -11,7 +11,8 @@ from fedloom.cli import app
 from fedloom.core import config
 from fedloom.report import compare
 
-README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
 @pytest.fixture
@@ -50,3 +51,9 @@ def test_its_commands_are_understood(words: list[str], mine: Path) -> None:
         config.check(config.load("quickstart", [f"scenario={words[2]}", *sets]))
     elif words[0] == "run" and words[1] == "my.toml":
         config.check(config.load(words[1], sets))
+
+
+def test_nothing_is_left_to_fill_in_and_every_link_leads_somewhere() -> None:
+    assert "@@" not in README
+    for target in re.findall(r"\]\(([^)#]+)\)", README):
+        assert target.startswith("https://") or (ROOT / target).exists(), target

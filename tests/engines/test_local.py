@@ -2,7 +2,8 @@
 
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import pytest
 
 from fedloom import engines
 from fedloom.core import config
-from fedloom.core.contracts import Job
+from fedloom.core.contracts import Job, Reply
 from fedloom.engines import _workers, local
 from fedloom.engines._workers import Worker
 from fedloom.federation.kept import Kept
@@ -102,6 +103,65 @@ def test_a_busy_worker_is_not_waited_for_and_an_idle_one_is() -> None:
     Worker(idle, idle).close()  # type: ignore[arg-type]
     assert busy.done == ["close", "terminate", "join", "is_alive"]
     assert idle.done == ["close", "join", "is_alive"]
+
+
+@pytest.fixture
+def started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], Worker]]:
+    """Starts a worker that is killed after the test."""
+    toy.use(monkeypatch)
+    workers: list[Worker] = []
+
+    def start() -> Worker:
+        workers.append(Worker.start(Setup(toy.experiment()), Kept(tmp_path)))
+        return workers[-1]
+
+    yield start
+    for worker in workers:
+        worker.process.kill()
+        worker.close()
+
+
+def test_an_interrupt_does_not_reach_a_worker_that_only_starts(started: Callable[[], Worker]) -> None:
+    before = signal.getsignal(signal.SIGINT)
+    process = started().process
+    assert signal.getsignal(signal.SIGINT) is before
+    for _ in range(3):
+        assert process.pid is not None
+        os.kill(process.pid, signal.SIGINT)
+        process.join(timeout=0.2)
+    assert process.is_alive()
+
+
+def test_a_worker_starts_in_any_thread(started: Callable[[], Worker]) -> None:
+    with ThreadPoolExecutor(1) as threads:
+        assert threads.submit(started).result().process.is_alive()
+
+
+class Instant:
+    """A worker whose replies are there at once, but that to client 0, which comes when nothing else is left."""
+
+    alive = True
+    job: Job
+
+    def send(self, job: Job) -> None:
+        self.job = job
+
+    def receive(self) -> Reply:
+        return Reply(self.job.client, b"")
+
+
+@pytest.mark.parametrize("count", [2, 3])
+def test_few_replies_come_before_that_of_a_slow_client(
+    count: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    toy.use(monkeypatch)
+    monkeypatch.setattr(Worker, "start", lambda *_: Instant())
+    monkeypatch.setattr(local, "first_ready", lambda busy: next((w for w in busy if w.job.client != "0"), busy[0]))
+    pool = local.Pool(Setup(toy.experiment()), Kept(tmp_path), count)
+    order = [reply.client for reply in pool.exchange(Job(1, str(number), b"") for number in range(40))]
+    assert sorted(order, key=int) == [str(number) for number in range(40)]
+    # Work goes on until more than 2 x count are ahead; then the other workers still end what they have.
+    assert order.index("0") == 2 * count + 1 + (count - 2)
 
 
 def test_no_more_workers_than_clients(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -221,3 +221,11 @@ def test_a_run_of_a_real_model_killed_by_another_goes_on_to_the_same_bits(
     engines.run(experiment, one.folder, resume=True)
     engines.run(experiment, tmp_path / "whole")
     assert outcome(one.folder) == outcome(tmp_path / "whole")
+
+
+def test_a_model_that_cannot_answer_the_task_leaves_no_folder(tiny: Tiny, tmp_path: Path) -> None:
+    """A CLIP has no free answers: known only when it is first asked, and still as if the run had never begun."""
+    sets = [f"model.name={tiny('clip')}", "task.train=20", "task.test=10", 'adapter.where=["vision"]']
+    with pytest.raises(FedloomError):
+        engines.run(config.load("quickstart", sets), tmp_path / "run")
+    assert not (tmp_path / "run").exists()

@@ -56,3 +56,13 @@ def test_a_full_disk_leaves_the_file_as_it_was(tmp_path: Path, monkeypatch: pyte
         write_atomic(target, b"after")
     assert target.read_bytes() == b"before"
     assert list(target.parent.iterdir()) == [target]
+
+
+def test_a_turn_that_does_not_count_is_forgotten(tmp_path: Path) -> None:
+    kept = Kept(tmp_path)
+    for number in (1, 2):
+        kept.write("a", number, {"control": {"x": torch.tensor([float(number)])}})
+    kept.forget("a", 2)
+    kept.forget("a", 2)
+    kept.forget("b", 1)
+    assert kept.read("a", before=3)["control"]["x"].item() == 1

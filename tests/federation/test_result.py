@@ -23,7 +23,7 @@ KEYS = {
     "bytes": "up down split_up split_down",
     "parameters": "total trained shared",
     "seconds": "total train evaluate server",
-    "versions": "fedloom python torch transformers peft numpy",
+    "versions": "fedloom python torch transformers peft numpy pillow qtawesome iconipy",
 }
 
 

@@ -13,6 +13,10 @@ from transformers import (
     CLIPProcessor,
     LlavaConfig,
     LlavaForConditionalGeneration,
+    LlavaNextConfig,
+    LlavaNextForConditionalGeneration,
+    LlavaNextImageProcessorPil,
+    LlavaNextProcessor,
     LlavaProcessor,
     PreTrainedTokenizerFast,
     Siglip2Config,
@@ -128,6 +132,26 @@ def llava(folder: Path) -> Path:
         num_additional_image_tokens=1,
     )
     processor.save_pretrained(folder)
+    return folder
+
+
+def llava_next(folder: Path) -> Path:
+    """A LLaVA-NeXT, which cuts pictures into tiles, of a one-layer tower and a one-layer Llama."""
+    words = tokenizer(bos=True, eos=False)
+    text = {**TEXT, "num_hidden_layers": 1, "model_type": "llama", "vocab_size": len(words), "num_key_value_heads": 1}
+    config = LlavaNextConfig(
+        vision_config={**VISION, "num_hidden_layers": 1, "model_type": "clip_vision_model"},
+        text_config={**text, "eos_token_id": 3, "bos_token_id": 2, "pad_token_id": 0},
+        image_token_id=4,
+        image_grid_pinpoints=[[16, 32], [32, 16], [32, 32]],
+    )
+    LlavaNextForConditionalGeneration(config).save_pretrained(folder)
+    pictures = LlavaNextImageProcessorPil(
+        size={"shortest_edge": 16}, crop_size=16, image_grid_pinpoints=config.image_grid_pinpoints
+    )
+    LlavaNextProcessor(
+        pictures, words, patch_size=8, vision_feature_select_strategy="default", num_additional_image_tokens=1
+    ).save_pretrained(folder)
     return folder
 
 

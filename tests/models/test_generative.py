@@ -8,12 +8,23 @@ import pytest
 import torch
 from torch import Tensor
 from torch.nn import functional as F
-from transformers import AutoModelForImageTextToText, AutoProcessor
+from transformers import (
+    AriaImageProcessorPil,
+    AriaProcessor,
+    AutoModelForImageTextToText,
+    AutoProcessor,
+    CLIPImageProcessorPil,
+    LlavaOnevisionImageProcessorPil,
+    LlavaProcessor,
+    PixtralImageProcessorPil,
+    PixtralProcessor,
+)
 
 from fedloom.core.contracts import Example
 from fedloom.core.errors import FedloomError
+from fedloom.models.generative import image_tokens
 from tests.models.backbones import backbone, examples
-from tests.models.checkpoints import picture
+from tests.models.checkpoints import images, llava_next, picture, tokenizer
 
 Tiny = Callable[[str], Path]
 ADAPTERS = [{"where": ["language"]}, {"where": ["connector"], "modules": ["mlp"]}, {"where": ["vision"]}]
@@ -111,3 +122,28 @@ def test_a_prompt_that_does_not_fit_is_named(tiny: Tiny) -> None:
         model.collate([replace(example, prompt="which ?")])
     with pytest.raises(FedloomError, match=r"'e0': the prompt has 7\d tokens, the model reads 64"):
         model.collate([replace(example, prompt="<image> " + "a " * 70)])
+
+
+def test_a_model_that_cuts_pictures_into_tiles_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(FedloomError, match=r"is a 'llava_next', whose pictures fedloom cannot place yet"):
+        backbone(llava_next(tmp_path), adapter={"where": ["language"]})
+
+
+def llava_processor(pictures: Any) -> Any:
+    """LLaVA's, over any image processor: 8 x 8 pixels a token."""
+    words = tokenizer(bos=True, eos=False)
+    return LlavaProcessor(
+        pictures, words, patch_size=8, vision_feature_select_strategy="default", num_additional_image_tokens=1
+    )
+
+
+def test_every_picture_must_take_the_same_number_of_tokens() -> None:
+    words = tokenizer(bos=True, eos=False)
+    words.image_token, words.image_token_id = "<image>", 4
+    assert image_tokens(llava_processor(CLIPImageProcessorPil(**images()))) == 4  # 16 x 16 pixels
+    sides = CLIPImageProcessorPil(size={"shortest_edge": 16}, do_center_crop=False)
+    assert image_tokens(llava_processor(sides)) is None  # 4 for the square, 8 for the wide one
+    assert image_tokens(llava_processor(LlavaOnevisionImageProcessorPil(size={"height": 16, "width": 16}))) is None
+    pixtral = PixtralProcessor(PixtralImageProcessorPil(patch_size=8), words, patch_size=8, image_token="<image>")
+    assert image_tokens(pixtral) is None
+    assert image_tokens(AriaProcessor(AriaImageProcessorPil(), words)) is None

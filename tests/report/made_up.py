@@ -86,12 +86,13 @@ def _partition(names: list[str], draw: random.Random) -> dict[str, object]:
 def _examples(names: list[str]) -> list[dict[str, object]]:
     picture = _picture()
     one = {"id": "q1", "client": names[0], "choices": ["2", "3", "5"], "answer": "3", "image": picture}
-    return [
+    rows: list[dict[str, object]] = [
         {**one, "prompt": f"<image>\n{QUESTION}", "before": "5", "after": "3"},
         {**one, "prompt": "<image>\nWhich shape comes next?", "before": "3", "after": "3"},
         {**one, "prompt": "<image> <image>\nWhich is larger?", "before": "2", "after": "5", "image": [picture] * 2},
         {**one, "prompt": "What is five less two?", "choices": [], "before": "", "after": "3", "image": []},
     ]
+    return [row | {f"{when}_score": float(row[when] == "3") for when in ("before", "after")} for row in rows]
 
 
 def _picture() -> str:

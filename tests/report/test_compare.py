@@ -47,6 +47,19 @@ def test_the_experiments_own_choice_keeps_its_options_and_others_begin_fresh(sou
     assert tuned.experiment.method.options == {"mu": 1.0}
 
 
+def test_an_option_set_for_all_cells_stays_or_is_refused(source: str) -> None:
+    (cell,) = compare.cells(source, ["scenario.alpha=0.1"], ["scenario=quantity"], seeds=1)
+    assert cell.experiment.scenario.options == {"alpha": 0.1}
+    with pytest.raises(FedloomError, match=r"\[scenario\] 'iid' has no key 'alpha'"):
+        compare.cells(source, ["scenario.alpha=0.1"], ["scenario=quantity,iid"], seeds=1)
+
+
+def test_the_bounds_do_not_take_the_methods_options(source: str) -> None:
+    found = compare.cells(source, ["method.mu=2.0", "rounds=1"], [], seeds=1)
+    assert [cell.experiment.method.options for cell in found] == [{}, {"mu": 2.0}, {}]
+    assert [cell.experiment.rounds for cell in found] == [1, 1, 1]
+
+
 @pytest.mark.parametrize(
     ("axes", "words"),
     [

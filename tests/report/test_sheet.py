@@ -57,3 +57,9 @@ def test_a_picture_that_cannot_be_opened_is_named(tmp_path: Path) -> None:
 def test_no_examples(tmp_path: Path) -> None:
     with pytest.raises(FedloomError, match="no examples"):
         sheet([], word, tmp_path / "out.png")
+
+
+def test_a_name_that_is_no_pngs_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(FedloomError, match=r"x\.xyz: .*end in \.png"):
+        sheet(samples(), word, tmp_path / "x.xyz")
+    assert not (tmp_path / "x.xyz").exists()

@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from fedloom.core.errors import FedloomError
 from fedloom.report import svg
 
 
@@ -51,3 +52,10 @@ def test_a_file_of_its_own_is_on_white(tmp_path: Path) -> None:
     svg.save(drawn(), tmp_path / "new" / "figure.png")
     with Image.open(tmp_path / "new" / "figure.png") as image:
         assert image.convert("RGB").getpixel((0, 0)) == (255, 255, 255)
+
+
+@pytest.mark.parametrize("name", ["x.xyz", "x", "x.pdf"])
+def test_an_unknown_ending_is_refused_with_the_known_ones(tmp_path: Path, name: str) -> None:
+    with pytest.raises(FedloomError, match=r"Known endings: \.png, \.svg\."):
+        svg.save(drawn(), tmp_path / "new" / name)
+    assert not (tmp_path / "new").exists()

@@ -14,7 +14,7 @@ from fedloom.core import resolve
 from fedloom.core.errors import FedloomError, nearest
 from fedloom.core.tables import AxisTable, Experiment, MethodTable, SamplingTable, ScenarioTable, Table, TaskTable
 
-__all__ = ["PRESETS", "Experiment", "check", "dump", "load", "presets"]
+__all__ = ["PRESETS", "Experiment", "check", "dump", "load", "presets", "without"]
 
 PRESETS = Path(__file__).parent.parent / "presets"
 FREE: dict[str, type[AxisTable]] = {
@@ -35,15 +35,21 @@ def load(source: str | Path, overrides: Sequence[str] = ()) -> Experiment:
     """Read the experiment at ``source`` (a TOML file, or the name of a preset) with ``a.b=c`` overrides.
 
     An override's value is TOML, or else a string. ``scenario=iid`` (an axis alone) makes a fresh choice: the name
-    changes and the options of the former choice go.
+    changes and the options of the former choice go. Choices are made before options are set, so that the order of
+    overrides drops none of them.
 
     Raises:
         FedloomError: no such file or preset; not TOML; an unknown key; a value of the wrong type or out of bounds.
     """
     raw = _read(_locate(source))
-    for text in overrides:
+    for text in sorted(overrides, key=_is_option):
         _override(raw, text)
     return _validate(raw, source)
+
+
+def without(overrides: Sequence[str], *tables: str) -> list[str]:
+    """The overrides of other tables than these: what a bound, with a method of its own, takes from an experiment."""
+    return [text for text in overrides if text.partition("=")[0].partition(".")[0] not in tables]
 
 
 def parse(text: str, source: str) -> Experiment:
@@ -145,6 +151,11 @@ def _keys() -> list[str]:
         else:
             keys.append(name)
     return keys
+
+
+def _is_option(override: str) -> bool:
+    """Whether an override is no choice of an axis (``method=fedprox``, ``method.name=fedprox``)."""
+    return override.partition("=")[0].removesuffix(".name") not in FREE
 
 
 def _override(raw: dict[str, Any], text: str) -> None:

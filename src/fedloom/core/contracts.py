@@ -291,8 +291,8 @@ class Engine(Protocol):
     def exchange(self, jobs: Iterable[Job]) -> Iterable[Reply]:
         """Run the jobs; replies come as they arrive, in any order, one a job."""
 
-    def close(self) -> None:
-        """End what the engine started."""
+    def close(self) -> int:
+        """End what the engine started; returns the peak memory of its largest process in bytes (0: it had none)."""
 
 
 def device() -> torch.device:

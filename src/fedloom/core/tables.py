@@ -28,9 +28,12 @@ class AxisTable(Table):
     def _gather(cls, raw: Any) -> Any:
         if not isinstance(raw, dict):
             return raw
+        options = raw.get("options", {})
+        if not isinstance(options, dict):
+            return {key: value for key, value in raw.items() if key in cls.model_fields}
         own = {key: value for key, value in raw.items() if key in cls.model_fields and key != "options"}
         free = {key: value for key, value in raw.items() if key not in cls.model_fields}
-        return {**own, "options": {**raw.get("options", {}), **free}}
+        return {**own, "options": {**options, **free}}
 
     @model_serializer
     def _flatten(self) -> dict[str, Any]:

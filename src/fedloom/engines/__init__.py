@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from fedloom.core import resolve
+from fedloom.core import memory, resolve
 from fedloom.core.config import Experiment
 from fedloom.core.contracts import Engine
 from fedloom.core.errors import FedloomError
@@ -36,6 +36,7 @@ def run(
         FedloomError: bad input; a folder that holds something else; a round below its quorum.
         Stopped: ``stop()`` became true; ``resume`` goes on.
     """
+    memory.reset_peak()
     watch = watch or Silent()
     folder: RunFolder | None = None
     if resume and (out / "config.toml").is_file():
@@ -49,24 +50,29 @@ def run(
     setup.use_threads()
     watch.stage("reading data and model")
     setup.check()
-    held = result.who_holds_what(setup)
+    held, fresh = result.who_holds_what(setup), folder is None
     try:
         folder = folder or RunFolder.create(out, experiment)
         folder.write_json("partition.json", held)
-        last = _rounds(setup, folder, watch, stop)
+        last, peak = _rounds(setup, folder, watch, stop)
         watch.stage("writing the result")
-        return result.finish(setup, folder, last)
+        return result.finish(setup, folder, last, peak)
+    except FedloomError:
+        if fresh and folder and folder.last() is None:  # refused before the first round: as if it had never begun
+            shutil.rmtree(out)
+        raise
     except OSError as error:
         raise FedloomError(f"{out}: {error}. What was finished is saved: mend the cause and resume.") from None
 
 
-def _rounds(setup: Setup, folder: RunFolder, watch: Watch, stop: Callable[[], bool]) -> Checkpoint:
-    """All rounds on the experiment's engine, which has ended when this returns: its peak memory is known then."""
+def _rounds(setup: Setup, folder: RunFolder, watch: Watch, stop: Callable[[], bool]) -> tuple[Checkpoint, int]:
+    """All rounds on the experiment's engine; the last checkpoint, and the peak memory of the largest process."""
     engine: Engine = resolve.build("engines", setup.experiment.engine.name, {}, setup=setup, kept=folder.kept)
     try:
-        return Federation(setup, folder, engine, watch, stop).run()
+        last = Federation(setup, folder, engine, watch, stop).run()
     finally:
-        engine.close()
+        workers = engine.close()
+    return last, max(memory.peak(), workers)
 
 
 def export(run_folder: Path, out: Path) -> None:
@@ -81,9 +87,13 @@ def export(run_folder: Path, out: Path) -> None:
     last = folder.last()
     if last is None:
         raise FedloomError(f"{run_folder}: no checkpoint yet. Mend: run or resume it first.")
-    part = out.with_name(f".{out.name}.part")
+    setup, part = Setup(experiment), out.with_name(f".{out.name}.part")
+    if setup.backbone.fingerprint != last.facts["model"]:
+        raise FedloomError(
+            f"{run_folder}: model {experiment.model.name!r} is not the one that it trained. Put it back."
+        )
     try:
-        result.save_adapter(Setup(experiment), folder, last, part)
+        result.save_adapter(setup, folder, last, part)
         part.rename(out)
     except OSError as error:
         raise FedloomError(f"{out}: {error}. Nothing was written there.") from None

@@ -4,13 +4,15 @@ import json
 import multiprocessing
 import os
 import signal
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
-from fedloom.core import config
+from fedloom.core import config, memory
 from fedloom.core.contracts import Job, Reply
 from fedloom.federation.client import Trainer
 from fedloom.federation.kept import Kept
@@ -33,7 +35,8 @@ class Worker:
         ours, theirs = spawn.Pipe()
         arguments = (theirs, config.dump(setup.experiment), str(kept.folder), str(setup.cache_dir or ""))
         process = spawn.Process(target=_serve, args=arguments, daemon=True)
-        process.start()
+        with _interrupts_ignored():
+            process.start()
         theirs.close()
         return cls(process, ours)
 
@@ -63,8 +66,12 @@ class Worker:
                 "Mend: fewer engine.workers, or a smaller client.batch_size.",
             )
 
-    def close(self) -> None:
-        """End the process; one in the middle of a job is not waited for (what it writes, it writes atomically)."""
+    def close(self) -> int:
+        """End the process; one in the middle of a job is not waited for (what it writes, it writes atomically).
+
+        Returns its peak memory in bytes, 0 where it had ended before.
+        """
+        peak = memory.peak(self.process.pid)
         self.pipe.close()
         if self.job is not None:
             self.process.terminate()
@@ -72,6 +79,20 @@ class Worker:
         if self.process.is_alive():
             self.process.terminate()
             self.process.join()
+        return peak
+
+
+@contextmanager
+def _interrupts_ignored() -> Iterator[None]:
+    """What is started here ignores Ctrl-C from its first instruction on: the parent decides when to stop."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # only the main thread may change this
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def first_ready(workers: Sequence[Worker]) -> Worker:
@@ -85,7 +106,7 @@ def first_ready(workers: Sequence[Worker]) -> Worker:
 
 def _serve(pipe: Connection, toml: str, kept: str, cache_dir: str) -> None:
     """The process: one setup, one backbone, job after job until the parent closes the pipe."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides when to stop
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # for a parent that could not see to it
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     setup = Setup(config.parse(toml, "the run's configuration"), Path(cache_dir) if cache_dir else None)
     setup.use_threads()

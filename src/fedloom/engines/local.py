@@ -25,8 +25,13 @@ class Inline:
         """Replies in the order of the jobs."""
         return map(self.trainer.run, jobs)
 
-    def close(self) -> None:
+    def close(self) -> int:
         """Nothing was started."""
+        return 0
+
+
+AHEAD = 2
+"""So many replies a worker may come, and may have to be kept in memory, before that of an older job."""
 
 
 class Pool:
@@ -38,20 +43,25 @@ class Pool:
         self.workers: list[Worker] = []
 
     def exchange(self, jobs: Iterable[Job]) -> Iterator[Reply]:
-        """Replies as they come; a job is asked for when a worker is free, so few parcels are in memory at once."""
+        """Replies as they come; a job is asked for when a worker is free, so few parcels are in memory at once.
+
+        Nor does any run far ahead of the oldest: whoever wants the replies in order has few of them to keep.
+        """
         waiting = iter(jobs)
         while len(self.workers) < self.count:
             self.workers.append(Worker.start(self.setup, self.kept))
-        idle, busy = list(self.workers), list[Worker]()
+        idle, busy = list(self.workers), dict[int, Worker]()  # by the job's number: the oldest is first
+        taken = 0
         while True:
-            while idle and (job := next(waiting, None)) is not None:
+            while idle and _ahead(busy, taken) <= AHEAD * self.count and (job := next(waiting, None)) is not None:
                 worker = idle.pop()
                 worker.send(job)
-                busy.append(worker)
+                busy[taken] = worker
+                taken += 1
             if not busy:
                 return
-            worker = first_ready(busy)
-            busy.remove(worker)
+            worker = first_ready(list(busy.values()))
+            del busy[next(number for number, each in busy.items() if each is worker)]
             reply = worker.receive()
             idle.append(worker if worker.alive else self._replace(worker))
             yield reply
@@ -61,8 +71,13 @@ class Pool:
         self.workers[self.workers.index(dead)] = fresh
         return fresh
 
-    def close(self) -> None:
-        """End the workers."""
-        for worker in self.workers:
-            worker.close()
+    def close(self) -> int:
+        """End the workers; returns the largest of their peaks of memory, in bytes."""
+        peaks = [worker.close() for worker in self.workers]
         self.workers.clear()
+        return max(peaks, default=0)
+
+
+def _ahead(busy: dict[int, Worker], taken: int) -> int:
+    """How many of the ``taken`` jobs are done though the oldest one of ``busy`` is not."""
+    return taken - next(iter(busy), taken) - len(busy)

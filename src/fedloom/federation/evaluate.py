@@ -67,11 +67,10 @@ class Evaluator:
 
     def _answers(self, indices: Sequence[int], adapter: Tree, base: Tree | None) -> dict[int, str]:
         """One adapter's answers to some of the test examples, by index."""
+        if not indices:
+            return {}
         self.setup.backbone.write(adapter, base)
-        size = self.setup.experiment.evaluation.batch_size
-        found: list[str] = []
-        for begin in range(0, len(indices), size):
-            found += self.setup.backbone.answer([self.examples[i] for i in indices[begin : begin + size]])
+        found = self.setup.backbone.answer([self.examples[index] for index in indices])
         return dict(zip(indices, found, strict=True))
 
     def _scored(self, answers: dict[int, str]) -> Scores:

@@ -34,6 +34,10 @@ class Kept:
         for file in earlier[:-VERSIONS]:
             file.unlink()
 
+    def forget(self, client: str, round: int) -> None:
+        """Drop what a client kept from a turn that does not count."""
+        (self._of(client) / f"{round:06d}.safetensors").unlink(missing_ok=True)
+
     def forget_after(self, round: int) -> None:
         """Drop what later rounds kept: a resumed run does them again."""
         for file in self.folder.glob("*/*.safetensors"):

@@ -10,8 +10,10 @@ from fedloom.core import tree as trees
 from fedloom.core import wire
 from fedloom.core.contracts import ClientInfo, Job, Parcel, Reply, State, Tree
 from fedloom.core.errors import FedloomError
-from fedloom.federation.client import MAX_PARCEL
 from fedloom.federation.setup import Setup
+
+LARGEST = 4
+"""Adapters' worth of bytes that a reply may have, beside its header."""
 
 LARGEST_LOSS = 3e38
 """No float32 is larger; a loss beyond it is no loss, and the mean of such would be no number."""
@@ -83,14 +85,15 @@ class Outbox:
 def open_reply(reply: Reply, sent: Tree, held: int, up: Channel) -> Parcel:
     """A client's reply, decoded and checked: the adapter's names, shapes and types, finite numbers, sensible facts.
 
-    ``sent``: what its adapter must look like; ``held``: the examples that the client is known to train on.
+    ``sent``: what its adapter must look like; ``held``: the examples that the client is known to train on. A reply may
+    be ``LARGEST`` times as large as what its adapter takes: room for control variates and the like, not for more.
 
     Raises:
         FedloomError: no reply, or one that is not what was asked for.
     """
     if reply.error:
         raise FedloomError(reply.error)
-    parcel = wire.unpack(reply.parcel, max_bytes=MAX_PARCEL)
+    parcel = wire.unpack(reply.parcel, max_bytes=LARGEST * trees.nbytes(sent) + wire.MAX_HEADER)
     parcel.trees = {slot: up.decode(tree) for slot, tree in parcel.trees.items()}
     wire.check(parcel, {"adapter": sent})
     examples, steps, loss = (parcel.facts.get(fact) for fact in ("examples", "steps", "loss"))

@@ -5,8 +5,6 @@ import hashlib
 import io
 import json
 import platform
-import resource
-import sys
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -16,7 +14,7 @@ from PIL import Image
 from fedloom import __version__
 from fedloom.core.contracts import Picture, Sample, Tree
 from fedloom.core.partition import holdings
-from fedloom.federation.evaluate import keep_their_own
+from fedloom.federation.evaluate import Scores, keep_their_own
 from fedloom.federation.record import Checkpoint, RunFolder
 from fedloom.federation.setup import Setup
 
@@ -39,12 +37,12 @@ def _telling_field(setup: Setup) -> str | None:
     return min(useful, key=lambda key: useful[key]) if useful else None
 
 
-def finish(setup: Setup, folder: RunFolder, last: Checkpoint) -> dict[str, Any]:
-    """Write the adapter, the examples and ``result.json``; returns the last."""
+def finish(setup: Setup, folder: RunFolder, last: Checkpoint, peak: int) -> dict[str, Any]:
+    """Write the adapter, the examples and ``result.json``; returns the last. ``peak``: bytes of the largest process."""
     save_adapter(setup, folder, last, folder.path / "adapter")
-    before, after = folder.read_json("before.json"), folder.read_json("after.json")
-    folder.write_json("examples.json", _examples(setup, before["answers"], after["answers"]))
-    result = _result(setup, folder, last, before["scores"], after["scores"])
+    before, after = (Scores(**folder.read_json(name)) for name in ("before.json", "after.json"))
+    folder.write_json("examples.json", _examples(setup, before, after))
+    result = _result(setup, folder, last, before, after) | {"peak_memory_bytes": peak}
     folder.write_json("result.json", result)
     return result
 
@@ -62,11 +60,9 @@ def save_adapter(setup: Setup, folder: RunFolder, last: Checkpoint, target: Path
             )
 
 
-def _result(
-    setup: Setup, folder: RunFolder, last: Checkpoint, before: list[float], scores: list[float]
-) -> dict[str, Any]:
+def _result(setup: Setup, folder: RunFolder, last: Checkpoint, before: Scores, after: Scores) -> dict[str, Any]:
     clients, rounds = folder.rows("clients.jsonl"), folder.rows("rounds.jsonl")
-    per_client = _per_client(setup, before, scores)
+    per_client = _per_client(setup, before, after)
     measured = [entry["final"] for entry in per_client if entry["final"] is not None]
     adapter = setup.initial
     size = {name: value.numel() for name, value in adapter.items()}
@@ -76,7 +72,7 @@ def _result(
         "seed": setup.experiment.seed,
         "metric": setup.task.metric,
         "zero_shot": last.facts["zero_shot"],
-        "final": sum(scores) / len(scores),
+        "final": after.mean,
         "best": last.facts["best"],
         "per_client": per_client,
         "worst_client": min(measured) if measured else None,
@@ -96,27 +92,18 @@ def _result(
         "seconds": {
             part: round(float(last.facts[f"seconds.{part}"]), 3) for part in ("total", "train", "evaluate", "server")
         },
-        "peak_memory_bytes": peak_memory(),
         "left_out": [entry for row in rounds for entry in row["left_out"]],
         "data": data_fingerprint(setup),
         "versions": versions(),
     }
 
 
-def _mean(scores: list[float], indices: list[int]) -> float | None:
-    return sum(scores[index] for index in indices) / len(indices) if indices else None
-
-
-def _per_client(setup: Setup, before: list[float], after: list[float]) -> list[dict[str, Any]]:
+def _per_client(setup: Setup, before: Scores, after: Scores) -> list[dict[str, Any]]:
     held = setup.partition
+    first, final = before.of_clients(held), after.of_clients(held)
     return [
-        {
-            "client": name,
-            "examples": len(train),
-            "zero_shot": _mean(before, test),
-            "final": _mean(after, test),
-        }
-        for name, train, test in zip(held.names, held.train, held.test, strict=True)
+        {"client": name, "examples": len(train), "zero_shot": first[name], "final": final[name]}
+        for name, train in zip(held.names, held.train, strict=True)
     ]
 
 
@@ -127,20 +114,26 @@ def data_fingerprint(setup: Setup) -> str:
     return hashlib.sha256(json.dumps([ids, held.names, held.train, held.test]).encode()).hexdigest()
 
 
+def content_fingerprint(setup: Setup) -> str:
+    """SHA-256 of what the samples say and show: words, choices, answers, drawn pixels, sizes of picture files."""
+    digest = hashlib.sha256()
+    for sample in (*setup.data.train, *setup.data.test):
+        words = [sample.id, sample.text, sample.question, sample.choices, sample.answer, dict(sample.meta)]
+        digest.update(json.dumps(words, sort_keys=True).encode())
+        for picture in (*(sample.images or ()), *sample.choice_images):
+            shown = picture.tobytes() if isinstance(picture, Image.Image) else str(picture.stat().st_size).encode()
+            digest.update(shown)
+    return digest.hexdigest()
+
+
 def versions() -> dict[str, str]:
-    """Versions that a result depends on."""
-    packages = {name: version(name) for name in ("torch", "transformers", "peft", "numpy")}
+    """Versions that a result depends on, the drawn world's fonts among them."""
+    names = ("torch", "transformers", "peft", "numpy", "pillow", "qtawesome", "iconipy")
+    packages = {name: version(name) for name in names}
     return {"fedloom": __version__, "python": platform.python_version(), **packages}
 
 
-def peak_memory() -> int:
-    """Bytes of the largest resident set of this process or of one of its ended workers."""
-    unit = 1 if sys.platform == "darwin" else 1024
-    peaks = (resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
-    return max(peaks) * unit
-
-
-def _examples(setup: Setup, before: list[str], after: list[str]) -> list[dict[str, Any]]:
+def _examples(setup: Setup, before: Scores, after: Scores) -> list[dict[str, Any]]:
     """Random test examples, dealt over the clients so that each has its turn."""
     held = setup.partition
     rng = setup.seeds.numpy("examples")
@@ -150,19 +143,23 @@ def _examples(setup: Setup, before: list[str], after: list[str]) -> list[dict[st
         for name, queue in queues:
             if queue and len(rows) < SHOWN:
                 index = queue.pop()
-                rows.append(_example(setup.data.test[index], name, before[index], after[index]))
+                given = {
+                    "before": before.answers[index],
+                    "before_score": before.scores[index],
+                    "after": after.answers[index],
+                    "after_score": after.scores[index],
+                }
+                rows.append(_example(setup.data.test[index], name) | given)
     return rows
 
 
-def _example(sample: Sample, client: str, before: str, after: str) -> dict[str, Any]:
+def _example(sample: Sample, client: str) -> dict[str, Any]:
     return {
         "id": sample.id,
         "client": client,
         "prompt": " ".join(part for part in (sample.text, sample.question) if part),
         "choices": list(sample.choices),
         "answer": sample.answer,
-        "before": before,
-        "after": after,
         "image": [data_uri(picture) for picture in (*(sample.images or ()), *sample.choice_images)],
     }
 
@@ -179,7 +176,10 @@ def data_uri(picture: Picture, longest: int = 256) -> str:
 def _card(setup: Setup, last: Checkpoint) -> str:
     """The adapter's model card."""
     experiment = setup.experiment
-    best = f"{last.facts['best']:.3f}" if "best" in last.facts else "not measured"
+    score = f"{float(last.facts['score']):.3f}" if "score" in last.facts else "not measured yet"
+    count = len(setup.partition.names)
+    apart = f"by {count} clients; no client's data left it"
+    told = f"on the data of {count} clients, in one place" if setup.method.pooled else apart
     return f"""---
 library_name: peft
 base_model: {experiment.model.name}
@@ -188,8 +188,8 @@ tags: [federated-learning, fedloom, lora]
 
 # {experiment.name or experiment.task.name} ({experiment.method.name})
 
-A LoRA adapter for `{experiment.model.name}`, tuned with fedloom {__version__} by {len(setup.partition.names)}
-clients in {last.round} rounds; no client's data left it.
+A LoRA adapter for `{experiment.model.name}`, tuned with fedloom {__version__} in {last.round} rounds
+{told}.
 
 | | |
 |---|---|
@@ -197,7 +197,7 @@ clients in {last.round} rounds; no client's data left it.
 | scenario | {experiment.scenario.name}, {experiment.scenario.clients} clients |
 | method | {experiment.method.name} |
 | {setup.task.metric}, zero-shot | {float(last.facts["zero_shot"]):.3f} |
-| {setup.task.metric}, best round | {best} |
+| {setup.task.metric}, after these rounds | {score} |
 | base weights | {setup.backbone.fingerprint} |
 
 ```python

@@ -13,7 +13,7 @@ from fedloom.core.errors import FedloomError
 from fedloom.federation.evaluate import Evaluator, Scores
 from fedloom.federation.messages import Outbox, Tally, in_order, open_reply, round_off
 from fedloom.federation.record import Checkpoint, RunFolder
-from fedloom.federation.result import data_fingerprint
+from fedloom.federation.result import content_fingerprint, data_fingerprint
 from fedloom.federation.setup import Setup
 from fedloom.federation.watch import Watch
 
@@ -73,7 +73,8 @@ class Federation:
 
     def _inputs(self) -> dict[str, str]:
         """What decides the result and does not stand in the configuration: hashes of the data and the model."""
-        return {"data": data_fingerprint(self.setup), "model": self.setup.backbone.fingerprint}
+        data = f"{data_fingerprint(self.setup)}/{content_fingerprint(self.setup)}"
+        return {"data": data, "model": self.setup.backbone.fingerprint}
 
     def _round(self, number: int, last: Checkpoint, evaluator: Evaluator) -> Checkpoint:
         begun = time.perf_counter()
@@ -89,7 +90,7 @@ class Federation:
         every = experiment.evaluation.every
         if number == experiment.rounds or (every and number % every == 0):
             scores = evaluator.state(state, number)
-            score = scores.mean
+            score = facts["score"] = scores.mean
             facts["best"] = max(float(facts.get("best", 0.0)), score)
             self.watch.scored(number, score)
             if number == experiment.rounds:
@@ -133,6 +134,8 @@ class Federation:
                 problem = str(error) if isinstance(error, FedloomError) else f"the reply lacks {error}"
                 reason = reply.error or f"client {reply.client!r}, round {number}: {problem}"
                 tally.add(number, reply, down, {}, reason)
+                if info:  # a turn that does not count leaves nothing with the client either
+                    self.folder.kept.forget(info.name, number)
                 self.watch.left_out(reply.client, reason)
             else:
                 count += 1

@@ -69,11 +69,10 @@ class Setup:
             FedloomError: clients of different ranks under a method that cannot merge them.
         """
         method: Method = config.build(self.experiment, "method")
-        ranks = self.experiment.adapter.ranks[: self.experiment.scenario.clients]
-        if len(set(ranks)) > 1 and not method.mixed_ranks:
+        if len(set(self.ranks)) > 1 and not method.mixed_ranks:
             raise FedloomError(
-                f"adapter.ranks = {ranks}: method {self.experiment.method.name!r} cannot merge adapters of different "
-                "ranks. Use flexlora or stacking, or give every client the same rank."
+                f"adapter.ranks: the clients have ranks {self.ranks}, but {self.experiment.method.name!r} cannot "
+                "merge adapters of different rank. Use flexlora or stacking, or give every client the same rank."
             )
         return method
 
@@ -96,8 +95,7 @@ class Setup:
     @cached_property
     def backbone(self) -> Backbone:
         """The one model of this process, with an adapter of the largest rank."""
-        table, ranks = self.experiment.adapter, self.experiment.adapter.ranks
-        rank = max(ranks, default=table.rank)
+        table, rank = self.experiment.adapter, max(self.ranks)
         options = table.model_dump(exclude={"ranks"}) | {"rank": rank, "alpha": self.scale * rank}
         model = self.experiment.model
         return models.load(
@@ -111,7 +109,15 @@ class Setup:
             loss=model.loss,
             normalise=model.normalise,
             max_new_tokens=model.max_new_tokens,
+            answer_batch=self.experiment.evaluation.batch_size,
         )
+
+    @cached_property
+    def ranks(self) -> list[int]:
+        """Each client's rank."""
+        table = self.experiment.adapter
+        given = table.ranks or [table.rank]
+        return [given[number % len(given)] for number in range(self.experiment.scenario.clients)]
 
     @property
     def scale(self) -> float:
@@ -130,7 +136,7 @@ class Setup:
         if self.method.pooled:
             return {POOL: ClientInfo(POOL, len(self.data.train), self.experiment.adapter.rank)}
         return {
-            name: ClientInfo(name, len(indices), client_rank(self.experiment, number))
+            name: ClientInfo(name, len(indices), self.ranks[number])
             for number, (name, indices) in enumerate(zip(held.names, held.train, strict=True))
         }
 
@@ -160,9 +166,3 @@ class Setup:
         """Let torch use ``engine.threads`` threads in this process."""
         if self.experiment.engine.threads:
             torch.set_num_threads(self.experiment.engine.threads)
-
-
-def client_rank(experiment: Experiment, number: int) -> int:
-    """The rank of the client with this number."""
-    ranks = experiment.adapter.ranks
-    return ranks[number % len(ranks)] if ranks else experiment.adapter.rank

@@ -11,9 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from torch import nn
 
 from fedloom.core.errors import FedloomError
-
-Component = Literal["vision", "connector", "language", "text"]
-Kind = Literal["q", "k", "v", "o", "mlp"]
+from fedloom.core.tables import Component, Kind
 
 
 class AdapterSpec(BaseModel):

@@ -23,8 +23,9 @@ from fedloom.core import lora
 from fedloom.core.contracts import Example, Tree, device
 from fedloom.core.errors import FedloomError
 from fedloom.core.seeds import Seeds
+from fedloom.core.tables import Component
 from fedloom.models import peft_folder
-from fedloom.models.adapter import AdapterSpec, Component, component, select
+from fedloom.models.adapter import AdapterSpec, component, select
 from fedloom.models.checkpoint import Checkpoint
 from fedloom.models.features import FeatureCache
 

@@ -50,21 +50,18 @@ class Generative(LoraBackbone):
     ) -> None:
         super().__init__(checkpoint, spec, seeds, cache, options)
         self._connector: Any = getattr(self._model.model, "multi_modal_projector", None)
-        if self._connector is None or not hasattr(self._processor, "replace_image_token"):
+        tokens = image_tokens(self._processor) if self._connector is not None else None
+        if tokens is None:
             raise FedloomError(
                 f"model: {self.name!r} is a {self._model.config.model_type!r}, whose pictures fedloom cannot place "
-                "yet. Known: models built like LLaVA (a multi_modal_projector between vision tower and language model)."
+                "yet. Known: models built like LLaVA (a multi_modal_projector between vision tower and language model, "
+                "and the same number of tokens for every picture)."
             )
         encode = self._before_connector if self._frozen("vision") else None
         self._images = Images(self._processor.image_processor, cache, self._key, encode)
         longest = self._model.config.get_text_config().max_position_embeddings
-        self._words = Words(self._processor, self._image_tokens(), longest)
+        self._words = Words(self._processor, tokens, longest)
         self._embed = self._model.get_input_embeddings()
-
-    def _image_tokens(self) -> int:
-        """Tokens that the processor gives a picture, from a blank one."""
-        pixels = {name: value[None] for name, value in self._images.preprocess(Image.new("RGB", (64, 64))).items()}
-        return int(self._processor.replace_image_token(pixels, 0).count(self._processor.image_token))
 
     def collate(self, examples: Sequence[Example]) -> Batch:
         """Prompts with their answers and pictures.
@@ -168,3 +165,15 @@ class Generative(LoraBackbone):
         finally:
             hook.remove()
         return {"states": caught[0]}
+
+
+def image_tokens(processor: Any) -> int | None:
+    """Tokens that every picture takes, from a square and a wide blank; ``None`` where pictures differ, are cut into
+    tiles, or come with more than their pixels (sizes, masks)."""
+    counts = set()
+    for size in ((64, 64), (128, 64)):
+        made = processor.image_processor(Image.new("RGB", size), return_tensors="pt")
+        if set(made) != {"pixel_values"} or made["pixel_values"].shape[:-2] != (1, 3):
+            return None
+        counts.add(int(processor.replace_image_token(made, 0).count(processor.image_token)))
+    return counts.pop() if len(counts) == 1 else None

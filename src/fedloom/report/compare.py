@@ -45,7 +45,8 @@ def cells(source: str, overrides: Sequence[str], axes: Sequence[str], seeds: int
         picked = dict(zip(chosen, values, strict=True))
         for seed in range(first.seed, first.seed + seeds):
             sets = [f"{key}={value}" for key, value in picked.items() if not _own(first, key, value)]
-            experiment = config.load(source, [*overrides, *sets, f"seed={seed}"])
+            given = overrides if axes or not sets else config.without(overrides, "method")
+            experiment = config.load(source, [*given, *sets, f"seed={seed}"])
             config.check(experiment)
             found.append(Cell(picked, seed, experiment))
     return found

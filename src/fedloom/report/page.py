@@ -12,7 +12,7 @@ from fedloom.core.contracts import IMAGE
 from fedloom.core.errors import FedloomError
 from fedloom.report import plots, svg, words
 from fedloom.report.held import held
-from fedloom.report.runs import Answered, Run, read
+from fedloom.report.runs import Run, read
 
 
 def page(runs: list[Path], out: Path) -> None:
@@ -38,7 +38,6 @@ def page(runs: list[Path], out: Path) -> None:
         runs=[_view(index, run) for index, run in enumerate(found)],
         figures=_shared(found),
         points=words.points,
-        right=_right,
         version=__version__,
     )
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -82,10 +81,6 @@ def _facts(run: Run) -> list[str]:
     stages = run.settings.get("channel", {}).get("up", [])
     counts = [f"{run.result.clients} clients", f"{run.result.rounds} rounds", f"seed {run.result.seed}"]
     return [str(fact) for fact in [*chosen, *counts, *stages] if fact]
-
-
-def _right(given: str, example: Answered) -> bool:
-    return given.strip().casefold() == example.answer.strip().casefold()
 
 
 def _unmarked(prompt: str) -> str:

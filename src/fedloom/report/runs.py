@@ -123,7 +123,9 @@ class Answered(_Record):
     choices: list[str]
     answer: str
     before: str
+    before_score: float
     after: str
+    after_score: float
     image: list[Picture] = []
 
     @field_validator("image", mode="before")

@@ -32,8 +32,10 @@ def sheet(samples: Sequence[Sample], word: Callable[[Sample], Example], out: Pat
     """Draw ``samples`` as a grid to ``out`` (PNG), each worded by its task's ``word``, the right answer marked.
 
     Raises:
-        FedloomError: no samples, or a picture's file that cannot be opened.
+        FedloomError: ``out`` does not end in ``.png``, no samples, or a picture's file that cannot be opened.
     """
+    if out.suffix.lower() != ".png":
+        raise FedloomError(f"{out}: a contact sheet is written as PNG. Let the name end in .png.")
     if not samples:
         raise FedloomError("tasks show: the task has no examples to draw.")
     cells = [_cell(sample, word(sample)) for sample in samples]

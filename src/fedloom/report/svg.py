@@ -14,6 +14,9 @@ from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from fedloom.core.errors import FedloomError
+
+ENDINGS = (".png", ".svg")
 INK = "#010203"
 PAPER = "#fdfcfb"
 """Ink on a filled shape."""
@@ -78,7 +81,15 @@ def inline(figure: Figure, name: str, label: str) -> Markup:
 
 
 def save(figure: Figure, path: Path) -> None:
-    """The figure as a file of its own on white; the suffix (``.png``, ``.svg``, ``.pdf``) chooses the format."""
+    """The figure as a file of its own on white; the suffix (one of ``ENDINGS``) chooses the format.
+
+    Raises:
+        FedloomError: another suffix.
+    """
+    if path.suffix.lower() not in ENDINGS:
+        raise FedloomError(
+            f"{path}: a figure cannot be written as {path.suffix!r}. Known endings: {', '.join(ENDINGS)}."
+        )
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=200, facecolor="white")
 
