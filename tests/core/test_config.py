@@ -76,9 +76,9 @@ def test_of_two_choices_and_of_two_values_the_later_holds(small: Path) -> None:
     assert (experiment.method.name, experiment.method.options) == ("fedprox", {"mu": 2.0})
 
 
-def test_an_option_that_the_choice_does_not_have_is_refused_and_not_dropped(small: Path) -> None:
+def test_an_option_that_the_choice_does_not_have_is_refused_and_not_dropped(own: Path) -> None:
     with pytest.raises(FedloomError, match=r"\[scenario\] 'iid' has no key 'alpha'"):
-        check(load(small, ["scenario.alpha=0.1", "scenario=iid"]))
+        check(load(own, ["scenario.alpha=0.1", "scenario=iid"]))
 
 
 def test_overrides_without_some_tables() -> None:

@@ -47,6 +47,14 @@ def test_the_experiments_own_choice_keeps_its_options_and_others_begin_fresh(sou
     assert tuned.experiment.method.options == {"mu": 1.0}
 
 
+@pytest.mark.parametrize("choice", ["method=fedprox", "method.name=fedprox"])
+def test_the_order_of_axes_drops_no_option(source: str, choice: str) -> None:
+    Path(source).write_text(toy.toml())
+    for axes in (["method.mu=0.1,1.0", choice], [choice, "method.mu=0.1,1.0"]):
+        found = compare.cells(source, [], axes, seeds=1)
+        assert [cell.experiment.method.options for cell in found] == [{"mu": 0.1}, {"mu": 1.0}]
+
+
 def test_an_option_set_for_all_cells_stays_or_is_refused(source: str) -> None:
     (cell,) = compare.cells(source, ["scenario.alpha=0.1"], ["scenario=quantity"], seeds=1)
     assert cell.experiment.scenario.options == {"alpha": 0.1}

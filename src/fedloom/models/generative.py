@@ -175,5 +175,8 @@ def image_tokens(processor: Any) -> int | None:
         made = processor.image_processor(Image.new("RGB", size), return_tensors="pt")
         if set(made) != {"pixel_values"} or made["pixel_values"].shape[:-2] != (1, 3):
             return None
-        counts.add(int(processor.replace_image_token(made, 0).count(processor.image_token)))
+        try:
+            counts.add(int(processor.replace_image_token(made, 0).count(processor.image_token)))
+        except (AttributeError, NotImplementedError):  # a processor that places no pictures by itself
+            return None
     return counts.pop() if len(counts) == 1 else None
