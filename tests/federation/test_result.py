@@ -67,6 +67,7 @@ def test_nothing_shared_is_no_parameter_shared(run: Run) -> None:
 
 def test_a_pooled_method_trains_one_client_and_measures_all(run: Run, tmp_path: Path) -> None:
     found = run("method=centralised")
+    assert (found["bytes"]["up"], found["bytes"]["down"]) == (0, 0)  # nothing is sent to anyone
     turns = [json.loads(line) for line in (tmp_path / "run" / "clients.jsonl").read_text().splitlines()]
     assert [(turn["client"], turn["examples"]) for turn in turns] == [("all", 18)] * 2
     assert [(entry["client"], entry["examples"]) for entry in found["per_client"]] == [(n, 6) for n in "012"]

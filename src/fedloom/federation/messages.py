@@ -21,8 +21,10 @@ LARGEST_LOSS = 3e38
 
 @dataclass
 class Tally:
-    """Who did what in one round, line by line as ``clients.jsonl`` holds it."""
+    """Who did what in one round, line by line as ``clients.jsonl`` holds it. ``travels``: whether parcels leave the
+    process's own place; those of a pooled method do not, and count no bytes."""
 
+    travels: bool = True
     lines: list[dict[str, Any]] = field(default_factory=list)
 
     def add(self, round: int, reply: Reply, down: int, facts: dict[str, Any], error: str) -> None:
@@ -34,8 +36,8 @@ class Tally:
                 "examples": int(facts.get("examples", 0)),
                 "steps": int(facts.get("steps", 0)),
                 "loss": float(facts.get("loss", 0.0)),
-                "bytes_up": len(reply.parcel),
-                "bytes_down": down,
+                "bytes_up": len(reply.parcel) if self.travels else 0,
+                "bytes_down": down if self.travels else 0,
                 "seconds": round_off(reply.seconds),
                 "error": error,
             }

@@ -106,7 +106,7 @@ class Federation:
         """One round's replies as one parcel, tried again below the quorum; and the seconds that the server took."""
         setup = self.setup
         cohort = setup.sampler(list(setup.clients.values()), number, setup.seeds.numpy(f"round/{number}/cohort"))
-        tally, seconds = Tally(), 0.0
+        tally, seconds = Tally(travels=not setup.method.pooled), 0.0
         for _ in range(ATTEMPTS):
             total, count, more = self._attempt(number, state, cohort, tally)
             seconds += more
@@ -140,7 +140,8 @@ class Federation:
             else:
                 count += 1
                 tally.add(number, reply, down, facts, "")
-                self.watch.reply(reply.client, tally.lines[-1]["loss"], len(reply.parcel), down)
+                line = tally.lines[-1]
+                self.watch.reply(reply.client, line["loss"], line["bytes_up"], line["bytes_down"])
             del reply  # or it stays in memory while the next client trains
             seconds += time.perf_counter() - begun
             if self.stop():

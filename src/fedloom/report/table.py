@@ -87,7 +87,7 @@ def terminal(found: Sequence[Row], title: str = "") -> Table:
 
 def summary(method: str, results: Mapping[str, Mapping[str, Any]]) -> Table:
     """The small table at the end of a run, from zero-shot to centralised: ``result.json`` by method, ``method`` the
-    experiment's own. A pooled run sends no adapter to anyone, so it has no bytes."""
+    experiment's own."""
     own = results[method]
     table = Table(title=f"{own['metric']} on the test examples", header_style="bold")
     for name in ("", "all clients", "worst client", "sent", "time"):
@@ -100,7 +100,7 @@ def summary(method: str, results: Mapping[str, Mapping[str, Any]]) -> Table:
             names.get(key, f"federated ({key})"),
             words.score(result["final"]),
             words.score(result["worst_client"]),
-            words.MISSING if key == "centralised" else words.size(result["bytes"]["up"] + result["bytes"]["down"]),
+            _sent(result["bytes"]["up"] + result["bytes"]["down"]),
             words.duration(result["seconds"]["total"]),
         )
     return table
@@ -111,9 +111,14 @@ def shown(column: str, one: Stat) -> str:
     if one.mean is None:
         return words.MISSING
     if column == "bytes":
-        return words.size(one.mean)
+        return _sent(one.mean)
     spread = "" if one.spread is None else f" ± {one.spread if column == 'seconds' else 100 * one.spread:.1f}"
     return (f"{one.mean:.1f} s" if column == "seconds" else words.score(one.mean)) + spread
+
+
+def _sent(count: float) -> str:
+    """Bytes, or the mark for none: a pooled run sends nothing to anyone."""
+    return words.size(count) if count else words.MISSING
 
 
 def _cells(found: Sequence[Row]) -> list[list[str]]:
