@@ -1,12 +1,12 @@
 """What clients keep between their turns: control variates, personal adapters, error feedback; on disk, by round."""
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
 from fedloom.core import wire
 from fedloom.core.contracts import Parcel, Tree
+from fedloom.core.files import write_atomic
 
 MAX_KEPT = 16 * 2**30
 VERSIONS = 3
@@ -49,22 +49,3 @@ class Kept:
 
     def _files(self, client: str) -> list[Path]:
         return sorted(self._of(client).glob("*.safetensors"))
-
-
-def write_atomic(target: Path, content: bytes) -> None:
-    """Write a file so that it is there whole or not at all, also after a power cut.
-
-    Raises:
-        OSError: the disk is full or not writable; the target is as it was.
-    """
-    target.parent.mkdir(parents=True, exist_ok=True)
-    part = target.with_name(f".{target.name}.{os.getpid()}.part")
-    try:
-        with part.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(target)
-    except BaseException:
-        part.unlink(missing_ok=True)
-        raise

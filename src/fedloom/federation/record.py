@@ -14,7 +14,8 @@ from fedloom.core import config, tree, wire
 from fedloom.core.config import Experiment
 from fedloom.core.contracts import Parcel, State
 from fedloom.core.errors import FedloomError
-from fedloom.federation.kept import MAX_KEPT, Kept, write_atomic
+from fedloom.core.files import write_atomic
+from fedloom.federation.kept import MAX_KEPT, Kept
 
 CHECKPOINTS = 2
 """Checkpoints kept: if the last was cut short, the one before it is used."""

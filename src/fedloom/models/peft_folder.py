@@ -12,6 +12,7 @@ from torch import Tensor
 
 from fedloom.core import lora
 from fedloom.core.contracts import Tree
+from fedloom.core.files import write_atomic
 from fedloom.models.adapter import AdapterSpec
 
 _PREFIX = "base_model.model."
@@ -44,10 +45,9 @@ def write(
     settings.inference_mode = True
     plain = {key: sorted(v) if isinstance(v, set) else v for key, v in settings.to_dict().items()}
     tree: Tree = {name: half.detach().cpu().contiguous() for name, half in lora.tree(pairs).items()}
-    folder.mkdir(parents=True, exist_ok=True)
-    _replace(folder / "adapter_model.safetensors", save(tree, metadata={"format": "pt"}))
-    _replace(folder / "adapter_config.json", json.dumps(plain, indent=2, sort_keys=True).encode())
-    _replace(folder / "README.md", card.encode())
+    write_atomic(folder / "adapter_model.safetensors", save(tree, metadata={"format": "pt"}))
+    write_atomic(folder / "adapter_config.json", json.dumps(plain, indent=2, sort_keys=True).encode())
+    write_atomic(folder / "README.md", card.encode())
 
 
 def fold(adapter: Mapping[str, lora.Pair], base: Mapping[str, lora.Pair], scale: float) -> dict[str, lora.Pair]:
@@ -67,9 +67,3 @@ def _folded_config(spec: AdapterSpec, ranks: Mapping[str, int]) -> LoraConfig:
     pattern = {f"^{re.escape(module)}": rank for module, rank in ranks.items()}
     highest = max(ranks.values())
     return config(spec, list(ranks), r=highest, lora_alpha=highest, rank_pattern=pattern, alpha_pattern=dict(pattern))
-
-
-def _replace(path: Path, content: bytes) -> None:
-    part = path.with_name(path.name + ".part")
-    part.write_bytes(content)
-    part.replace(path)

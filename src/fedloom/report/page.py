@@ -10,6 +10,7 @@ from markupsafe import Markup
 from fedloom import __version__
 from fedloom.core.contracts import IMAGE
 from fedloom.core.errors import FedloomError
+from fedloom.core.files import write_atomic
 from fedloom.report import plots, svg, words
 from fedloom.report.held import held
 from fedloom.report.runs import Run, read
@@ -40,10 +41,7 @@ def page(runs: list[Path], out: Path) -> None:
         points=words.points,
         version=__version__,
     )
-    out.parent.mkdir(parents=True, exist_ok=True)
-    half = out.with_name(f".{out.name}.part")
-    half.write_text(text, encoding="utf-8")
-    half.replace(out)
+    write_atomic(out, text.encode())
 
 
 def _shared(runs: list[Run]) -> dict[str, Markup]:
