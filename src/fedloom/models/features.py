@@ -15,6 +15,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from fedloom.core.contracts import Tree
+from fedloom.core.tree import nbytes
 
 _log = logging.getLogger(__name__)
 
@@ -60,9 +61,9 @@ class FeatureCache:
 
     def _remember(self, key: str, tree: Tree) -> None:
         self._memory[key] = tree
-        self._memory_bytes += _size(tree)
+        self._memory_bytes += nbytes(tree)
         while self._memory_bytes > self._memory_limit and self._memory:
-            self._memory_bytes -= _size(self._memory.popitem(last=False)[1])
+            self._memory_bytes -= nbytes(self._memory.popitem(last=False)[1])
 
     def _store(self, path: Path, tree: Tree) -> None:
         """Write ``tree`` so that no reader sees half of it. A disk that refuses costs speed, not the run."""
@@ -91,10 +92,6 @@ class FeatureCache:
             oldest, size = self._files.popitem(last=False)
             oldest.unlink(missing_ok=True)
             self._disk_bytes -= size
-
-
-def _size(tree: Tree) -> int:
-    return sum(tensor.numel() * tensor.element_size() for tensor in tree.values())
 
 
 def _load(path: Path) -> Tree | None:
