@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[1]
 SOURCE = ROOT / "src" / "fedloom"
 FILES = sorted(SOURCE.rglob("*.py"))
 LINES = 300
-LONGER = {"cli.py": 350, "core/contracts.py": 320}
+LONGER = {"cli.py": 350, "core/contracts.py": 340}
 """Files that are one place on purpose: for every command, for every contract."""
 AXES = ("tasks", "scenarios", "sampling", "methods", "channel")
 

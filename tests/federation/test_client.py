@@ -31,6 +31,7 @@ def trained(method: Method, table: ClientTable, setup: Setup, received: Parcel |
         initial=setup.initial,
         rng=np.random.default_rng(0),
         lr=table.lr,
+        scale=setup.scale,
     )
 
 
@@ -106,6 +107,15 @@ def test_cosine_falls_from_the_rate_to_a_tenth_of_it() -> None:
     assert client.learning_rate(table, 2, 5) == pytest.approx(0.1 + 0.9 * (1 + math.cos(math.pi / 4)) / 2)
     assert client.learning_rate(table, 1, 1) == 1.0
     assert client.learning_rate(ClientTable(lr=0.3), 4, 5) == 0.3
+
+
+def test_the_memory_of_error_feedback_lies_with_the_clients_state(tmp_path: Path) -> None:
+    setup, kept = Setup(toy.experiment('channel.up=["feedback", "bf16"]')), Kept(tmp_path)
+    reply = client.Trainer(setup, kept).run(Job(1, "0", wire.pack(Parcel({"adapter": setup.initial}))))
+    assert not reply.error
+    memory = kept.read("0", before=2)["feedback"]
+    assert memory.keys() == setup.initial.keys()
+    assert 0 < memory[toy.B].abs().max() < 2**-8
 
 
 class TestErrors:

@@ -1,7 +1,7 @@
 """A client and a server for method tests, small enough to follow by hand."""
 
 import functools
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 
 import torch
 
@@ -17,10 +17,18 @@ def client(name: str = "0", examples: int = 1, rank: int = 2) -> ClientInfo:
 
 
 def run_of(received: Parcel, examples: int = 1, lr: float = 0.1, kept: dict[str, Tree] | None = None) -> LocalRun:
-    """A client's run at its beginning."""
+    """A client's run at its beginning; example n (from 1) has loss n and a gradient of n everywhere."""
     start = received.trees["adapter"]
     theta = {name: value.clone().requires_grad_() for name, value in start.items()}
-    return LocalRun(start, theta, received, kept or {}, examples, lr)
+
+    def losses() -> torch.Tensor:
+        return torch.arange(1.0, examples + 1)
+
+    def gradients() -> Iterator[Tree]:
+        for number in range(examples):
+            yield {name: torch.full_like(value, number + 1.0) for name, value in start.items()}
+
+    return LocalRun(start, theta, received, kept or {}, examples, lr, losses, gradients)
 
 
 def reply(method: Method, run: LocalRun) -> Parcel:
@@ -34,6 +42,8 @@ def reply(method: Method, run: LocalRun) -> Parcel:
 def play(method: Method, state: State, info: ClientInfo, turn: Turn) -> Parcel:
     """One client's reply when its training is ``turn``; the gradient of its one step is all ones where it moved."""
     run = run_of(method.server.send(state, info), info.examples)
+    if method.local.begin:
+        method.local.begin(run)
     with torch.no_grad():
         for name, after in turn(run.start).items():
             run.theta[name].grad = (after != run.start[name]).to(after.dtype)
@@ -60,16 +70,21 @@ def shake(seed: int) -> Turn:
     return lambda adapter: {n: value + torch.randn(value.shape, generator=rng) for n, value in adapter.items()}
 
 
-def fold(method: Method, replies: Iterable[tuple[Parcel, ClientInfo]]) -> Parcel:
+def fold(method: Method, state: State, replies: Iterable[tuple[Parcel, ClientInfo]]) -> Parcel:
     """What the server steps with."""
-    lifted = (method.reduce.lift(parcel, info) for parcel, info in replies)
+    lifted = (method.reduce.lift(parcel, info, begun(method, state, info)) for parcel, info in replies)
     return method.reduce.lower(functools.reduce(method.reduce.merge, lifted))
+
+
+def begun(method: Method, state: State, info: ClientInfo) -> Tree:
+    """The shared part of the adapter that a client begins from."""
+    return tree.select(method.server.send(state, info).trees["adapter"], method.shares)
 
 
 def step(method: Method, state: State, turns: Iterable[tuple[ClientInfo, Turn]]) -> State:
     """One whole round."""
     replies = [(play(method, state, info, turn), info) for info, turn in turns]
-    return method.server.step(state, fold(method, replies))
+    return method.server.step(state, fold(method, state, replies))
 
 
 def adapter(rank: int = 3, k: int = 6, d: int = 5, *, zero: bool = False) -> Tree:

@@ -9,7 +9,7 @@ import torch
 from fedloom.core import resolve, wire
 from fedloom.core.contracts import ClientInfo, Method, Parcel, State, Tree
 from fedloom.core.tree import fingerprint
-from tests.methods.helpers import Turn, adapter, client, effect, fold, play, shake, stay, step
+from tests.methods.helpers import Turn, adapter, begun, client, effect, fold, play, shake, stay, step
 
 SCALE = 2.0
 NAMES = sorted(resolve.known("methods"))
@@ -66,18 +66,21 @@ def test_identical_clients_and_no_update_leave_the_model_as_it_was(method: Metho
 def test_the_order_of_clients_does_not_matter(method: Method) -> None:
     state = after_a_round(method)
     replies = [(play(method, state, info, turn), info) for info, turn in shaken(method)]
-    forth = method.server.step(state, fold(method, replies))
-    back = method.server.step(state, fold(method, replies[::-1]))
+    forth = method.server.step(state, fold(method, state, replies))
+    back = method.server.step(state, fold(method, state, replies[::-1]))
     for info in (None, cohort(method)[0]):
         assert close(effect(method.server.send(forth, info), SCALE), effect(method.server.send(back, info), SCALE))
-    assert prints(method.server.step(state, fold(method, replies))) == prints(forth)  # the same order: the same bits
+    assert prints(method.server.step(state, fold(method, state, replies))) == prints(
+        forth
+    )  # the same order: the same bits
 
 
 @every
 def test_additive_is_true_where_it_is_claimed(method: Method) -> None:
     state = begin(method)
     infos = [client(str(n), rank=3) for n in range(4)]
-    lifted = [method.reduce.lift(play(method, state, info, shake(n)), info) for n, info in enumerate(infos)]
+    replies = [(play(method, state, info, shake(n)), info) for n, info in enumerate(infos)]
+    lifted = [method.reduce.lift(reply, info, begun(method, state, info)) for reply, info in replies]
     first, total = size(lifted[0]), lifted[0]
     for other in lifted[1:]:
         total = method.reduce.merge(total, other)
@@ -97,7 +100,7 @@ def test_neither_state_nor_replies_are_changed(method: Method) -> None:
     state = after_a_round(method)
     replies = [(play(method, state, info, turn), info) for info, turn in shaken(method)]
     before, sent = prints(state), [prints(parcel.trees) for parcel, _ in replies]
-    method.server.step(state, fold(method, replies))
+    method.server.step(state, fold(method, state, replies))
     assert prints(state) == before
     assert [prints(parcel.trees) for parcel, _ in replies] == sent
 

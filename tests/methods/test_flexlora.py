@@ -32,7 +32,7 @@ def test_each_client_gets_the_best_of_its_rank() -> None:
     method = flexlora()
     state = method.server.init(adapter(4, zero=True), SCALE, 3)
     replies = [(play(method, state, info, shake(int(info.name))), info) for info in INFOS]
-    state = method.server.step(state, fold(method, replies))
+    state = method.server.step(state, fold(method, state, replies))
     for module in ("m.q", "m.v"):
         mean = sum(p * dense(parcel.trees["adapter"], module) for p, (parcel, _) in zip(WEIGHTS, replies, strict=True))
         u, s, vt = np.linalg.svd(mean)
@@ -55,7 +55,7 @@ def test_rank_one_by_hand() -> None:
     ]
     infos = [client("0", rank=1), client("1", rank=1)]
     replies = [(play(method, state, info, turn), info) for info, turn in zip(infos, turns, strict=True)]
-    state = method.server.step(state, fold(method, replies))
+    state = method.server.step(state, fold(method, state, replies))
     got = method.server.send(state, infos[0]).trees["adapter"]
     assert torch.allclose(got["m.lora_A.weight"], torch.tensor([[2**0.5, 0.0]]))
     assert torch.allclose(got["m.lora_B.weight"], torch.tensor([[2**0.5], [0.0]]))
@@ -65,7 +65,7 @@ def test_missing_components_are_the_start_against_zeros() -> None:
     method, start = flexlora(), adapter(4, zero=True)
     state = method.server.init(start, SCALE, 3)
     reply = play(method, state, INFOS[2], shake(0))  # one client of rank 1: three components are missing
-    state = method.server.step(state, fold(method, [(reply, INFOS[2])]))
+    state = method.server.step(state, fold(method, state, [(reply, INFOS[2])]))
     got = method.server.send(state, INFOS[0]).trees["adapter"]
     assert torch.equal(got["m.q.lora_A.weight"][1:], start["m.q.lora_A.weight"][1:])
     assert torch.equal(got["m.q.lora_B.weight"][:, 1:], torch.zeros(5, 3))
@@ -84,4 +84,4 @@ def test_a_reply_with_other_modules_is_refused() -> None:
     fewer = {name: value for name, value in whole.items() if "m.v" not in name}
     replies = [(Parcel({"adapter": whole}), INFOS[0]), (Parcel({"adapter": fewer}), INFOS[1])]
     with pytest.raises(FedloomError, match=r"Module 'm\.v' is not in every client's reply"):
-        fold(method, replies)
+        fold(method, method.server.init(whole, SCALE, 2), replies)

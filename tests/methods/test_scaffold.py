@@ -37,7 +37,7 @@ def one_round(method: Method, state: State, kept: list[dict[str, Tree]], steps: 
         replies.append((reply(method, run), client(str(number))))
         if method.local.keep:
             kept[number] = method.local.keep(run)
-    return method.server.step(state, fold(method, replies))
+    return method.server.step(state, fold(method, state, replies))
 
 
 def test_two_steps_by_hand() -> None:
@@ -60,11 +60,11 @@ def test_the_server_by_hand() -> None:
         (Parcel({"adapter": vector(2.0), "control": vector(1.0)}), client("0", examples=1)),
         (Parcel({"adapter": vector(4.0), "control": vector(3.0)}), client("1", examples=3)),
     ]
-    after = method.server.step(state, fold(method, replies))
+    after = method.server.step(state, fold(method, state, replies))
     assert after["adapter"]["w"].item() == 2.0  # 1 + 0.5 * mean(1, 3)
     assert after["control"]["w"].item() == 1.0  # 0.5 + 2 / 8 * mean(1, 3)
     weighted = scaffold(weighting="examples")
-    after = weighted.server.step(state, fold(weighted, replies))
+    after = weighted.server.step(state, fold(weighted, state, replies))
     assert after["adapter"]["w"].item() == 3.5  # (1 * 2 + 3 * 4) / 4
     assert after["control"]["w"].item() == 1.0
 
@@ -108,7 +108,7 @@ def test_no_gradient_counts_as_zero_and_no_step_changes_nothing() -> None:
 def test_a_reply_without_its_control_is_refused() -> None:
     method = scaffold()
     with pytest.raises(FedloomError, match="Slot 'control' of the reply of client '7' lacks tensor 'w'"):
-        method.reduce.lift(Parcel({"adapter": vector(1.0)}), client("7"))
+        method.reduce.lift(Parcel({"adapter": vector(1.0)}), client("7"), {})
 
 
 def test_what_everyone_sees_is_the_adapter_alone() -> None:

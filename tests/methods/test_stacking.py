@@ -40,7 +40,7 @@ def test_the_base_is_the_exact_sum_of_all_rounds() -> None:
     expected = np.zeros((30, 40))
     for number in range(3):
         replies = [(play(method, state, info, shake(10 * number + n)), info) for n, info in enumerate(INFOS)]
-        state = method.server.step(state, fold(method, replies))
+        state = method.server.step(state, fold(method, state, replies))
         expected += sum(
             p * dense(parcel.trees["adapter"], "m.q", SCALE) for p, (parcel, _) in zip(WEIGHTS, replies, strict=True)
         )
@@ -55,7 +55,7 @@ def test_the_rank_of_the_base_ends_at_the_matrix() -> None:
     expected = np.zeros((5, 6))
     for number in range(3):
         replies = [(play(method, state, info, shake(10 * number + n)), info) for n, info in enumerate(INFOS)]
-        state = method.server.step(state, fold(method, replies))
+        state = method.server.step(state, fold(method, state, replies))
         expected += sum(
             p * dense(parcel.trees["adapter"], "m.v", SCALE) for p, (parcel, _) in zip(WEIGHTS, replies, strict=True)
         )
@@ -100,6 +100,6 @@ def test_what_is_no_pair_is_averaged() -> None:
     method = stacking()
     state = method.server.init(adapter(3, zero=True), SCALE, 2)
     replies = [(play(method, state, info, shake(n)), info) for n, info in enumerate(INFOS)]
-    after = method.server.step(state, fold(method, replies))["adapter"]["head.weight"]
+    after = method.server.step(state, fold(method, state, replies))["adapter"]["head.weight"]
     mean = sum(p * parcel.trees["adapter"]["head.weight"] for p, (parcel, _) in zip(WEIGHTS, replies, strict=True))
     assert torch.allclose(after, torch.as_tensor(mean), atol=1e-6)

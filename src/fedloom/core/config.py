@@ -102,8 +102,8 @@ def check(experiment: Experiment) -> None:
     for key in AXES:
         build(experiment, key)
     pipeline = resolve.builder("channel", "fedloom.channel:pipeline")
-    for stages in (experiment.channel.up, experiment.channel.down):
-        pipeline(stages)
+    pipeline(list(experiment.channel.up))
+    pipeline(list(experiment.channel.down), down=True)
 
 
 def _check_options(key: str, table: AxisTable, options: Iterable[str]) -> None:

@@ -5,7 +5,7 @@
 Everything here is data or a plain function; nothing imports a sibling room.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -148,7 +148,8 @@ class Backbone(Protocol):
 class Parcel:
     """What travels between server and client: trees by slot (``adapter``, ``base``, ``control`` ...), plain facts.
 
-    Slot ``adapter`` is what a client loads or returns. Facts of a reply always hold ``examples`` and ``steps``.
+    Slot ``adapter`` is what a client loads or returns; what the server leaves out of it is as everyone's start adapter.
+    Facts of a reply always hold ``examples`` and ``steps``.
     """
 
     trees: dict[str, Tree] = field(default_factory=dict)
@@ -178,8 +179,9 @@ class LocalRun:
     """One client's local training, as its method sees it.
 
     ``start``: the adapter it began from. ``theta``: the live leaves. ``received``: the server's parcel. ``kept``: the
-    client's own state from earlier rounds, by slot. ``scratch``: free for hooks during this run. ``steps``,
-    ``examples``: optimiser steps taken so far, training examples held.
+    client's own state from earlier rounds, by slot. ``losses()``: the loss of each training example at ``theta`` as it
+    is, ``[examples]``. ``gradients()``: the gradient of one training example's loss after the other. ``scratch``: free
+    for hooks during this run. ``steps``, ``examples``: optimiser steps taken so far, training examples held.
     """
 
     start: Tree
@@ -188,35 +190,55 @@ class LocalRun:
     kept: dict[str, Tree]
     examples: int
     lr: float
+    losses: Callable[[], Tensor]
+    gradients: Callable[[], Iterator[Tree]]
     steps: int = 0
     scratch: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Personal:
+    """A second adapter that a client trains after the shared one, on the same data, and that never leaves it.
+
+    ``begin(shared, own, scale)``: adapter and change to the base that its training begins with, from the global model
+    (its whole adapter, and slot ``base`` where there is one), the client's own adapter as its last turn left it
+    (``None`` before its first), and the factor of every B A. ``model(shared, own, scale)``: the same of the model that
+    answers the client's examples. ``term(run)``: added to the mean batch loss; ``run.received`` is the global model.
+    """
+
+    begin: Callable[[Parcel, Tree | None, float], tuple[Tree, Tree]]
+    model: Callable[[Parcel, Tree | None, float], tuple[Tree, Tree]]
+    term: Callable[[LocalRun], Tensor] | None = None
 
 
 @dataclass(frozen=True)
 class Local:
     """The client half of a method; every part may be absent.
 
-    ``term(run)``: added to the mean batch loss. ``gradient(run)``: called after backward and before the optimiser's
-    step; may change ``.grad`` of ``run.theta`` in place. ``send(run)``: further slots for the reply (the shared part
-    of the adapter is always sent). ``keep(run)``: slots that the client keeps until its next turn (the unshared part
-    of the adapter is always kept).
+    ``begin(run)``: called before the first step. ``term(run)``: added to the mean batch loss. ``gradient(run)``: called
+    after backward and before the optimiser's step; may change ``.grad`` of ``run.theta`` in place. ``send(run)``:
+    further slots for the reply (the shared part of the adapter is always sent). ``keep(run)``: slots that the client
+    keeps until its next turn (the unshared part of the adapter is always kept). ``personal``: a second adapter.
     """
 
+    begin: Callable[[LocalRun], None] | None = None
     term: Callable[[LocalRun], Tensor] | None = None
     gradient: Callable[[LocalRun], None] | None = None
     send: Callable[[LocalRun], dict[str, Tree]] | None = None
     keep: Callable[[LocalRun], dict[str, Tree]] | None = None
+    personal: Personal | None = None
 
 
 @dataclass(frozen=True)
 class Reduce:
     """How replies become one: a monoid. ``lower(merge(lift(r1), lift(r2)))`` is what the server steps with.
 
-    ``lift(reply, client)`` must not alias memory that ``merge`` changes; ``merge`` may reuse its first argument.
-    ``additive``: what is merged is no larger than what was lifted, so the server's memory does not grow.
+    ``lift(reply, client, start)``: ``start`` is the shared part of the adapter that the client began from, as it came
+    out of the channel; what is lifted must not alias memory that ``merge`` changes. ``merge`` may reuse its first
+    argument. ``additive``: what is merged is no larger than what was lifted, so the server's memory does not grow.
     """
 
-    lift: Callable[[Parcel, ClientInfo], Any]
+    lift: Callable[[Parcel, ClientInfo, Tree], Any]
     merge: Callable[[Any, Any], Any]
     lower: Callable[[Any], Parcel]
     additive: bool

@@ -28,6 +28,8 @@ MAX_HEADER = 16 * 2**20
 VERSION = 1
 KEY = "fedloom"
 DTYPES = {"F64", "F32", "F16", "BF16", "I64", "I32", "I16", "I8", "U8"}
+PARTS = ("rank.", "mask.", "format.", "layout")
+"""What the names of a coded slot's further tensors begin with."""
 SLOT = re.compile(r"[A-Za-z0-9_.-]+")
 
 
@@ -72,6 +74,22 @@ def unpack(blob: bytes, *, max_bytes: int, expected: Expected | None = None) -> 
         parcel.trees[slot][name] = value
     check(parcel, expected or {})
     return parcel
+
+
+def sizes(blob: bytes) -> dict[str, int]:
+    """Where the bytes of a packed parcel go: ``header``, and each slot; they add up to all of them.
+
+    Parts of a coded slot are told apart: ``adapter`` holds its values, ``adapter.mask.indices`` what comes besides.
+    """
+    (length,) = struct.unpack("<Q", blob[:8])
+    found = {"header": 8 + length}
+    for full_name, entry in json.loads(blob[8 : 8 + length]).items():
+        if full_name != "__metadata__":
+            slot, _, name = full_name.partition("/")
+            kind = f"{slot}.{name}" if name.startswith(PARTS) else slot
+            begin, end = entry["data_offsets"]
+            found[kind] = found.get(kind, 0) + end - begin
+    return found
 
 
 def check(parcel: Parcel, expected: Expected) -> None:

@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -15,10 +15,18 @@ from fedloom.core.contracts import Backbone, Example, Job, LocalRun, Method, Par
 from fedloom.core.errors import FedloomError
 from fedloom.core.tables import ClientTable
 from fedloom.federation.kept import Kept
+from fedloom.federation.messages import coded_reply, received, shared_start
 from fedloom.federation.setup import Setup
 
 MAX_PARCEL = 8 * 2**30
 """Bytes of the largest parcel that is read."""
+
+
+FEEDBACK = "feedback"
+"""The slot of what a client keeps in which error feedback has its memory."""
+
+Term = Callable[[LocalRun], Tensor]
+Hook = Callable[[LocalRun], None]
 
 
 @dataclass
@@ -41,8 +49,9 @@ class Trainer:
 
     def _turn(self, job: Job) -> Parcel:
         setup, where = self.setup, f"round/{job.round}/client/{job.client}"
-        received = wire.unpack(job.parcel, max_bytes=MAX_PARCEL)
-        received.trees = {slot: setup.down.decode(tree) for slot, tree in received.trees.items()}
+        info = setup.clients[job.client]
+        parcel = wire.unpack(job.parcel, max_bytes=MAX_PARCEL)
+        parcel.trees = received(parcel.trees, setup, info)
         if job.client not in self._examples:
             self._examples[job.client] = setup.training_examples(job.client)
         kept = self.kept.read(job.client, before=job.round)
@@ -52,17 +61,20 @@ class Trainer:
             self._examples[job.client],
             setup.method,
             setup.experiment.client,
-            received=received,
+            received=parcel,
             kept=kept,
-            initial=setup.initial,
+            initial=setup.start(info),
             rng=setup.seeds.numpy(f"{where}/batches"),
             lr=learning_rate(setup.experiment.client, job.round, setup.experiment.rounds),
+            scale=setup.scale,
         )
-        for parcel in (reply, Parcel(keep)):  # what has diverged is neither sent nor kept
-            wire.check(parcel, {})
-        reply.trees = {slot: setup.up.encode(tree) for slot, tree in reply.trees.items()}
-        self.kept.write(job.client, job.round, keep)
-        return reply
+        for checked in (reply, Parcel(keep)):  # what has diverged is neither sent nor kept
+            wire.check(checked, {})
+        start = shared_start(setup, info, parcel.trees.get("adapter", {}))
+        seed = setup.seeds.number(f"{where}/channel")
+        coded, lost = coded_reply(reply.trees, start, kept.get(FEEDBACK, {}), setup.up, seed)
+        self.kept.write(job.client, job.round, keep | ({FEEDBACK: lost} if lost else {}))
+        return Parcel(coded.trees, reply.facts)
 
 
 def train(
@@ -76,54 +88,113 @@ def train(
     initial: Tree,
     rng: np.random.Generator,
     lr: float,
+    scale: float,
 ) -> tuple[Parcel, dict[str, Tree]]:
     """Train the adapter on a client's examples; returns its reply and what it keeps for its next turn.
 
-    The start is what the server sent, over what the client kept, over the initial adapter.
+    The start is what the server sent, over what the client kept, over the initial adapter. ``scale``: the factor of
+    every B A.
 
     Raises:
         FedloomError: a batch that cannot be trained on, or whose loss is not finite; names the batch.
     """
+    local = method.local
     start = initial | kept.get("adapter", {}) | received.trees.get("adapter", {})
-    backbone.write(start, received.trees.get("base"))
+    run = _begin(backbone, examples, method, start, received.trees.get("base"), received, kept, lr)
+    if local.begin:
+        local.begin(run)
+    losses = _learn(backbone, examples, run, table, rng, local.term, local.gradient)
+    final = backbone.read()
+    reply = Parcel({"adapter": trees.select(final, method.shares)})
+    reply.facts = {"examples": len(examples), "steps": run.steps, "loss": float(np.mean(losses)) if losses else 0.0}
+    keep = {"adapter": trees.select(final, lambda name: method.trains(name) and not method.shares(name))}
+    if local.send:
+        reply.trees |= local.send(run)
+    if local.keep:
+        keep |= local.keep(run)
+    if local.personal:
+        shared = Parcel({**received.trees, "adapter": start}, received.facts)
+        own, base = local.personal.begin(shared, kept.get("personal"), scale)
+        run = _begin(backbone, examples, method, own, base, shared, kept, lr)
+        _learn(backbone, examples, run, table, rng, local.personal.term, None)
+        keep["personal"] = backbone.read()
+    return reply, {slot: tree for slot, tree in keep.items() if tree}
+
+
+def _begin(
+    backbone: Backbone,
+    examples: Sequence[Example],
+    method: Method,
+    start: Tree,
+    base: Tree | None,
+    received: Parcel,
+    kept: dict[str, Tree],
+    lr: float,
+) -> LocalRun:
+    """The backbone set to where a run begins, and the run."""
+    backbone.write(start, base)
     leaves = trees.select(backbone.leaves(), method.trains)
     for name, leaf in backbone.leaves().items():
         leaf.requires_grad_(name in leaves)
-    run = LocalRun(start, leaves, received, kept, len(examples), lr)
-    optimiser = _optimiser(list(leaves.values()), table, lr)
+
+    @torch.no_grad()
+    def losses() -> Tensor:
+        return torch.cat([backbone.loss(backbone.collate([example])).cpu() for example in examples])
+
+    def gradients() -> Iterator[Tree]:
+        for example in examples:
+            loss = backbone.loss(backbone.collate([example])).sum()
+            found = torch.autograd.grad(loss, list(leaves.values()), allow_unused=True, materialize_grads=True)
+            yield dict(zip(leaves, found, strict=True))
+
+    return LocalRun(start, leaves, received, kept, len(examples), lr, losses, gradients)
+
+
+def _learn(
+    backbone: Backbone,
+    examples: Sequence[Example],
+    run: LocalRun,
+    table: ClientTable,
+    rng: np.random.Generator,
+    term: Term | None,
+    gradient: Hook | None,
+) -> list[float]:
+    """All steps of a run; the losses of its batches, without the term.
+
+    Raises:
+        FedloomError: as ``train``.
+    """
+    optimiser = _optimiser(list(run.theta.values()), table, run.lr)
     losses = []
     for batch in _batches(len(examples), table, rng):
         chosen = [examples[index] for index in batch]
         where = f"batch {run.steps + 1} ({', '.join(example.id for example in chosen)})"
         try:
-            loss = _step(backbone, chosen, method, run, optimiser)
+            loss = _step(backbone, chosen, run, optimiser, term, gradient)
         except Exception as error:
             reason = str(error) if isinstance(error, FedloomError) else f"{type(error).__name__}: {error}"
             raise FedloomError(f"{where}: {reason}") from error
         if not math.isfinite(loss):
-            raise FedloomError(f"{where}: the loss is {loss}. Lower client.lr (now {lr:g}).")
+            raise FedloomError(f"{where}: the loss is {loss}. Lower client.lr (now {run.lr:g}).")
         losses.append(loss)
-    final = backbone.read()
-    reply = Parcel({"adapter": trees.select(final, method.shares)})
-    reply.facts = {"examples": len(examples), "steps": run.steps, "loss": float(np.mean(losses)) if losses else 0.0}
-    keep = {"adapter": trees.select(final, lambda name: method.trains(name) and not method.shares(name))}
-    if method.local.send:
-        reply.trees |= method.local.send(run)
-    if method.local.keep:
-        keep |= method.local.keep(run)
-    return reply, {slot: tree for slot, tree in keep.items() if tree}
+    return losses
 
 
 def _step(
-    backbone: Backbone, examples: list[Example], method: Method, run: LocalRun, optimiser: torch.optim.Optimizer
+    backbone: Backbone,
+    examples: list[Example],
+    run: LocalRun,
+    optimiser: torch.optim.Optimizer,
+    term: Term | None,
+    gradient: Hook | None,
 ) -> float:
     """One optimiser step on one batch; returns the batch's mean loss, without the method's term."""
     optimiser.zero_grad()
     loss: Tensor = backbone.loss(backbone.collate(examples)).mean()
-    total = loss + method.local.term(run) if method.local.term else loss
+    total = loss + term(run) if term else loss
     total.backward()  # type: ignore[no-untyped-call]
-    if method.local.gradient:
-        method.local.gradient(run)
+    if gradient:
+        gradient(run)
     optimiser.step()
     run.steps += 1
     return float(loss.detach())

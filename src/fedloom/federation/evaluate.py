@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from fedloom.core import tree as trees
-from fedloom.core.contracts import Sample, State, Tree
+from fedloom.core.contracts import Parcel, Sample, State, Tree
 from fedloom.core.partition import Partition
 from fedloom.federation.kept import Kept
 from fedloom.federation.setup import Setup
@@ -52,18 +52,18 @@ class Evaluator:
 
         One adapter is in memory at a time, however many clients have their own.
         """
-        sent = self.setup.method.server.send(state, None).trees
-        everyone = self.setup.initial | trees.select(sent["adapter"], self.setup.method.shares)
-        base, personal = sent.get("base"), keep_their_own(self.setup)
+        shared = global_model(self.setup, state)
+        own_models = keep_their_own(self.setup)
         answers: dict[int, str] = {}
         common: list[int] = []
         for name, mine in zip(self.setup.partition.names, self.setup.partition.test, strict=True):
-            own = self.kept.read(name, before=round + 1).get("adapter", {}) if personal and mine else {}
-            if own:
-                answers |= self._answers(mine, everyone | own, base)
+            kept = self.kept.read(name, before=round + 1) if own_models and mine else {}
+            if "adapter" in kept or "personal" in kept:
+                answers |= self._answers(mine, *own_model(self.setup, shared, kept))
             else:
                 common += mine
-        return self._scored(answers | self._answers(sorted(common), everyone, base))
+        everyone = own_model(self.setup, shared, {})
+        return self._scored(answers | self._answers(sorted(common), *everyone))
 
     def _answers(self, indices: Sequence[int], adapter: Tree, base: Tree | None) -> dict[int, str]:
         """One adapter's answers to some of the test examples, by index."""
@@ -79,9 +79,25 @@ class Evaluator:
 
 
 def keep_their_own(setup: Setup) -> bool:
-    """Whether clients keep a part of the adapter: one that learns and is not shared."""
+    """Whether clients have an adapter of their own: a part that learns and is not shared, or a second adapter."""
     method = setup.method
-    return any(method.trains(name) and not method.shares(name) for name in setup.initial)
+    unshared = any(method.trains(name) and not method.shares(name) for name in setup.initial)
+    return unshared or method.local.personal is not None
+
+
+def global_model(setup: Setup, state: State) -> Parcel:
+    """The global model: the whole adapter, and slot ``base`` where there is a change to the base."""
+    sent = setup.method.server.send(state, None)
+    adapter = setup.initial | trees.select(sent.trees.get("adapter", {}), setup.method.shares)
+    return Parcel({**sent.trees, "adapter": adapter}, sent.facts)
+
+
+def own_model(setup: Setup, shared: Parcel, kept: dict[str, Tree]) -> tuple[Tree, Tree | None]:
+    """Adapter and change to the base of a client's own model, from the global model and what the client keeps."""
+    whole = Parcel({**shared.trees, "adapter": shared.trees["adapter"] | kept.get("adapter", {})}, shared.facts)
+    if setup.method.local.personal:
+        return setup.method.local.personal.model(whole, kept.get("personal"), setup.scale)
+    return whole.trees["adapter"], whole.trees.get("base")
 
 
 def score(setup: Setup, samples: Sequence[Sample], answers: Sequence[str]) -> list[float]:

@@ -1,9 +1,13 @@
 """The messages of one round: packing what goes out, checking what comes back, noting who did what."""
 
+import struct
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
+
+import torch
+from torch import Tensor
 
 from fedloom.channel import Channel
 from fedloom.core import tree as trees
@@ -27,8 +31,10 @@ class Tally:
     travels: bool = True
     lines: list[dict[str, Any]] = field(default_factory=list)
 
-    def add(self, round: int, reply: Reply, down: int, facts: dict[str, Any], error: str) -> None:
-        """Note one client's turn."""
+    def add(self, round: int, reply: Reply, down: dict[str, int], facts: dict[str, Any], error: str) -> None:
+        """Note one client's turn; ``down``: the bytes of what it was sent, by what they are."""
+        up = _sizes(reply.parcel) if self.travels else {}
+        down = down if self.travels else {}
         self.lines.append(
             {
                 "round": round,
@@ -36,8 +42,10 @@ class Tally:
                 "examples": int(facts.get("examples", 0)),
                 "steps": int(facts.get("steps", 0)),
                 "loss": float(facts.get("loss", 0.0)),
-                "bytes_up": len(reply.parcel) if self.travels else 0,
-                "bytes_down": down if self.travels else 0,
+                "bytes_up": sum(up.values()),
+                "bytes_down": sum(down.values()),
+                "parts_up": up,
+                "parts_down": down,
                 "seconds": round_off(reply.seconds),
                 "error": error,
             }
@@ -57,47 +65,87 @@ class Tally:
 
 @dataclass
 class Outbox:
-    """Packs each client's parcel when the engine asks for it, and remembers what a right reply looks like (``sent``, on
-    the meta device)."""
+    """Packs each client's parcel when the engine asks for it; ``sizes``: its bytes, by what they are."""
 
     setup: Setup
     number: int
     state: State
     cohort: list[ClientInfo]
-    sent: dict[str, Tree] = field(default_factory=dict)
-    bytes: dict[str, int] = field(default_factory=dict)
+    sizes: dict[str, dict[str, int]] = field(default_factory=dict)
     seconds: float = 0.0
 
     def jobs(self) -> Iterator[Job]:
         """One job a client, in the cohort's order."""
-        shares = self.setup.method.shares
         for info in self.cohort:
             begun = time.perf_counter()
-            parcel = self.setup.method.server.send(self.state, info)
-            adapter = trees.select(parcel.trees["adapter"], shares)
-            self.sent[info.name] = {name: value.to("meta") for name, value in adapter.items()}
-            slots: dict[str, Tree] = {**parcel.trees, "adapter": adapter}
-            coded = {slot: self.setup.down.encode(tree) for slot, tree in slots.items()}
-            packed = wire.pack(Parcel(coded, parcel.facts))
-            self.bytes[info.name] = len(packed)
+            packed = wire.pack(self._coded(info))
+            self.sizes[info.name] = wire.sizes(packed)
             self.seconds += time.perf_counter() - begun
             yield Job(self.number, info.name, packed)
 
+    def start(self, info: ClientInfo) -> Tree:
+        """The shared part of the adapter that a client began from: what it was sent, as it came out of the channel.
 
-def open_reply(reply: Reply, sent: Tree, held: int, up: Channel) -> Parcel:
+        Made again when it is needed, rather than kept for every client of the cohort.
+        """
+        coded = self._coded(info).trees
+        return shared_start(self.setup, info, received(coded, self.setup, info).get("adapter", {}))
+
+    def _coded(self, info: ClientInfo) -> Parcel:
+        parcel, setup = self.setup.method.server.send(self.state, info), self.setup
+        slots, like = dict(parcel.trees), shared_start(setup, info, {})
+        if "adapter" in slots:  # what is as everyone's start adapter has been there since the beginning
+            shared = trees.select(slots["adapter"], setup.method.shares)
+            slots["adapter"] = {n: value for n, value in shared.items() if n not in like or _differs(value, like[n])}
+        return Parcel({slot: setup.down.encode(tree, like) for slot, tree in slots.items()}, parcel.facts)
+
+
+def shared_start(setup: Setup, info: ClientInfo, sent: Tree) -> Tree:
+    """The shared part of everyone's start adapter in the client's rank, with what it was sent in its place."""
+    return trees.select(setup.start(info), setup.method.shares) | sent
+
+
+def received(coded: dict[str, Tree], setup: Setup, info: ClientInfo) -> dict[str, Tree]:
+    """The slots of a server's parcel as a client has them: out of the channel."""
+    like = shared_start(setup, info, {})
+    return {slot: setup.down.decode(tree, like) for slot, tree in coded.items()}
+
+
+def coded_reply(slots: dict[str, Tree], start: Tree, memory: Tree, up: Channel, seed: int) -> tuple[Parcel, Tree]:
+    """A client's slots as they go on the wire, and what error feedback keeps of what they lose (empty without it).
+
+    Where there is a channel, the adapter travels as its change since ``start``, the shared part that the client began
+    from; ``memory``: what was kept the last time. Other slots travel as they are, in the channel's number format.
+    """
+    if not up.stages:
+        return Parcel(slots), {}
+    change = trees.sub(slots["adapter"], start)
+    if memory:
+        change = trees.add(change, memory)
+    coded = {slot: up.encode(tree, start, seed=seed) for slot, tree in slots.items() if slot != "adapter"}
+    sent = up.encode(change, start, change=True, seed=seed)
+    left = trees.sub(change, up.decode(sent, start, change=True)) if up.feeds_back else {}
+    return Parcel({"adapter": sent, **coded}), left
+
+
+def open_reply(reply: Reply, start: Tree, held: int, up: Channel) -> Parcel:
     """A client's reply, decoded and checked: the adapter's names, shapes and types, finite numbers, sensible facts.
 
-    ``sent``: what its adapter must look like; ``held``: the examples that the client is known to train on. A reply may
-    be ``LARGEST`` times as large as what its adapter takes: room for control variates and the like, not for more.
+    ``start``: the shared part of the adapter that it began from; ``held``: the examples that the client is known to
+    train on. A reply may be ``LARGEST`` times as large as what its adapter takes: room for control variates and the
+    like, not for more.
 
     Raises:
         FedloomError: no reply, or one that is not what was asked for.
     """
     if reply.error:
         raise FedloomError(reply.error)
-    parcel = wire.unpack(reply.parcel, max_bytes=LARGEST * trees.nbytes(sent) + wire.MAX_HEADER)
-    parcel.trees = {slot: up.decode(tree) for slot, tree in parcel.trees.items()}
-    wire.check(parcel, {"adapter": sent})
+    parcel = wire.unpack(reply.parcel, max_bytes=LARGEST * trees.nbytes(start) + wire.MAX_HEADER)
+    if up.stages and "adapter" in parcel.trees:
+        change = up.decode(parcel.trees.pop("adapter"), start, change=True)
+        parcel.trees = {slot: up.decode(tree, start) for slot, tree in parcel.trees.items()}
+        parcel.trees["adapter"] = trees.add(start, change)
+    wire.check(parcel, {"adapter": start})
     examples, steps, loss = (parcel.facts.get(fact) for fact in ("examples", "steps", "loss"))
     if not isinstance(examples, int) or examples != held:
         raise FedloomError(f"Parcel: fact 'examples' is {examples!r}, expected {held}, which the client holds.")
@@ -106,6 +154,18 @@ def open_reply(reply: Reply, sent: Tree, held: int, up: Channel) -> Parcel:
     if not isinstance(loss, int | float) or abs(loss) > LARGEST_LOSS:
         raise FedloomError(f"Parcel: fact 'loss' is {loss!r}, expected a number of at most {LARGEST_LOSS:g}.")
     return parcel
+
+
+def _differs(one: Tensor, other: Tensor) -> bool:
+    return one.shape != other.shape or one.dtype != other.dtype or not torch.equal(one, other)
+
+
+def _sizes(blob: bytes) -> dict[str, int]:
+    """Where a reply's bytes go; those of one that cannot be read are all ``unreadable``."""
+    try:
+        return wire.sizes(blob)
+    except (ValueError, TypeError, KeyError, AttributeError, struct.error, RecursionError):
+        return {"unreadable": len(blob)} if blob else {}
 
 
 def in_order(replies: Iterable[Reply], cohort: list[ClientInfo]) -> Iterator[tuple[ClientInfo | None, Reply]]:

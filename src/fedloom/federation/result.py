@@ -12,9 +12,9 @@ from typing import Any
 from PIL import Image
 
 from fedloom import __version__
-from fedloom.core.contracts import Picture, Sample, Tree
+from fedloom.core.contracts import Picture, Sample
 from fedloom.core.partition import holdings
-from fedloom.federation.evaluate import Scores, keep_their_own
+from fedloom.federation.evaluate import Scores, global_model, keep_their_own, own_model
 from fedloom.federation.record import Checkpoint, RunFolder
 from fedloom.federation.setup import Setup
 
@@ -49,15 +49,12 @@ def finish(setup: Setup, folder: RunFolder, last: Checkpoint, peak: int) -> dict
 
 def save_adapter(setup: Setup, folder: RunFolder, last: Checkpoint, target: Path) -> None:
     """Write the global adapter as a PEFT folder with a model card; where clients keep parts of their own, one each."""
-    sent = setup.method.server.send(last.state, None).trees
-    card = _card(setup, last)
-    setup.backbone.save(target, setup.initial | sent["adapter"], sent.get("base"), card)
+    shared, card = global_model(setup, last.state), _card(setup, last)
+    setup.backbone.save(target, shared.trees["adapter"], shared.trees.get("base"), card)
     for name in setup.partition.names if keep_their_own(setup) else ():
-        own: Tree = folder.kept.read(name, before=last.round + 1).get("adapter", {})
-        if own:
-            setup.backbone.save(
-                target / "clients" / name, setup.initial | sent["adapter"] | own, sent.get("base"), card
-            )
+        kept = folder.kept.read(name, before=last.round + 1)
+        if "adapter" in kept or "personal" in kept:
+            setup.backbone.save(target / "clients" / name, *own_model(setup, shared, kept), card)
 
 
 def _result(setup: Setup, folder: RunFolder, last: Checkpoint, before: Scores, after: Scores) -> dict[str, Any]:

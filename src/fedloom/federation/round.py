@@ -127,7 +127,7 @@ class Federation:
         total, count, seconds = None, 0, 0.0
         for info, reply in in_order(self.engine.exchange(outbox.jobs()), cohort):
             begun = time.perf_counter()
-            down = outbox.bytes.get(info.name, 0) if info else 0
+            down = outbox.sizes.get(info.name, {}) if info else {}
             try:
                 total, facts = self._fold(total, reply, info, outbox)
             except (FedloomError, KeyError) as error:
@@ -152,8 +152,9 @@ class Federation:
         """The total with one more reply in it, and the reply's facts; nothing else of the reply stays."""
         if info is None:
             raise FedloomError("a second reply, or one that was not asked for; it is passed over.")
-        parcel = open_reply(reply, outbox.sent.pop(info.name, {}), info.examples, self.setup.up)
-        lifted = self.setup.method.reduce.lift(parcel, info)
+        start = outbox.start(info)
+        parcel = open_reply(reply, start, info.examples, self.setup.up)
+        lifted = self.setup.method.reduce.lift(parcel, info, start)
         return lifted if total is None else self.setup.method.reduce.merge(total, lifted), parcel.facts
 
     def _note(self, number: int, score: float | None, tally: Tally, seconds: float) -> None:

@@ -9,7 +9,7 @@ import torch
 
 from fedloom import models
 from fedloom.channel import Channel, pipeline
-from fedloom.core import config, partition
+from fedloom.core import config, lora, partition
 from fedloom.core.config import Experiment
 from fedloom.core.contracts import Backbone, ClientInfo, Data, Example, Method, Sample, Sampler, Scenario, Task, Tree
 from fedloom.core.errors import FedloomError
@@ -90,7 +90,7 @@ class Setup:
     @cached_property
     def down(self) -> Channel:
         """How the server's parcels travel."""
-        return pipeline(list(self.experiment.channel.down))
+        return pipeline(list(self.experiment.channel.down), down=True)
 
     @cached_property
     def backbone(self) -> Backbone:
@@ -128,6 +128,10 @@ class Setup:
     def initial(self) -> Tree:
         """The adapter that everyone starts from: drawn from the seed, and zero in effect."""
         return self.backbone.read()
+
+    def start(self, info: ClientInfo) -> Tree:
+        """The adapter that everyone starts from, in a client's own rank."""
+        return self.initial if info.rank == max(self.ranks) else lora.truncate(self.initial, info.rank)
 
     @cached_property
     def clients(self) -> dict[str, ClientInfo]:

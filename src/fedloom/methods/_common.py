@@ -29,7 +29,7 @@ def mean(**weighting: Weighting) -> Reduce:
     the means, and the facts ``clients`` and ``examples``. Additive: one sum a slot.
     """
 
-    def lift(reply: Parcel, client: ClientInfo) -> Means:
+    def lift(reply: Parcel, client: ClientInfo, start: Tree) -> Means:
         weights = {"examples": client.examples, "uniform": 1}
         for slot in weighting:
             what = f"Slot {slot!r} of the reply of client {client.name!r}"
@@ -64,7 +64,7 @@ def stacked() -> Reduce:
     (the rest). Not additive: it grows by a client's pairs.
     """
 
-    def lift(reply: Parcel, client: ClientInfo) -> Stacks:
+    def lift(reply: Parcel, client: ClientInfo, start: Tree) -> Stacks:
         adapter = reply.trees["adapter"]
         parts = {module: [(float(client.examples), pair)] for module, pair in lora.pairs(adapter).items()}
         return Stacks(parts, WeightedSum.of(rest(adapter), client.examples))
