@@ -108,3 +108,23 @@ def test_truncate() -> None:
     for rank in (0, 4):
         with pytest.raises(FedloomError, match=f"'m' has rank 3, a client asks for rank {rank}"):
             lora.truncate(adapter, rank)
+
+
+def test_squared_norm_is_that_of_the_dense_product() -> None:
+    a, b = pair(3, 7, 5)
+    want = np.linalg.norm(b.double().numpy() @ a.double().numpy()) ** 2
+    assert abs(lora.squared_norm(a, b) / want - 1) < 1e-12
+    # [1; 1] [3 4] has the entries 3, 4, 3, 4: 50
+    assert lora.squared_norm(torch.tensor([[3.0, 4.0]]), torch.ones(2, 1)) == 50.0
+    cancels = torch.cat([a, a]), torch.cat([b, -b], dim=1)
+    assert 0.0 <= lora.squared_norm(*cancels) < 1e-10
+
+
+def test_pad_adds_zeros_and_nothing_else() -> None:
+    a, b = pair(1, 2, 3)
+    adapter = {"m.lora_A.weight": a, "m.lora_B.weight": b, "head.weight": torch.ones(2)}
+    padded = lora.pad(adapter, 3)
+    assert torch.equal(padded["m.lora_A.weight"], torch.cat([a, torch.zeros(2, 2)]))
+    assert torch.equal(padded["m.lora_B.weight"], torch.cat([b, torch.zeros(3, 2)], dim=1))
+    assert padded["head.weight"] is adapter["head.weight"]
+    assert lora.pad(adapter, 1)["m.lora_A.weight"] is a

@@ -87,24 +87,29 @@ def step(method: Method, state: State, turns: Iterable[tuple[ClientInfo, Turn]])
     return method.server.step(state, fold(method, state, replies))
 
 
-def adapter(rank: int = 3, k: int = 6, d: int = 5, *, zero: bool = False) -> Tree:
-    """Two LoRA pairs and a tensor that is none; ``zero`` gives B = 0, as every run begins."""
+def adapter(rank: int = 3, k: int = 6, d: int = 5, *, zero: bool = False, between: bool = False) -> Tree:
+    """Two LoRA pairs and a tensor that is none; ``zero`` gives B = 0, as every run begins; ``between`` adds the R."""
     rng = torch.Generator().manual_seed(0)
     made = {"head.weight": torch.randn(4, generator=rng)}
     for module in ("m.q", "m.v"):
         made[f"{module}.lora_A.weight"] = torch.randn(rank, k, generator=rng)
         made[f"{module}.lora_B.weight"] = torch.randn(d, rank, generator=rng) * (0 if zero else 1)
+        if between:
+            made[f"{module}.lora_R.weight"] = torch.randn(rank, rank, generator=rng)
     return made
 
 
 def effect(parcel: Parcel, scale: float) -> Tree:
-    """What a model does with a parcel: the dense change of each module, ``s B A`` plus the base's, and the rest."""
+    """What a model does with a parcel: the dense change of each module, ``s B A`` (or ``s B R A``) plus the base's, and
+    the rest."""
     own = parcel.trees["adapter"]
     total = {name: value for name, value in own.items() if "lora_" not in name}
     for part, factor in ((own, scale), (parcel.trees.get("base", {}), 1.0)):
         for name in part:
             if name.endswith("lora_A.weight"):
                 module = name.removesuffix(".lora_A.weight")
-                change = factor * part[f"{module}.lora_B.weight"] @ part[name]
+                inner = part.get(f"{module}.lora_R.weight")
+                right = part[name] if inner is None else inner @ part[name]
+                change = factor * part[f"{module}.lora_B.weight"] @ right
                 total[module] = total.get(module, 0) + change
     return total

@@ -4,6 +4,8 @@ A mean of products is not the product of means, so methods that average products
 a weighted sum of products exactly::
 
     sum_i p_i B_i A_i  =  [B_1 ... B_n] [p_1 A_1; ...; p_n A_n]
+
+Where a module also has ``<module>.lora_R.weight``, R ``[r, r]`` stands between the two: what counts is B R A.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,7 +16,7 @@ from torch import Tensor
 from fedloom.core.contracts import Tree
 from fedloom.core.errors import FedloomError
 
-A, B = ".lora_A.weight", ".lora_B.weight"
+A, B, R = ".lora_A.weight", ".lora_B.weight", ".lora_R.weight"
 
 Pair = tuple[Tensor, Tensor]
 """A ``[r, k]`` and B ``[d, r]`` of one module; what it adds to the weight is proportional to B A ``[d, k]``."""
@@ -86,6 +88,23 @@ def compress(a: Tensor, b: Tensor) -> Pair:
     """A pair with the same product and a rank of at most min(d, k): unchanged where it has no more already."""
     full = min(a.shape[1], b.shape[0])
     return (a, b) if a.shape[0] <= full else product_svd(a, b, full)
+
+
+def squared_norm(a: Tensor, b: Tensor) -> float:
+    """``||B A||_F^2`` as the sum of the entries of ``(B^T B) * (A A^T)`` ``[r, r]``; B A itself is not made."""
+    a64, b64 = a.double(), b.double()
+    return max(0.0, float(((b64.T @ b64) * (a64 @ a64.T)).sum()))
+
+
+def pad(adapter: Tree, rank: int) -> Tree:
+    """The adapter with every pair filled up to ``rank`` components with zeros; other tensors as they are."""
+    padded = dict(adapter)
+    for module, (a, b) in pairs(adapter).items():
+        missing = rank - a.shape[0]
+        if missing > 0:
+            padded[module + A] = torch.cat([a, a.new_zeros(missing, a.shape[1])])
+            padded[module + B] = torch.cat([b, b.new_zeros(b.shape[0], missing)], dim=1)
+    return padded
 
 
 def truncate(adapter: Tree, rank: int) -> Tree:

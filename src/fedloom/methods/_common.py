@@ -1,6 +1,7 @@
 """What several methods are made of: the plain mean, stacked pairs, the plain server, checks of options."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -51,35 +52,36 @@ def mean(**weighting: Weighting) -> Reduce:
 
 @dataclass
 class Stacks:
-    """Replies so far: each module's pairs with their client's weight, and the running mean of everything else."""
+    """Replies so far: each module's pairs with their client's weight, and a running mean of single tensors."""
 
     pairs: dict[str, list[tuple[float, lora.Pair]]]
-    rest: WeightedSum
+    plain: WeightedSum
 
 
-def stacked() -> Reduce:
+def stacked(*, halves: bool = False) -> Reduce:
     """The example-weighted mean of the *products* B A, as stacked pairs of any ranks, and of all other tensors.
 
     ``lower`` gives slot ``stack`` (pairs of the sum of the ranks, product ``sum p_k B_k A_k``) and slot ``adapter``
-    (the rest). Not additive: it grows by a client's pairs.
+    (the rest; with ``halves`` also mean(A) and mean(B), for which all must have one rank). Not additive: it grows by a
+    client's pairs.
     """
 
     def lift(reply: Parcel, client: ClientInfo, start: Tree) -> Stacks:
         adapter = reply.trees["adapter"]
         parts = {module: [(float(client.examples), pair)] for module, pair in lora.pairs(adapter).items()}
-        return Stacks(parts, WeightedSum.of(rest(adapter), client.examples))
+        return Stacks(parts, WeightedSum.of(adapter if halves else rest(adapter), client.examples))
 
     def merge(left: Stacks, right: Stacks) -> Stacks:
         if left.pairs.keys() != right.pairs.keys():
             odd = min(left.pairs.keys() ^ right.pairs.keys())
             raise FedloomError(f"Module {odd!r} is not in every client's reply. All must train the same modules.")
-        left.rest.merge(right.rest)
+        left.plain.merge(right.plain)
         for module, parts in left.pairs.items():
             parts += right.pairs[module]
         return left
 
     def lower(total: Stacks) -> Parcel:
-        others, weight = total.rest.mean(), total.rest.weight
+        others, weight = total.plain.mean(), total.plain.weight
         stacks = {m: lora.stack([(n / weight, a, b) for n, (a, b) in parts]) for m, parts in total.pairs.items()}
         return Parcel({"stack": lora.tree(stacks), "adapter": others})
 
@@ -89,6 +91,29 @@ def stacked() -> Reduce:
 def rest(adapter: Tree) -> Tree:
     """The tensors of an adapter that are no LoRA pairs."""
     return tree.select(adapter, lambda name: not lora.is_pair(name))
+
+
+def only_pairs(method: str, adapter: Tree) -> None:
+    """Refuse an adapter in whose products something stands between B and A.
+
+    Raises:
+        FedloomError: with the name of the first such tensor.
+    """
+    for name in sorted(adapter):
+        if name.endswith(lora.R):
+            raise FedloomError(
+                f"{method} merges products B A, but the adapter has {name!r} between B and A. Set adapter.kind = "
+                "'lora', or use fed-sb."
+            )
+
+
+def grown(base: Tree, change: Mapping[str, lora.Pair], scale: float) -> Tree:
+    """The base pairs with ``scale`` times the product of each changed pair added, none of a rank above min(d, k)."""
+    merged = lora.pairs(base)
+    for module, pair in change.items():
+        parts = [(1.0, *merged[module])] if module in merged else []
+        merged[module] = lora.compress(*lora.stack([*parts, (scale, *pair)]))
+    return lora.tree(merged)
 
 
 def send_adapter(state: State, client: ClientInfo | None) -> Parcel:

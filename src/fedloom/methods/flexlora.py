@@ -4,7 +4,7 @@ import torch
 
 from fedloom.core import lora
 from fedloom.core.contracts import ClientInfo, Method, Parcel, Server, State, Tree
-from fedloom.methods._common import stacked
+from fedloom.methods._common import only_pairs, stacked
 
 
 def flexlora() -> Method:
@@ -18,6 +18,7 @@ def flexlora() -> Method:
     """
 
     def init(adapter: Tree, scale: float, clients: int) -> State:
+        only_pairs("flexlora", adapter)
         start = {module: a for module, (a, _) in lora.pairs(adapter).items()}
         return {"adapter": adapter | _factors(adapter, start), "start": start}
 

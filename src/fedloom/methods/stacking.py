@@ -5,7 +5,7 @@ import torch
 from fedloom.core import lora
 from fedloom.core.contracts import ClientInfo, Method, Parcel, Server, State, Tree
 from fedloom.core.seeds import Seeds
-from fedloom.methods._common import stacked
+from fedloom.methods._common import grown, only_pairs, stacked
 
 
 def stacking(seed: int = 0) -> Method:
@@ -20,12 +20,13 @@ def stacking(seed: int = 0) -> Method:
     seeds = Seeds(seed)
 
     def init(adapter: Tree, scale: float, clients: int) -> State:
+        only_pairs("stacking", adapter)
         counters = {"round": torch.tensor(0), "scale": torch.tensor(scale, dtype=torch.float64)}
         return {"adapter": adapter, "base": {}, "counters": counters}
 
     def step(state: State, total: Parcel) -> State:
         counters = state["counters"] | {"round": state["counters"]["round"] + 1}
-        base = _merged(state["base"], total.trees["stack"], float(counters["scale"]))
+        base = grown(state["base"], lora.pairs(total.trees["stack"]), float(counters["scale"]))
         fresh = _fresh(state["adapter"], seeds, int(counters["round"]))
         adapter = state["adapter"] | total.trees["adapter"] | fresh
         return {"adapter": adapter, "base": base, "counters": counters}
@@ -35,15 +36,6 @@ def stacking(seed: int = 0) -> Method:
         return Parcel({"adapter": adapter, "base": state["base"]})
 
     return Method(stacked(), Server(init, step, send), mixed_ranks=True)
-
-
-def _merged(base: Tree, stack: Tree, scale: float) -> Tree:
-    """The base pairs with ``scale`` times the stacked product added, none of a rank above min(d, k)."""
-    merged = lora.pairs(base)
-    for module, pair in lora.pairs(stack).items():
-        parts = [(1.0, *merged[module])] if module in merged else []
-        merged[module] = lora.compress(*lora.stack([*parts, (scale, *pair)]))
-    return lora.tree(merged)
 
 
 def _fresh(adapter: Tree, seeds: Seeds, number: int) -> Tree:
