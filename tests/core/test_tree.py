@@ -1,5 +1,6 @@
 """Tree arithmetic against numbers worked out by hand."""
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -93,11 +94,51 @@ def test_the_mean_of_equals_is_exact(weights: list[int], value: float) -> None:
     assert torch.equal(total.mean()["w"], tensor)
 
 
-def test_weighted_sum_aliases_nothing() -> None:
+@pytest.mark.parametrize("count", [1, 2, 5, 6])
+def test_weighted_sum_has_the_bits_of_a_plain_loop_in_float64(count: int) -> None:
+    stream = np.random.default_rng(0)
+    values = stream.normal(size=(count, 3, 5)).astype(np.float32) * 10.0 ** stream.integers(-9, 9, (count, 3, 5))
+    trees = [{"b": torch.tensor(v[0]).bfloat16(), "w": torch.tensor(v, dtype=torch.float32)} for v in values]
+    total, by_hand = WeightedSum.of(trees[0], 7), 7 * trees[0]["w"].numpy().astype(np.float64)
+    for weight, each in enumerate(trees[1:]):
+        total = total.merge(WeightedSum.of(dict(reversed(each.items())), weight))  # names in another order
+        by_hand = by_hand + weight * each["w"].numpy().astype(np.float64)
+    assert (total.mean()["w"].numpy() == (by_hand / total.weight).astype(np.float32)).all()
+    halves = [each["b"].double() * w for each, w in zip(trees, [7, *range(count)], strict=False)]
+    assert torch.equal(total.mean()["b"], (sum(halves[1:], halves[0]) / total.weight).bfloat16())
+
+
+def test_sums_of_several_trees_merge() -> None:
+    def of(*pairs: tuple[int, int]) -> WeightedSum:
+        total = WeightedSum.of(one(float(pairs[0][0])), pairs[0][1])
+        for value, weight in pairs[1:]:
+            total.merge(WeightedSum.of(one(float(value)), weight))
+        return total
+
+    # (2*1 + 4*2 + 6*3) + (10*1 + 20*1 + 30*2) = 28 + 90, of weight 6 + 4
+    assert of((2, 1), (4, 2), (6, 3)).merge(of((10, 1), (20, 1), (30, 2))).mean()["w"].tolist() == pytest.approx([11.8])
+    assert of((2, 1)).merge(of((10, 1), (20, 1))).mean()["w"].tolist() == pytest.approx([32 / 3])
+
+
+def test_weighted_sum_changes_no_tree_and_its_mean_no_later_one() -> None:
     value = torch.ones(2, dtype=torch.float64)
     total = WeightedSum.of({"w": value}, 1)
-    total.merge(WeightedSum.of({"w": value}, 1))
+    early = total.mean()["w"]
+    for _ in range(2):
+        total.merge(WeightedSum.of({"w": 4 * value}, 1))
+    later = total.mean()["w"]
+    total.mean()["w"].zero_()
+    early.zero_()
     assert value.tolist() == [1.0, 1.0]
+    assert later.tolist() == total.mean()["w"].tolist() == [3.0, 3.0]
+
+
+def test_weighted_sum_holds_a_few_trees_besides_its_sum_however_many_came() -> None:
+    total = WeightedSum.of(one(1.0), 1)
+    for _ in range(20):
+        total.merge(WeightedSum.of(one(1.0), 1))
+        assert len(total.waiting) <= 3
+        assert total.total.numel() == 1
 
 
 def test_weighted_sum_refuses_strangers_and_no_weight() -> None:

@@ -235,7 +235,8 @@ class Reduce:
 
     ``lift(reply, client, start)``: ``start`` is the shared part of the adapter that the client began from, as it came
     out of the channel; what is lifted must not alias memory that ``merge`` changes. ``merge`` may reuse its first
-    argument. ``additive``: what is merged is no larger than what was lifted, so the server's memory does not grow.
+    argument. ``additive``: what is merged stays as large, however many were lifted, so the server's memory does not
+    grow with the number of clients.
     """
 
     lift: Callable[[Parcel, ClientInfo, Tree], Any]

@@ -74,12 +74,14 @@ def product_svd(a: Tensor, b: Tensor, rank: int) -> Pair:
         q_b, r_b = torch.linalg.qr(b64)
         q_a, r_a = torch.linalg.qr(a64.T)
         u, s, vt = torch.linalg.svd(r_b @ r_a.T)
-        u, vt = q_b @ u, vt @ q_a.T
     else:
+        q_b = q_a = None
         u, s, vt = torch.linalg.svd(b64 @ a64, full_matrices=False)
     tiny = s.max() * max(a.shape[1], b.shape[0]) * torch.finfo(torch.float64).eps if s.numel() else 0.0
     keep = min(rank, int((s > tiny).sum()))
     u, s, vt = u[:, :keep], s[:keep].sqrt(), vt[:keep]
+    if q_b is not None and q_a is not None:  # products in the layout of the longer factor, which is far faster
+        u, vt = (u.T @ q_b.T).T, vt @ q_a.T
     signs = vt.gather(1, vt.abs().argmax(dim=1, keepdim=True)).sign()
     return (signs * s[:, None] * vt).to(a.dtype), (u * s * signs.T).to(b.dtype)
 

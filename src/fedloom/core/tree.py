@@ -74,15 +74,25 @@ def fingerprint(tree: Tree) -> str:
     return digest.hexdigest()
 
 
+TOGETHER = 4
+"""Trees that wait to be added in one pass over the sum, which is what takes the time."""
+
+
 @dataclass
 class WeightedSum:
     """A running weighted mean of trees that keeps one sum whatever their number.
 
     The sum is kept in float64, where integer weights times float32 values add up without rounding: identical trees have
-    exactly themselves as their mean. A float64 sum is also all that stays of a tree: nothing is aliased.
+    exactly themselves as their mean. A tree is not copied: it waits for the next, and both are added at once. So who
+    hands it in must not change it until the mean is taken; nothing here changes it, and no mean shares its memory.
     """
 
-    sums: Tree
+    total: Tensor
+    """Room for the sum of all entries, float64 and flat; untouched, so that it takes no memory, until a sum is made."""
+    summed: bool
+    """Whether ``total`` holds anything yet."""
+    waiting: list[tuple[float, Tree]]
+    """Weights and trees that come after what is summed, fewer than ``TOGETHER`` between two calls."""
     weight: float
     like: Tree
     """Tensors without memory (device ``meta``) that say the shapes and types of what came in."""
@@ -90,8 +100,9 @@ class WeightedSum:
     @classmethod
     def of(cls, tree: Tree, weight: float) -> "WeightedSum":
         """The sum that holds one tree."""
-        sums = {name: value.detach().to("cpu", torch.float64, copy=True).mul_(weight) for name, value in tree.items()}
-        return cls(sums, weight, {name: value.detach().to("meta") for name, value in tree.items()})
+        tree = {name: value.detach() for name, value in tree.items()}
+        room = torch.empty(sum(value.numel() for value in tree.values()), dtype=torch.float64)
+        return cls(room, False, [(weight, tree)], weight, {name: value.to("meta") for name, value in tree.items()})
 
     def merge(self, other: "WeightedSum") -> "WeightedSum":
         """Add ``other`` to this sum, in place.
@@ -100,10 +111,28 @@ class WeightedSum:
             FedloomError: the two do not have the same names, shapes and types.
         """
         check_same(other.like, self.like, "A client's reply")
-        for name, value in self.sums.items():
-            value.add_(other.sums[name])
+        if other.summed:
+            self.waiting.append((1, other.sums()))
+        self.waiting += other.waiting
         self.weight += other.weight
+        if len(self.waiting) >= TOGETHER:
+            self.settle()
         return self
+
+    def sums(self) -> Tree:
+        """What is summed so far, as views of ``total``."""
+        parts = torch.split(self.total, [value.numel() for value in self.like.values()])
+        return {name: part.view(value.shape) for (name, value), part in zip(self.like.items(), parts, strict=True)}
+
+    def settle(self) -> None:
+        """Add the waiting trees to the sum, in the order they came in."""
+        for name, sums in self.sums().items():
+            for number, (weight, tree) in enumerate(self.waiting):
+                if self.summed or number:
+                    sums.add_(tree[name].cpu(), alpha=weight)
+                else:
+                    sums.copy_(tree[name]).mul_(weight)
+        self.summed, self.waiting = True, []
 
     def mean(self) -> Tree:
         """The weighted mean, each tensor in the type it came in.
@@ -113,4 +142,6 @@ class WeightedSum:
         """
         if self.weight <= 0:
             raise FedloomError("The replies have no weight in all: not one client holds a training example.")
-        return {name: (value / self.weight).to(self.like[name].dtype) for name, value in self.sums.items()}
+        if self.waiting:
+            self.settle()
+        return {name: (value / self.weight).to(self.like[name].dtype) for name, value in self.sums().items()}

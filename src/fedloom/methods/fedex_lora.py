@@ -8,7 +8,7 @@ from fedloom.methods._common import grown, only_pairs, stacked
 
 
 def fedex_lora() -> Method:
-    """mean(A) and mean(B) as the adapter; the rest of the mean of the products goes into the base: no averaging error.
+    """mean(A) and mean(B); what they miss of the mean of the products goes into the base.
 
     FedEx-LoRA, Singhal et al. 2024 (arXiv 2410.09432): ``W <- W + s (sum_k p_k B_k A_k - mean(B) mean(A))``, with p_k
     shares of the training examples (the authors' code has 1 / K in all three means, which is exact as well). Slot

@@ -25,7 +25,7 @@ class Padded:
 
 
 def hetlora() -> Method:
-    """A and B averaged in the largest rank, each client counting by the size of its products; a client gets its rank.
+    """A and B of any ranks, filled up with zeros and averaged by the size of their products.
 
     HetLoRA, Cho et al. 2024 (arXiv 2401.06432, Fig. 2): pairs are filled up with zeros to the largest rank and
     ``A = sum_k w_k A_k``, ``B = sum_k w_k B_k``, ``w_k = ||dW_k||_F / sum_j ||dW_j||_F``; client k then gets the first
