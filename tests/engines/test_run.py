@@ -47,7 +47,7 @@ class TestRefusals:
             (["scenario=dirichlet", "scenario.alpha=-1.0"], "alpha"),
             (["scenario.clients=19", "scenario.minimum=1"], "19 clients"),
             (["scenario.clients=10"], "lower scenario.clients"),
-            (["adapter.ranks=[1,2]"], "flexlora or stacking"),
+            (["adapter.ranks=[1,2]"], "flexlora, hetlora or stacking"),
             (["scenario=natural", "scenario.by=packs"], "packs"),
             (["data.path=/nowhere"], "reads no folder"),
         ],

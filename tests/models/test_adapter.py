@@ -69,7 +69,13 @@ def test_a_broken_pattern_is_refused() -> None:
 
 
 def test_a_wrong_option_is_refused() -> None:
-    with pytest.raises(FedloomError, match=r"rank = 0.*Options: kind, rank"):
+    with pytest.raises(FedloomError, match=r"rank = 0.*Options: kind, init, rank"):
         AdapterSpec.parse({"rank": 0})
     with pytest.raises(FedloomError, match=r"where\.0 = 'head'"):
         AdapterSpec.parse({"where": ["head"]})
+
+
+def test_what_lies_between_must_start_from_the_weights() -> None:
+    with pytest.raises(FedloomError, match=r"adapter: init = 'kaiming': kind 'lora-sb' starts .*set init to 'svd'"):
+        AdapterSpec.parse({"kind": "lora-sb"})
+    assert AdapterSpec.parse({"kind": "lora-sb", "init": "svd"}).kind == "lora-sb"

@@ -12,9 +12,18 @@ from pydantic_core import ErrorDetails
 
 from fedloom.core import resolve
 from fedloom.core.errors import FedloomError, nearest
-from fedloom.core.tables import AxisTable, Experiment, MethodTable, SamplingTable, ScenarioTable, Table, TaskTable
+from fedloom.core.tables import (
+    AxisTable,
+    CompareTable,
+    Experiment,
+    MethodTable,
+    SamplingTable,
+    ScenarioTable,
+    Table,
+    TaskTable,
+)
 
-__all__ = ["PRESETS", "Experiment", "check", "dump", "load", "presets", "without"]
+__all__ = ["PRESETS", "CompareTable", "Experiment", "check", "comparison", "dump", "load", "presets", "without"]
 
 PRESETS = Path(__file__).parent.parent / "presets"
 FREE: dict[str, type[AxisTable]] = {
@@ -23,6 +32,8 @@ FREE: dict[str, type[AxisTable]] = {
     "sampling": SamplingTable,
     "method": MethodTable,
 }
+COMPARE = "compare"
+"""The table that an experiment file may have beside the experiment."""
 AXES = {"task": "tasks", "scenario": "scenarios", "sampling": "sampling", "method": "methods"}
 
 
@@ -45,6 +56,19 @@ def load(source: str | Path, overrides: Sequence[str] = ()) -> Experiment:
     for text in sorted(overrides, key=_is_option):
         _override(raw, text)
     return _validate(raw, source)
+
+
+def comparison(source: str | Path) -> CompareTable:
+    """The ``[compare]`` table of the file at ``source`` (as for ``load``), with its defaults where there is none.
+
+    Raises:
+        FedloomError: no such file or preset; not TOML; an unknown key; a value of the wrong type or out of bounds.
+    """
+    try:
+        return CompareTable.model_validate(_read(_locate(source)).get(COMPARE, {}))
+    except ValidationError as error:
+        known = [f"{COMPARE}.{key}" for key in CompareTable.model_fields]
+        raise _refusal(source, error, known, COMPARE) from None
 
 
 def without(overrides: Sequence[str], *tables: str) -> list[str]:
@@ -115,9 +139,9 @@ def _check_options(key: str, table: AxisTable, options: Iterable[str]) -> None:
 
 def _validate(raw: dict[str, Any], source: str | Path) -> Experiment:
     try:
-        return Experiment.model_validate(raw)
+        return Experiment.model_validate({key: value for key, value in raw.items() if key != COMPARE})
     except ValidationError as error:
-        raise FedloomError(f"{source}: " + "; ".join(_explain(e) for e in error.errors()) + ".") from None
+        raise _refusal(source, error, [*_keys(), COMPARE]) from None
 
 
 def _locate(source: str | Path) -> Path:
@@ -185,13 +209,18 @@ def _value(text: str) -> Any:
         return text
 
 
-def _explain(error: ErrorDetails) -> str:
-    key = ".".join(str(part) for part in error["loc"])
+def _refusal(source: str | Path, error: ValidationError, known: Sequence[str], *table: str) -> FedloomError:
+    """What is wrong with a file, or with one ``table`` of it, whose keys are ``known``."""
+    return FedloomError(f"{source}: " + "; ".join(_explain(one, known, table) for one in error.errors()) + ".")
+
+
+def _explain(error: ErrorDetails, known: Sequence[str], table: Sequence[str]) -> str:
+    key = ".".join(str(part) for part in (*table, *error["loc"]))
     if error["type"] == "extra_forbidden":
-        return f"unknown key {key!r}. {nearest(key, _keys())}".removesuffix(".")
+        return f"unknown key {key!r}. {nearest(key, known)}".removesuffix(".")
     if error["type"] == "missing":
         return f"{key!r} is missing"
     if error["type"] == "model_type":
         return f"{key} = {error['input']!r}: expected a table, [{key}]"
-    expected = error["msg"].removeprefix("Input should be ")
+    expected = error["msg"].removeprefix("Input should be ").removeprefix("Value error, ")
     return f"{key} = {error['input']!r}: expected {expected}"

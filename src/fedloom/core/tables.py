@@ -1,8 +1,9 @@
 """The tables of an experiment file, as typed records: every key, its default and its bounds stand here."""
 
+import json
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_serializer, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_serializer, model_validator
 
 Count = Annotated[int, Field(ge=1)]
 Limit = Annotated[int, Field(ge=0)]
@@ -60,17 +61,26 @@ class ModelTable(Table):
 
 class AdapterTable(Table):
     """What learns, scaled by ``alpha / rank``: layers of the components ``where`` and the kinds ``modules``, and those
-    whose full name a regular expression of ``names`` finds. Client i has rank ``ranks[i % len(ranks)]``; ``ranks``
-    empty: all have ``rank``."""
+    whose full name a regular expression of ``names`` finds. ``kind`` and ``init``: see ``models.adapter``.
 
-    kind: Literal["lora"] = "lora"
+    ``rank_from``: where the rank of client i comes from. ``"list"``: it is ``ranks[i % len(ranks)]``, or ``rank`` where
+    there are none. ``"budget"``: the largest up to ``rank`` whose pairs take at most ``budgets[i % len(budgets)]``
+    megabytes. ``"data"``: between ``min_rank`` and ``rank``, by how the field ``rank_by`` of its examples differs.
+    """
+
+    kind: Literal["lora", "lora-sb"] = "lora"
+    init: Literal["kaiming", "svd"] = "kaiming"
     rank: Count = 8
     alpha: Positive = 16.0
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
     where: list[Component] = ["vision", "connector", "language", "text"]
     modules: list[Kind] = ["q", "v"]
     names: list[str] = []
+    rank_from: Literal["list", "budget", "data"] = "list"
     ranks: list[Count] = []
+    budgets: list[Positive] = []
+    min_rank: Count = 1
+    rank_by: str = "label"
 
 
 class TaskTable(AxisTable):
@@ -158,3 +168,25 @@ class Experiment(Table):
     channel: ChannelTable = ChannelTable()
     engine: EngineTable = EngineTable()
     evaluation: EvaluationTable = EvaluationTable()
+
+
+def _spelled(value: Any) -> str:
+    """A value of TOML as ``--set`` spells it."""
+    if isinstance(value, str):
+        return value
+    if not isinstance(value, bool | int | float | list):
+        raise ValueError("a text, a number, true, false or a list")
+    return json.dumps(value, ensure_ascii=False, default=str)
+
+
+class CompareTable(Table):
+    """What ``fedloom compare`` varies: every combination of ``axes`` (a key and its values) runs under ``seeds`` seeds,
+    ``jobs`` cells at a time. It stands beside the experiment and is no part of it.
+
+    A value is TOML, or a text as ``--set`` spells it; a text may carry further overrides after spaces, such as
+    ``"fedopt method.eta=0.01"``.
+    """
+
+    seeds: Count = 3
+    jobs: Count = 1
+    axes: dict[str, Annotated[list[Annotated[str, BeforeValidator(_spelled)]], Field(min_length=1)]] = {}

@@ -100,7 +100,7 @@ def train(
     """
     local = method.local
     start = initial | kept.get("adapter", {}) | received.trees.get("adapter", {})
-    run = _begin(backbone, examples, method, start, received.trees.get("base"), received, kept, lr)
+    run = _begin(backbone, examples, method, start, received.trees.get("base"), received, kept, lr, table.batch_size)
     if local.begin:
         local.begin(run)
     losses = _learn(backbone, examples, run, table, rng, local.term, local.gradient)
@@ -115,7 +115,7 @@ def train(
     if local.personal:
         shared = Parcel({**received.trees, "adapter": start}, received.facts)
         own, base = local.personal.begin(shared, kept.get("personal"), scale)
-        run = _begin(backbone, examples, method, own, base, shared, kept, lr)
+        run = _begin(backbone, examples, method, own, base, shared, kept, lr, table.batch_size)
         _learn(backbone, examples, run, table, rng, local.personal.term, None)
         keep["personal"] = backbone.read()
     return reply, {slot: tree for slot, tree in keep.items() if tree}
@@ -130,8 +130,9 @@ def _begin(
     received: Parcel,
     kept: dict[str, Tree],
     lr: float,
+    size: int,
 ) -> LocalRun:
-    """The backbone set to where a run begins, and the run."""
+    """The backbone set to where a run begins, and the run; ``size``: examples a batch."""
     backbone.write(start, base)
     leaves = trees.select(backbone.leaves(), method.trains)
     for name, leaf in backbone.leaves().items():
@@ -139,7 +140,8 @@ def _begin(
 
     @torch.no_grad()
     def losses() -> Tensor:
-        return torch.cat([backbone.loss(backbone.collate([example])).cpu() for example in examples])
+        batches = (examples[begin : begin + size] for begin in range(0, len(examples), size))
+        return torch.cat([backbone.loss(backbone.collate(batch)).cpu() for batch in batches])
 
     def gradients() -> Iterator[Tree]:
         for example in examples:

@@ -9,11 +9,12 @@ import torch
 
 from fedloom import models
 from fedloom.channel import Channel, pipeline
-from fedloom.core import config, lora, partition
+from fedloom.core import config, lora, partition, ranks, resolve
 from fedloom.core.config import Experiment
 from fedloom.core.contracts import Backbone, ClientInfo, Data, Example, Method, Sample, Sampler, Scenario, Task, Tree
 from fedloom.core.errors import FedloomError
 from fedloom.core.seeds import Seeds
+from fedloom.core.tables import AdapterTable
 
 POOL = "all"
 """The one client of a pooled method: it holds everybody's data."""
@@ -71,8 +72,8 @@ class Setup:
         method: Method = config.build(self.experiment, "method")
         if len(set(self.ranks)) > 1 and not method.mixed_ranks:
             raise FedloomError(
-                f"adapter.ranks: the clients have ranks {self.ranks}, but {self.experiment.method.name!r} cannot "
-                "merge adapters of different rank. Use flexlora or stacking, or give every client the same rank."
+                f"adapter: the clients have ranks {self.ranks}, but {self.experiment.method.name!r} cannot merge "
+                f"adapters of different rank. Use {_mergers()}, or give every client the same rank."
             )
         return method
 
@@ -94,13 +95,11 @@ class Setup:
 
     @cached_property
     def backbone(self) -> Backbone:
-        """The one model of this process, with an adapter of the largest rank."""
-        table, rank = self.experiment.adapter, max(self.ranks)
-        options = table.model_dump(exclude={"ranks"}) | {"rank": rank, "alpha": self.scale * rank}
+        """The one model of this process, with an adapter of the largest rank that a client may have."""
         model = self.experiment.model
         return models.load(
             model.name,
-            adapter=models.AdapterSpec.parse(options),
+            adapter=adapter_spec(self.experiment.adapter, self._drawn),
             seeds=self.seeds,
             dtype=model.dtype,
             memory_limit_bytes=model.cache_mb * 2**20,
@@ -114,10 +113,37 @@ class Setup:
 
     @cached_property
     def ranks(self) -> list[int]:
-        """Each client's rank."""
+        """Each client's rank, as ``adapter.rank_from`` says.
+
+        Raises:
+            FedloomError: keys of the table that contradict each other, a rank that cannot be, or different ranks where
+                the adapter starts from the weights.
+        """
         table = self.experiment.adapter
-        given = table.ranks or [table.rank]
-        return [given[number % len(given)] for number in range(self.experiment.scenario.clients)]
+        _check_ranks(table)
+        held = self.partition if table.rank_from != "list" else None
+        if held is None:
+            given = table.ranks or [table.rank]
+            found = [given[number % len(given)] for number in range(self.experiment.scenario.clients)]
+        elif table.rank_from == "budget":
+            found = ranks.from_budgets(self.backbone.read(), table.budgets, held.names, table.rank)
+        else:
+            counts = ranks.label_counts(held.train, [sample.meta for sample in self.data.train], table.rank_by)
+            found = ranks.from_data(counts, table.min_rank, table.rank)
+        drawn = table.rank if table.rank_from == "budget" else max(found)
+        if table.init == "svd" and set(found) != {drawn}:
+            raise FedloomError(
+                f"adapter.init = 'svd': the clients have ranks {found}, but the weights go without the {drawn} largest "
+                "directions, which only an adapter of that rank gives back. Set adapter.init = 'kaiming', or give "
+                f"every client rank {drawn}."
+            )
+        return found
+
+    @property
+    def _drawn(self) -> int:
+        """The rank that the backbone's adapter is drawn with. What fits a budget shows the backbone itself."""
+        table = self.experiment.adapter
+        return table.rank if table.rank_from == "budget" else max(self.ranks)
 
     @property
     def scale(self) -> float:
@@ -126,8 +152,9 @@ class Setup:
 
     @cached_property
     def initial(self) -> Tree:
-        """The adapter that everyone starts from: drawn from the seed, and zero in effect."""
-        return self.backbone.read()
+        """The adapter that everyone starts from, in the largest rank: drawn from the seed, and zero in effect."""
+        highest = max(self.ranks)
+        return self.backbone.read() if highest == self._drawn else lora.truncate(self.backbone.read(), highest)
 
     def start(self, info: ClientInfo) -> Tree:
         """The adapter that everyone starts from, in a client's own rank."""
@@ -138,7 +165,7 @@ class Setup:
         """The clients that train, by name: one alone for a pooled method."""
         held = self.partition
         if self.method.pooled:
-            return {POOL: ClientInfo(POOL, len(self.data.train), self.experiment.adapter.rank)}
+            return {POOL: ClientInfo(POOL, len(self.data.train), max(self.ranks))}
         return {
             name: ClientInfo(name, len(indices), self.ranks[number])
             for number, (name, indices) in enumerate(zip(held.names, held.train, strict=True))
@@ -170,3 +197,35 @@ class Setup:
         """Let torch use ``engine.threads`` threads in this process."""
         if self.experiment.engine.threads:
             torch.set_num_threads(self.experiment.engine.threads)
+
+
+def adapter_spec(table: AdapterTable, rank: int) -> models.AdapterSpec:
+    """What a backbone is to be adapted with: an adapter of ``rank`` and the table's own scale, alpha / rank.
+
+    Raises:
+        FedloomError: as ``AdapterSpec.parse``.
+    """
+    options = {key: value for key, value in table.model_dump().items() if key in models.AdapterSpec.model_fields}
+    return models.AdapterSpec.parse(options | {"rank": rank, "alpha": table.alpha / table.rank * rank})
+
+
+def _check_ranks(table: AdapterTable) -> None:
+    """Refuse keys about ranks that ``rank_from`` does not read, or that it lacks."""
+    for source, key, given in (("list", "ranks", table.ranks), ("budget", "budgets", table.budgets)):
+        if given and table.rank_from != source:
+            raise FedloomError(
+                f"adapter.{key} = {given} is read where adapter.rank_from = {source!r}, but it is "
+                f"{table.rank_from!r}. Change it, or leave adapter.{key} out."
+            )
+    if table.rank_from == "budget" and not table.budgets:
+        raise FedloomError("adapter.rank_from = 'budget' needs adapter.budgets: megabytes, such as [0.1, 0.4].")
+    if table.rank_from == "data" and table.min_rank > table.rank:
+        raise FedloomError(
+            f"adapter.min_rank = {table.min_rank} is more than adapter.rank = {table.rank}. Lower it, or raise rank."
+        )
+
+
+def _mergers() -> str:
+    """The methods that can merge adapters of different rank, in words."""
+    names = [n for n in sorted(resolve.known("methods")) if resolve.build("methods", n, {}, seed=0).mixed_ranks]
+    return f"{', '.join(names[:-1])} or {names[-1]}"

@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from typing import Any, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 from torch import nn
 
 from fedloom.core.errors import FedloomError
@@ -17,19 +17,31 @@ from fedloom.core.tables import Component, Kind
 class AdapterSpec(BaseModel):
     """A LoRA adapter: W x + (alpha / rank) B A x beside every chosen linear layer (Hu et al. 2021, eq. 3).
 
+    ``kind`` ``"lora-sb"``: W x + (alpha / rank) B R A x with R ``[rank, rank]`` (Fed-SB, arXiv 2502.15436). ``init``:
+    where the pairs start; ``"kaiming"``: A drawn, B zero; ``"svd"``: both from the largest singular directions of W0.
+    A ``"lora-sb"`` can start from these alone. Either way the start is zero in effect; see ``fedloom.models.starts``.
+
     ``where`` are components (none: all) and ``modules`` kinds of layer; a component the model lacks is passed over.
     ``names`` are regular expressions: a layer whose full name contains one is adapted too.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    kind: Literal["lora"] = "lora"
+    kind: Literal["lora", "lora-sb"] = "lora"
+    init: Literal["kaiming", "svd"] = Field(default="kaiming", validate_default=True)
     rank: int = Field(default=8, ge=1)
     alpha: float = Field(default=16.0, gt=0)
     dropout: float = Field(default=0.0, ge=0, lt=1)
     where: tuple[Component, ...] = ()
     modules: tuple[Kind, ...] = ("q", "v")
     names: tuple[str, ...] = ()
+
+    @field_validator("init")
+    @classmethod
+    def _fits_the_kind(cls, init: str, info: ValidationInfo) -> str:
+        if info.data.get("kind") == "lora-sb" and init != "svd":
+            raise ValueError("kind 'lora-sb' starts from the singular directions of the weights; set init to 'svd'")
+        return init
 
     @classmethod
     def parse(cls, options: Mapping[str, Any]) -> "AdapterSpec":
@@ -41,7 +53,10 @@ class AdapterSpec(BaseModel):
         try:
             return cls.model_validate(dict(options))
         except ValidationError as error:
-            problems = (f"{'.'.join(map(str, e['loc']))} = {e['input']!r}: {e['msg']}" for e in error.errors())
+            problems = (
+                f"{'.'.join(map(str, e['loc']))} = {e['input']!r}: {e['msg'].removeprefix('Value error, ')}"
+                for e in error.errors()
+            )
             raise FedloomError(f"adapter: {'; '.join(problems)}. Options: {', '.join(cls.model_fields)}.") from None
 
     @property

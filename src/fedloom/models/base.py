@@ -2,10 +2,13 @@
 
 base_model.model.<module>.lora_A.weight   [r, k]     y = (W0 + B_base A_base) x + (alpha / rank) B A x
 base_model.model.<module>.lora_B.weight   [d, r]
+base_model.model.<module>.lora_R.weight   [r, r]     kind lora-sb: B R A in the place of B A
+
+Where the adapter starts from the weights themselves (``adapter.init = "svd"``), W0 stands for what they are without it,
+so that model and start adapter together are the checkpoint.
 """
 
 import hashlib
-import math
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
@@ -24,10 +27,11 @@ from fedloom.core.contracts import Example, Tree, device
 from fedloom.core.errors import FedloomError
 from fedloom.core.seeds import Seeds
 from fedloom.core.tables import Component
-from fedloom.models import peft_folder
+from fedloom.models import peft_folder, starts
 from fedloom.models.adapter import AdapterSpec, component, select
 from fedloom.models.checkpoint import Checkpoint
 from fedloom.models.features import FeatureCache
+from fedloom.models.lora_sb import Squared
 
 _PREFIX = "base_model.model."
 
@@ -57,28 +61,46 @@ class LoraBackbone(ABC):
         self._generative = checkpoint.generative
         self._spec, self._seeds, self._cache, self._options = spec, seeds, cache, options
         self._layers = _place(self._model, spec, self._generative)
-        self._originals: dict[str, Tensor] = {}  # W0 of the layers whose weight is changed, by PEFT's module name
+        self._originals: dict[str, Tensor] = {}  # W0 of layers whose weight is changed, by PEFT's module name
+        self._held: dict[str, lora.Pair] = {}  # what the start took out of a weight, as a plain product
         self._leaves: Tree = {}
         self._parts: dict[str, str] = {}  # part of the model -> its folder in the cache
         with torch.random.fork_rng(devices=[]):
             self._start()
 
     def _start(self) -> None:
-        """Draw every A as PEFT does, uniform within 1 / sqrt(k), but from a named stream; B starts at zero."""
+        """Give every layer its start, and take out of its weight what the start holds of it."""
         stream = self._seeds.torch("adapter/init")
         tree: Tree = {}
         for module in sorted(self._layers):
-            layer = self._layers[module]
-            bound = 1 / math.sqrt(layer.in_features)
-            a = torch.empty(self._spec.rank, layer.in_features).uniform_(-bound, bound, generator=stream)
-            tree[module + lora.A], tree[module + lora.B] = a, torch.zeros(layer.out_features, self._spec.rank)
+            weight, start = self._layers[module].get_base_layer().weight, self._begin(module, stream)
+            tree |= {module + lora.A: start.a, module + lora.B: start.b}
+            if start.r is not None:
+                tree[module + lora.R] = start.r
+            if start.held:
+                self._held[module] = start.a, -self._spec.scale * start.b
+                with torch.no_grad():
+                    weight.sub_(self._spec.scale * (start.b @ start.a).to(weight.device))
         self._leaves = {name: half.weight for name, half in self._halves().items()}
         self.write(tree)
 
+    def _begin(self, module: str, stream: torch.Generator) -> starts.Start:
+        spec, layer = self._spec, self._layers[module]
+        if spec.init == "kaiming":
+            return starts.kaiming(layer.out_features, layer.in_features, spec.rank, stream)
+        weight = layer.get_base_layer().weight
+        if spec.kind == "lora-sb":
+            return starts.between(weight, spec.rank, self._seeds, module)
+        return starts.pissa(weight, spec.rank, spec.scale, self._seeds, module)
+
     def _halves(self) -> dict[str, nn.Linear]:
-        """The linear layers A and B that PEFT put beside each adapted layer, by their weight's name, sorted."""
-        found = {m + lora.A: layer.lora_A["default"] for m, layer in self._layers.items()}
-        found |= {m + lora.B: layer.lora_B["default"] for m, layer in self._layers.items()}
+        """The linear layers A and B (and R) beside each adapted layer, by their weight's name, sorted."""
+        found: dict[str, nn.Linear] = {}
+        for module, layer in self._layers.items():
+            first = layer.lora_A["default"]
+            found |= {module + lora.A: first, module + lora.B: layer.lora_B["default"]}
+            if isinstance(first, Squared):
+                found[module + lora.R] = first.square
         return dict(sorted(found.items()))
 
     # --- the adapter and the base ---------------------------------------------------------------------------------
@@ -123,12 +145,16 @@ class LoraBackbone(ABC):
         """Refuse a tree whose names or shapes are not this backbone's; ``whole``: every name must be there."""
         known = self._leaves.keys()
         wrong = [f"unexpected {name!r}" for name in sorted(tree.keys() - known)]
+        wrong += [f"unexpected {name!r}" for name in sorted(tree) if name.endswith(lora.R) and not whole]
         wrong += [f"missing {name!r}" for name in sorted(known - tree.keys())] if whole else []
         for module, (a, b) in lora.pairs(dict(tree)).items() if not wrong else ():
             layer = self._layers[module]
             if a.shape[0] < 1 or (b.shape[0], a.shape[1]) != (layer.out_features, layer.in_features):
                 expected = f"A [r, {layer.in_features}] and B [{layer.out_features}, r]"
                 wrong.append(f"{module!r} has A {list(a.shape)} and B {list(b.shape)}, expected {expected}")
+            r = tree.get(module + lora.R)
+            if r is not None and r.shape != (a.shape[0], a.shape[0]):
+                wrong.append(f"{module!r} has R {list(r.shape)}, expected [{a.shape[0]}, {a.shape[0]}] as its A")
         if wrong:
             more = f" and {len(wrong) - 3} more" if len(wrong) > 3 else ""
             raise FedloomError(
@@ -137,10 +163,19 @@ class LoraBackbone(ABC):
             )
 
     def save(self, folder: Path, adapter: Mapping[str, Tensor], base: Mapping[str, Tensor] | None, card: str) -> None:
-        """Write a folder that ``PeftModel.from_pretrained`` opens, the change to the base folded into the pairs."""
+        """Write a folder that ``PeftModel.from_pretrained`` opens on the checkpoint as it is; the change to the base,
+        what the start took out of it, and R are folded into the pairs."""
         self._check(adapter, "adapter", whole=True)
         self._check(base or {}, "base", whole=False)
-        peft_folder.write(folder, adapter, base or {}, self._spec, self.name, card)
+        pairs = lora.pairs(dict(adapter))
+        for module, (a, b) in pairs.items():
+            if module + lora.R in adapter:
+                pairs[module] = a, b @ adapter[module + lora.R]
+        change = lora.pairs(dict(base or {}))
+        for module, pair in self._held.items():
+            parts = [change[module], pair] if module in change else [pair]
+            change[module] = lora.stack([(1.0, a.detach().cpu(), b.detach().cpu()) for a, b in parts])
+        peft_folder.write(folder, lora.tree(pairs), lora.tree(change), self._spec, self.name, card)
 
     def _frozen(self, part: Component) -> bool:
         """Whether no adapter and no change to the base sits in ``part``, so that what it puts out can be kept."""
@@ -199,5 +234,9 @@ def _place(model: nn.Module, spec: AdapterSpec, generative: bool) -> dict[str, L
     # PEFT draws from the global random stream, and asks Transformers for a name that is on its way out.
     with torch.random.fork_rng(devices=[]), warnings.catch_warnings(action="ignore", category=FutureWarning):
         get_peft_model(model, peft_folder.config(spec, names))
+    layers = {_PREFIX + n: layer for n, layer in model.named_modules() if isinstance(layer, LoraLayer)}
+    if spec.kind == "lora-sb":
+        for layer in layers.values():
+            layer.lora_A["default"] = Squared(layer.lora_A["default"])
     model.eval()
-    return {_PREFIX + n: layer for n, layer in model.named_modules() if isinstance(layer, LoraLayer)}
+    return layers

@@ -1,0 +1,196 @@
+"""A model's parameters, adapter and activations from its configuration alone: nothing is downloaded or allocated.
+
+The model is built on torch's ``meta`` device, whose tensors have shapes and no memory. The forward pass runs on fake
+CPU tensors, for which PyTorch chooses the kernels that real ones would get.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
+from torch.nn import functional as F
+from transformers import AutoConfig, AutoModel, AutoModelForImageTextToText
+from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES
+
+from fedloom.core.contracts import everything
+from fedloom.core.errors import FedloomError, nearest
+from fedloom.core.seeds import Seeds
+from fedloom.core.tree import nbytes
+from fedloom.models import NANO
+from fedloom.models.adapter import AdapterSpec
+from fedloom.models.base import LoraBackbone, Options
+from fedloom.models.checkpoint import CONTRASTIVE, Checkpoint
+from fedloom.models.features import FeatureCache
+
+CONFIGS = Path(__file__).parent / "configs"
+"""Configurations that ship, ``owner/model.json``: the architecture of well-known checkpoints, without their weights."""
+
+Dtype = Literal["float32", "bfloat16"]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What a training batch is assumed to hold; every example has one picture.
+
+    ``tokens``: tokens of an example's text. ``answer``: those of them whose logits are needed. ``captions``: distinct
+    captions in the batch of a contrastive model, of ``tokens`` tokens or as many as it reads.
+    """
+
+    examples: int
+    tokens: int = 64
+    answer: int = 4
+    captions: int = 32
+
+
+def configuration(name: str) -> Any:
+    """The configuration of the model ``name``: a shipped model's, a folder's, a shipped one, or the hub's.
+
+    Raises:
+        FedloomError: there is none, or it is no model that fedloom can train.
+    """
+    shipped = [str(path.relative_to(CONFIGS).with_suffix("")) for path in CONFIGS.glob("*/*.json")]
+    folder = NANO.get(name, Path(name).expanduser())
+    if folder.is_dir() or name in shipped:
+        source = folder if folder.is_dir() else CONFIGS / f"{name}.json"
+    elif name.count("/") == 1 and not name.startswith((".", "/", "~")):
+        source = Path(name)
+    else:
+        known = [*NANO, *shipped]
+        raise FedloomError(f"model: there is no {name!r}: not a folder, not a Hugging Face id. {nearest(name, known)}")
+    try:
+        config = AutoConfig.from_pretrained(source.as_posix())
+    except (OSError, ValueError, KeyError) as error:
+        reason = str(error).strip().split("\n", 1)[0]
+        raise FedloomError(
+            f"model: no configuration of {name!r} can be read ({reason}). Give model.name a folder with its "
+            f"config.json, or run where the hub can be reached. Known without a network: {', '.join(sorted(shipped))}."
+        ) from None
+    if config.model_type not in (*CONTRASTIVE, *MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES):
+        raise FedloomError(
+            f"model: {name!r} is a {config.model_type!r}: neither contrastive ({', '.join(CONTRASTIVE)}) nor a model "
+            "that answers in text about images. Choose another model."
+        )
+    return config
+
+
+class Meta(LoraBackbone):
+    """A backbone without weights: what it has are names, shapes and sizes. ``dtype`` is that of the weights."""
+
+    def __init__(self, name: str, adapter: AdapterSpec, dtype: Dtype = "float32") -> None:
+        config = configuration(name)
+        generative = config.model_type not in CONTRASTIVE
+        auto = AutoModelForImageTextToText if generative else AutoModel
+        with torch.device("meta"):
+            model = auto.from_config(config, dtype=getattr(torch, dtype))
+        model.requires_grad_(False).eval()
+        self.weight_bytes = nbytes({n: p.data for n, p in [*model.named_parameters(), *model.named_buffers()]})
+        self.generative = generative
+        found = Checkpoint(name, model, None, "meta", generative)
+        super().__init__(found, adapter, Seeds(0), FeatureCache(None, 0, 0), Options(dtype=dtype))
+
+    @property
+    def adapted_bytes(self) -> int:
+        """Bytes of the weights of all adapted layers: kept a second time once the base is changed."""
+        return sum(layer.get_base_layer().weight.nbytes for layer in self._layers.values())
+
+    def collate(self, examples: Any) -> Any:
+        """There is nothing to compute with."""
+        raise NotImplementedError
+
+    def loss(self, batch: Any) -> Tensor:
+        """There is nothing to compute with."""
+        raise NotImplementedError
+
+    def answer(self, examples: Any) -> list[str]:
+        """There is nothing to compute with."""
+        raise NotImplementedError
+
+    def activations(self, batch: Batch, trains: Callable[[str], bool] = everything) -> int:
+        """Bytes that autograd keeps from the forward pass of a batch for its backward pass, each memory once, where
+        those tensors of the adapter learn that ``trains`` names.
+
+        Parameters are not counted, nor what a frozen part makes on its way, which is not kept. The backbone cannot be
+        used any more afterwards.
+
+        Raises:
+            Exception: whatever a model raises whose forward pass depends on the pictures themselves.
+        """
+        for layer in self._layers.values():
+            layer.lora_dropout.train(self._spec.dropout > 0)
+        for name, leaf in self._leaves.items():
+            leaf.requires_grad_(trains(name))
+        mode = FakeTensorMode()
+        own = _made_fake(self._model, mode)
+        with mode, _saved(own) as sizes:
+            with torch.autocast("cpu", torch.bfloat16, enabled=self._options.dtype == "bfloat16"):
+                loss = self._generate(batch) if self._generative else self._contrast(batch)
+            del loss
+            return sum(sizes.values())
+
+    def _generate(self, batch: Batch) -> Tensor:
+        """The loss as ``Generative`` computes it."""
+        seen = torch.stack(list(self._model.get_image_features(pixel_values=self._pixels(batch)).pooler_output))
+        length = seen.shape[1] + batch.tokens
+        words = self._model.get_input_embeddings()(torch.zeros(batch.examples, length, dtype=torch.long))
+        places = torch.zeros(batch.examples, length, 1, dtype=torch.bool)
+        logits = self._model(
+            inputs_embeds=words.masked_scatter(places, seen.to(words.dtype)),
+            attention_mask=torch.ones(batch.examples, length, dtype=torch.long),
+            use_cache=False,
+            logits_to_keep=torch.zeros(batch.answer, dtype=torch.long),
+        ).logits.float()
+        wanted = torch.zeros(batch.examples, batch.answer, dtype=torch.long)
+        return F.cross_entropy(logits.transpose(1, 2), wanted)
+
+    def _contrast(self, batch: Batch) -> Tensor:
+        """The loss over classes as ``Contrastive`` computes it."""
+        length = min(batch.tokens, self._model.config.text_config.max_position_embeddings)
+        ids = torch.zeros(batch.captions, length, dtype=torch.long)
+        images = self._model.get_image_features(pixel_values=self._pixels(batch)).pooler_output
+        texts = self._model.get_text_features(input_ids=ids).pooler_output
+        logits = F.normalize(images.float(), dim=-1) @ F.normalize(texts.float(), dim=-1).T
+        return F.cross_entropy(logits, torch.zeros(batch.examples, dtype=torch.long))
+
+    def _pixels(self, batch: Batch) -> Tensor:
+        vision = self._model.config.vision_config
+        dtype = next(self._model.parameters()).dtype
+        return torch.zeros(batch.examples, vision.num_channels, vision.image_size, vision.image_size, dtype=dtype)
+
+
+@contextmanager
+def _saved(own: set[int]) -> Iterator[dict[int, int]]:
+    """Bytes of what autograd saves meanwhile, by the address of its memory; the addresses ``own`` do not count."""
+    sizes: dict[int, int] = {}
+    alive: list[Tensor] = []  # an address is given to another memory once its own is freed
+
+    def note(value: Tensor) -> Tensor:
+        memory = value.untyped_storage()
+        if memory._cdata not in own:
+            sizes[memory._cdata] = memory.nbytes()
+            alive.append(value)
+        return value
+
+    with torch.autograd.graph.saved_tensors_hooks(note, lambda value: value):
+        yield sizes
+
+
+def _made_fake(model: nn.Module, mode: FakeTensorMode) -> set[int]:
+    """Put a fake CPU tensor in the place of each meta tensor of a model; the addresses of their memories."""
+    made: dict[int, Tensor] = {}  # tied weights stay tied
+    for module in model.modules():
+        boxes: tuple[dict[str, Any], ...] = (module._parameters, module._buffers)
+        for box in boxes:
+            for name, value in box.items():
+                if value is None:
+                    continue
+                if id(value) not in made:
+                    fake: Any = FakeTensor(mode, value.data.to("meta"), torch.device("cpu"))
+                    is_parameter = isinstance(value, nn.Parameter)
+                    made[id(value)] = nn.Parameter(fake, value.requires_grad) if is_parameter else fake
+                box[name] = made[id(value)]
+    return {value.untyped_storage()._cdata for value in made.values()}

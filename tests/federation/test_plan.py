@@ -1,0 +1,156 @@
+"""A plan says what a run then does: its bytes are those of the run, whatever the method and the channel."""
+
+import json
+from typing import Any
+
+import pytest
+import torch
+
+from fedloom.core.contracts import Parcel
+from fedloom.core.errors import FedloomError
+from fedloom.federation import plan as plans
+from fedloom.federation.plan import plan
+from fedloom.federation.stand_in import Noise, Sizes, StandIn, in_tensors, quick
+from tests.federation import toy
+from tests.federation.conftest import Run
+
+OWN = "model.name=of.my:own"
+"""A model that no configuration describes; every model of this room is the toy."""
+
+ADAPTER = 4 * 2 * (4 + 2)
+"""Bytes of the toy's adapter: A [2, 4] and B [2, 2]."""
+
+ROUNDING = 16
+"""Bytes by which headers may differ: they hold counts and a loss as text, padded to eight."""
+
+
+def turns(tmp_path: Any, round: int) -> list[dict[str, Any]]:
+    rows = map(json.loads, (tmp_path / "run" / "clients.jsonl").read_text().splitlines())
+    return [row for row in rows if row["round"] == round]
+
+
+def split(parts: dict[str, int]) -> tuple[dict[str, int], int]:
+    """Bytes without the header, and those of the header."""
+    return {part: count for part, count in parts.items() if part != "header"}, parts.get("header", 0)
+
+
+@pytest.mark.parametrize(
+    "sets",
+    [
+        [],
+        ["method=scaffold"],
+        ["method=fedadam"],
+        ["method=flexlora", "adapter.ranks=[1,2]"],
+        ["method=stacking", "adapter.ranks=[1,2]"],
+        ["method=centralised"],
+        ["method=local"],
+        ['channel.up=["fp16"]', 'channel.down=["bf16"]', "method=scaffold"],
+        ["sampling.fraction=0.5", "client.optimizer=adamw"],
+    ],
+    ids=lambda sets: " ".join(sets) or "fedavg",
+)
+def test_the_bytes_planned_are_those_of_a_run(sets: list[str], run: Run, tmp_path: Any) -> None:
+    found = plan(toy.experiment(OWN, *sets))
+    result = run(OWN, *sets)
+    assert found.parameters == result["parameters"]
+    assert [each.number for each in found.rounds] == [1, 2]
+    for each in found.rounds:
+        rows = turns(tmp_path, each.number)
+        assert sum(turn.clients for turn in each.turns) == len(rows)
+        for way in ("down", "up"):
+            total: dict[str, int] = {}
+            for row in rows:
+                for part, count in row[f"parts_{way}"].items():
+                    total[part] = total.get(part, 0) + count
+            planned, header = split(getattr(each, way))
+            measured, real_header = split(total)
+            assert planned == measured
+            assert abs(header - real_header) <= ROUNDING * len(rows)
+
+
+@pytest.mark.parametrize("fraction", ["1.0", "0.4"])
+def test_a_turn_of_each_rank_stands_for_a_cohort_too_large_to_go_through(
+    fraction: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sets = ["adapter.ranks=[1,2]", "scenario.clients=5", f"sampling.fraction={fraction}"]
+    stacks, means = toy.experiment(OWN, "method=stacking", *sets), toy.experiment(OWN, "method=hetlora", *sets)
+    all_stacks, all_means = plan(stacks), plan(means)
+    monkeypatch.setattr(plans, "FOLDED", 1)
+    cut = plan(stacks)
+    assert cut.rounds == all_stacks.rounds[:1]
+    assert "and no later round" in cut.notes[-1]
+    assert sum(turn.clients for turn in cut.rounds[0].turns) == 5 * float(fraction)
+    assert cut.server["replies folded"] >= all_stacks.server["replies folded"]
+    assert plan(means).rounds == all_means.rounds  # additive: a later round does not depend on how many reply
+
+
+def test_the_memory_of_a_client_adds_up_from_its_adapter() -> None:
+    needed = plan(toy.experiment(OWN, "client.optimizer=adamw")).client
+    assert needed["adapter"] == needed["gradients"] == ADAPTER
+    assert needed["optimiser"] == needed["copies of the adapter"] == 2 * ADAPTER
+    assert "weights" not in needed
+    assert "activations" not in needed
+    assert "optimiser" not in plan(toy.experiment(OWN)).client  # plain SGD has no state
+    hooks = plan(toy.experiment(OWN, "method=scaffold"))
+    assert hooks.kept == ADAPTER  # its own control variate
+    assert hooks.client["method"] == 3 * ADAPTER  # that, the sum of the gradients, and c - c_k
+
+
+def test_means_take_the_server_no_more_memory_for_more_clients_and_stacks_do() -> None:
+    def folded(method: str, clients: int) -> int:
+        return plan(toy.experiment(OWN, f"method={method}", f"scenario.clients={clients}")).server["replies folded"]
+
+    assert folded("fedavg", 4) == folded("fedavg", 8) >= 2 * ADAPTER  # in float64
+    assert folded("stacking", 4) == 4 * ADAPTER
+    assert folded("stacking", 8) == 8 * ADAPTER
+
+
+def test_one_worker_shares_its_model_with_the_server_and_more_have_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    adapter = toy.Toy(2, 1.0, toy.Seeds(0)).leaves()
+    monkeypatch.setattr(plans, "sizes_of", lambda *given: Sizes(adapter, 8, weights=1000, adapted=10, activations=100))
+    one, two = plan(toy.experiment()), plan(toy.experiment("engine.workers=2"))
+    client, server = sum(one.client.values()), sum(one.server.values())
+    assert one.machine == client + server - 1000 - ADAPTER
+    assert two.machine == 2 * client + server
+
+
+def test_a_method_that_changes_the_base_keeps_the_weights_as_they_were(monkeypatch: pytest.MonkeyPatch) -> None:
+    adapter = toy.Toy(2, 1.0, toy.Seeds(0)).leaves()
+    monkeypatch.setattr(plans, "sizes_of", lambda *given: Sizes(adapter, 8, weights=1000, adapted=10))
+    assert "original weights" not in plan(toy.experiment()).client
+    assert plan(toy.experiment("method=stacking")).client["original weights"] == 10
+
+
+def test_an_experiment_that_cannot_run_is_refused() -> None:
+    with pytest.raises(FedloomError, match="cannot merge adapters of different rank"):
+        plan(toy.experiment(OWN, "adapter.ranks=[1,2]"))
+    with pytest.raises(FedloomError, match="there is no 'fp61'"):
+        plan(toy.experiment(OWN, 'channel.up=["fp61"]'))
+    with pytest.raises(FedloomError, match=r"not a folder, not a Hugging Face id.*nano-vlm"):
+        plan(toy.experiment("model.name=nano-vml"))
+
+
+def test_a_plan_is_plain_json() -> None:
+    found = plan(toy.experiment(OWN)).as_json()
+    assert json.loads(json.dumps(found)) == found
+
+
+def test_noise_moves_every_entry_and_differs_between_examples() -> None:
+    adapter = toy.Toy(2, 1.0, toy.Seeds(0)).leaves()
+    backbone = Noise(adapter, 8)
+    one, two = (torch.autograd.grad(backbone.loss([id]).sum(), list(backbone.leaves().values())) for id in ("1", "2"))
+    for left, right in zip(one, two, strict=True):
+        assert (left != 0).all()
+        assert not torch.equal(left, right)
+    assert 1 <= backbone.loss(["1"]).item() <= 2
+
+
+def test_every_client_of_the_stand_in_has_examples_of_its_own() -> None:
+    setup = StandIn(quick(toy.experiment()), sizes=Sizes({}, 0))
+    ids = [example.id for name in setup.clients for example in setup.training_examples(name)]
+    assert len(ids) == len(set(ids)) == 9
+
+
+def test_tensors_are_counted_wherever_they_are() -> None:
+    held = Parcel({"adapter": {"a": torch.zeros(3), "b": torch.zeros(5, device="meta")}}, {"steps": 1})
+    assert in_tensors([{"x": held}, (torch.zeros(2, dtype=torch.int8), "text", 7)]) == 4 * 3 + 2
