@@ -89,29 +89,66 @@ def run(
 @app.command()
 def compare(
     source: Source,
-    axis: Annotated[list[str], typer.Option(metavar="KEY=A,B", help="A key and its values; may be given again.")] = [],  # noqa: B006
-    seeds: Annotated[int, typer.Option(min=1, help="Seeds a combination.")] = 3,
+    axis: Annotated[
+        list[str],
+        typer.Option(metavar="KEY=A,B", help="A key and its values, in place of those of the file's [compare]."),
+    ] = [],  # noqa: B006
+    seeds: Annotated[int | None, typer.Option(min=1, help="Seeds a combination; by default the file's, or 3.")] = None,
+    jobs: Annotated[int | None, typer.Option(min=1, help="Runs side by side; by default the file's, or 1.")] = None,
     sets: Sets = [],  # noqa: B006
     data: DataPath = None,
     out: Annotated[Path | None, typer.Option(help="The comparison's folder.")] = None,
 ) -> None:
     """Run every combination of choices under several seeds; finished cells are not run again."""
+    from rich.progress import track
+
+    from fedloom.core import config
     from fedloom.report import compare as comparison
     from fedloom.report import table
 
-    overrides = _overrides(sets, data)
-    found = comparison.cells(source, overrides, axis, seeds)
+    overrides, named = _overrides(sets, data), config.comparison(source)
+    found = comparison.cells(source, overrides, axis, seeds or named.seeds)
     folder = out or Path("runs") / f"{_name(source, sets, found[0].experiment.name)}-compare"
+    jobs, failed = jobs or named.jobs, []
 
-    def run_cell(cell: comparison.Cell, target: Path) -> None:
-        _run(cell.experiment, target, resume=target.exists())
+    def run_cell(experiment: Any, target: Path) -> None:
+        _run(experiment, target, resume=target.exists())
 
-    for number, cell in enumerate(comparison.run_missing(found, folder, run_cell), start=1):
-        told = " ".join(f"{key}={value}" for key, value in cell.axes.items())
-        _say(f"{number}/{len(found)} {told} seed={cell.seed}")
-    rows = comparison.write(found, folder)
+    done = comparison.run_missing(found, folder, run_cell, jobs)
+    shown = track(
+        done, "runs", len(found), console=out_console, disable=jobs == 1
+    )  # a run in this process shows itself
+    for number, (cell, reason) in enumerate(shown, start=1):
+        failed += [(cell, reason)] if reason else []
+        _say(f"{number}/{len(found)} {comparison.name_of(cell)}{f' failed: {reason}' if reason else ''}")
+    rows = comparison.write(found, folder, failed)
     out_console.print(table.terminal(rows))
-    _say(f"table {folder / 'table.md'}, {folder / 'table.csv'}; plots {folder / 'scores.svg'}")
+    _say(f"table {folder / 'table.md'}, {folder / 'table.csv'}; plots {folder / 'scores.svg'}, {folder / 'bytes.svg'}")
+    if failed:
+        raise FedloomError(f"{len(failed)} of {len(found)} runs failed; mend the cause and run the command again.")
+
+
+@app.command()
+def plan(
+    source: Source,
+    sets: Sets = [],  # noqa: B006
+    data: DataPath = None,
+    tokens: Annotated[int, typer.Option(min=1, help="Tokens that an example's text is assumed to have.")] = 64,
+    captions: Annotated[
+        int, typer.Option(min=1, help="Distinct captions in a batch of a contrastive model; most often all classes.")
+    ] = 32,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Say what an experiment will send and need, before it runs: without its data and without the model's weights."""
+    from fedloom.core import config
+    from fedloom.federation.plan import plan as made
+    from fedloom.report.plan import shown
+
+    found = made(config.load(source, _overrides(sets, data)), tokens, captions)
+    if as_json:
+        out_console.print_json(data=found.as_json())
+    else:
+        out_console.print(shown(found))
 
 
 @app.command()

@@ -1,13 +1,18 @@
 """Cells of a comparison: which there are, where they lie, and that only missing ones run."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from fedloom import engines
+from fedloom.core import config
+from fedloom.core.config import Experiment
 from fedloom.core.errors import FedloomError
 from fedloom.report import compare
+from tests.engines.test_run import preset
 from tests.federation import toy
+from tests.federation.test_record import outcome
 
 
 @pytest.fixture
@@ -89,18 +94,18 @@ def test_a_value_given_twice_is_one_cell(source: str) -> None:
     assert len(compare.cells(source, [], ["rounds=1,1,2"], seeds=1)) == 2
 
 
-def run(cell: compare.Cell, folder: Path) -> None:
-    engines.run(cell.experiment, folder)
+def run(experiment: Experiment, folder: Path) -> None:
+    engines.run(experiment, folder)
 
 
 def test_finished_cells_do_not_run_again_and_the_tables_hold_all(source: str, tmp_path: Path) -> None:
     found = compare.cells(source, [], ["method=local,fedavg"], seeds=2)
     out = tmp_path / "out"
-    assert list(compare.run_missing(found[:3], out, run)) == found[:3]
-    ran: list[compare.Cell] = []
-    again = compare.run_missing(found, out, lambda cell, folder: (ran.append(cell), run(cell, folder))[1])
-    assert list(again) == found
-    assert ran == found[3:]
+    assert list(compare.run_missing(found[:3], out, run)) == [(cell, "") for cell in found[:3]]
+    ran: list[Experiment] = []
+    again = compare.run_missing(found, out, lambda one, folder: (ran.append(one), run(one, folder))[1])
+    assert list(again) == [(cell, "") for cell in found]
+    assert ran == [cell.experiment for cell in found[3:]]
     rows = compare.write(found, out)
     assert [(row.axes["method"], row.stats["final"].n) for row in rows] == [("local", 2), ("fedavg", 2)]
     finals = [engines.run(c.experiment, out / c.folder, resume=True)["final"] for c in found[2:]]
@@ -116,3 +121,81 @@ def test_a_finished_cell_of_an_experiment_that_was_changed_since_is_refused(sour
     after = compare.cells(source, ["rounds=2"], ["method=local"], seeds=1)
     with pytest.raises(FedloomError, match="rounds: 1 there, 2 here"):
         list(compare.run_missing(after, tmp_path / "out", run))
+
+
+COMPARE = """
+[compare]
+seeds = 2
+[compare.axes]
+"channel.up" = [[], ["bf16"], '["feedback","bf16"] method=fedlpp channel.down=["fp16"]']
+method = ["fedavg", "fedopt method.eta=0.1", "fedopt method.eta=0.2", "fedyogi method.eta=0.1"]
+"""
+
+
+class TestTheFilesOwnAxes:
+    def test_are_every_combination_with_short_names(self, source: str) -> None:
+        Path(source).write_text(toy.toml() + COMPARE)
+        found = compare.cells(source, [], [], seeds=1)
+        assert [cell.axes["channel.up"] for cell in found[::4]] == ["none", "bf16", "feedback + bf16"]
+        assert [cell.axes["method"] for cell in found[:4]] == [
+            "fedavg", "fedopt method.eta=0.1", "fedopt method.eta=0.2", "fedyogi"
+        ]  # fmt: skip
+        assert [cell.experiment.method.options for cell in found[:4]] == [{}, {"eta": 0.1}, {"eta": 0.2}, {"eta": 0.1}]
+        assert found[4].experiment.channel.up == ["bf16"]
+        assert found[9].experiment.channel.down == ["fp16"]
+        assert len({cell.folder for cell in found}) == 12
+        assert found[8].folder.parent.name == "channel.up=feedback-+-bf16,method=fedavg"
+
+    def test_give_way_to_those_of_the_command(self, source: str) -> None:
+        Path(source).write_text(toy.toml() + COMPARE)
+        texts = ['channel.up=[],["feedback","bf16"]', "method=fedavg,fedyogi method.eta=0.1"]
+        found = compare.cells(source, [], texts, seeds=1)
+        assert [cell.experiment.channel.up for cell in found] == [[], [], ["feedback", "bf16"], ["feedback", "bf16"]]
+        assert [cell.experiment.method.name for cell in found] == ["fedavg", "fedyogi"] * 2
+
+    def test_are_no_part_of_the_run(self, source: str) -> None:
+        Path(source).write_text(toy.toml() + COMPARE)
+        assert config.comparison(source).seeds == 2
+        assert "compare" not in config.dump(config.load(source))
+
+    @pytest.mark.parametrize(
+        ("line", "words"),
+        [("seed = 2", "compare.seeds"), ("seeds = 0", "compare.seeds = 0"), ("axes = {rounds = []}", "compare.axes")],
+    )
+    def test_are_checked(self, source: str, line: str, words: str) -> None:
+        Path(source).write_text(toy.toml() + f"[compare]\n{line}\n")
+        with pytest.raises(FedloomError, match=words):
+            config.comparison(source)
+
+    def test_of_the_presets_pass_every_check(self) -> None:
+        for name in ("lora-aggregation", "bytes"):
+            found = compare.cells(name, [], [], seeds=1)
+            assert len({cell.folder for cell in found}) == len(found)
+
+
+def test_a_run_that_fails_leaves_the_others(source: str, tmp_path: Path) -> None:
+    found = compare.cells(source, [], ["method=local,fedavg"], seeds=1)
+
+    def fails(experiment: Experiment, folder: Path) -> None:
+        if experiment.method.name == "local":
+            raise FedloomError("all clients diverged.")
+        run(experiment, folder)
+
+    done = list(compare.run_missing(found, tmp_path / "out", fails))
+    assert done == [(found[0], "all clients diverged."), (found[1], "")]
+    rows = compare.write(found, tmp_path / "out", done[:1])
+    assert [row.axes["method"] for row in rows] == ["fedavg"]
+    table = (tmp_path / "out" / "table.md").read_text(encoding="utf-8")
+    assert table.endswith("- not finished: method=local seed=0: all clients diverged.\n")
+    with pytest.raises(FedloomError, match="not one cell finished"):
+        compare.write(found, tmp_path / "nothing")
+
+
+def test_processes_side_by_side_end_in_the_same_results(tiny: Callable[[str], Path], tmp_path: Path) -> None:
+    source = str(preset(tiny, tmp_path))
+    sets = ["rounds=1", "engine.threads=1", "scenario.clients=3", "task.train=9"]
+    found = compare.cells(source, sets, ["method=fedavg,scaffold"], seeds=1)
+    assert sorted(reason for _, reason in compare.run_missing(found, tmp_path / "two", run, jobs=2)) == ["", ""]
+    list(compare.run_missing(found, tmp_path / "one", run))
+    for cell in found:
+        assert outcome(tmp_path / "one" / cell.folder) == outcome(tmp_path / "two" / cell.folder)

@@ -1,7 +1,13 @@
 """Comparing experiments: axes x seeds -> cells, each a run of its own; a finished cell is not run again."""
 
 import itertools
+import json
+import multiprocessing
+import os
+import re
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,10 +22,16 @@ from fedloom.report.svg import save
 BOUNDS = ("local", "centralised")
 """What every method stands between: each client alone, and all data in one place."""
 
+FURTHER = re.compile(r"\s+(?=\w+(?:\.\w+)*=)")
+"""What stands between a value of an axis and the overrides that go with it."""
+
+Run = Callable[[Experiment, Path], object]
+
 
 @dataclass(frozen=True)
 class Cell:
-    """One combination of choices under one seed, and where its run lies below the comparison's folder."""
+    """One combination of choices under one seed, and where its run lies below the comparison's folder. ``axes`` has
+    each choice as the tables show it."""
 
     axes: dict[str, str]
     seed: int
@@ -28,49 +40,78 @@ class Cell:
     @property
     def folder(self) -> Path:
         """``cells/method=fedavg,scenario=iid/seed-0``."""
-        return Path("cells") / ",".join(f"{key}={value}" for key, value in self.axes.items()) / f"seed-{self.seed}"
+        name = ",".join(f"{key}={value}" for key, value in self.axes.items())
+        return Path("cells") / re.sub(r"[^\w.,+=-]+", "-", name) / f"seed-{self.seed}"
 
 
 def cells(source: str, overrides: Sequence[str], axes: Sequence[str], seeds: int) -> list[Cell]:
-    """Every cell, seeds innermost. ``axes``: texts such as ``method.name=fedavg,scaffold``; none: the experiment's own
-    method between its two bounds.
+    """Every cell, seeds innermost. ``axes``: texts such as ``method.name=fedavg,scaffold``; none: those of the file's
+    table ``[compare]``; none there either: the experiment's own method between its two bounds.
+
+    A value may carry further overrides after spaces: ``fedopt method.eta=0.01``.
 
     Raises:
         FedloomError: an axis that is no ``key=value,value``, or an unknown key or value.
     """
     first = config.load(source, overrides)
-    chosen = _axes(axes) or {"method": _unique(["local", first.method.name, "centralised"])}
+    chosen = _axes(axes) or _named(config.comparison(source).axes)
+    bounds = {"method": _unique(["local", first.method.name, "centralised"])}
+    chosen, alone = chosen or bounds, not chosen
+    labels = {key: _labels(values) for key, values in chosen.items()}
     found = []
     for values in itertools.product(*chosen.values()):
         picked = dict(zip(chosen, values, strict=True))
         for seed in range(first.seed, first.seed + seeds):
-            sets = [f"{key}={value}" for key, value in picked.items() if not _own(first, key, value)]
-            given = overrides if axes or not sets else config.without(overrides, "method")
+            sets = [text for pair in picked.items() for text in _sets(first, *pair)]
+            given = config.without(overrides, "method") if alone and sets else overrides
             experiment = config.load(source, [*given, *sets, f"seed={seed}"])
             config.check(experiment)
-            found.append(Cell(picked, seed, experiment))
+            found.append(Cell({key: labels[key][value] for key, value in picked.items()}, seed, experiment))
     return found
 
 
 def _axes(texts: Sequence[str]) -> dict[str, list[str]]:
     chosen: dict[str, list[str]] = {}
     for text in texts:
-        key, values = _axis(text)
-        if key in chosen:
-            raise FedloomError(f"--axis {text}: {key!r} is given twice. Name all its values in one --axis.")
-        if key == "seed":
-            raise FedloomError(f"--axis {text}: every cell is run under several seeds already; use --seeds.")
-        chosen[key] = values
+        key, equals, values = text.partition("=")
+        picked = _split(values)
+        if not equals or not picked:
+            raise FedloomError(f"--axis {text}: expected key=value,value, such as method.name=fedavg,scaffold.")
+        for name, more in _named({key: picked}).items():
+            if name in chosen:
+                raise FedloomError(f"--axis {text}: {name!r} is given twice. Name all its values in one --axis.")
+            chosen[name] = more
     return chosen
 
 
-def _axis(text: str) -> tuple[str, list[str]]:
-    key, equals, values = text.partition("=")
-    picked = _unique([value for value in values.split(",") if value])
-    if not equals or not picked:
-        raise FedloomError(f"--axis {text}: expected key=value,value, such as method.name=fedavg,scaffold.")
-    table_name, _, leaf = key.partition(".")
-    return (table_name if leaf == "name" and table_name in config.FREE else key), picked
+def _named(axes: dict[str, list[str]]) -> dict[str, list[str]]:
+    """The axes by their short names (``method`` for ``method.name``), each value once."""
+    found: dict[str, list[str]] = {}
+    for key, values in axes.items():
+        if key == "seed":
+            raise FedloomError("compare: every cell is run under several seeds already; use --seeds, and no axis seed.")
+        table_name, _, leaf = key.partition(".")
+        found[table_name if leaf == "name" and table_name in config.FREE else key] = _unique(values)
+    return found
+
+
+def _split(text: str) -> list[str]:
+    """The parts between commas that stand in no list and no quotes."""
+    parts, depth, quoted = [""], 0, False
+    for letter in text:
+        quoted ^= letter == '"'
+        depth += 0 if quoted else (letter == "[") - (letter == "]")
+        if letter == "," and not depth and not quoted:
+            parts.append("")
+        else:
+            parts[-1] += letter
+    return [part for part in parts if part]
+
+
+def _sets(first: Experiment, key: str, value: str) -> list[str]:
+    """The overrides that a value of an axis stands for."""
+    choice, *more = FURTHER.split(value)
+    return [*([] if _own(first, key, choice) else [f"{key}={choice}"]), *more]
 
 
 def _own(experiment: Experiment, key: str, value: str) -> bool:
@@ -78,32 +119,104 @@ def _own(experiment: Experiment, key: str, value: str) -> bool:
     return key in config.FREE and getattr(experiment, key).name == value
 
 
+def _labels(values: Sequence[str]) -> dict[str, str]:
+    """Each value as the tables show it: without its further overrides where nothing else is shown so."""
+    short = {value: _plain(FURTHER.split(value)[0]) for value in values}
+    shown = list(short.values())
+    return {value: text if shown.count(text) == 1 else _plain(value) for value, text in short.items()}
+
+
+def _plain(value: str) -> str:
+    """A list without its brackets and quotes: ``topk:0.1 + int8``."""
+    try:
+        items = json.loads(value)
+    except ValueError:
+        return value
+    return (" + ".join(map(str, items)) or "none") if isinstance(items, list) else value
+
+
 def _unique(values: Sequence[str]) -> list[str]:
     return list(dict.fromkeys(values))
 
 
-def run_missing(found: Sequence[Cell], out: Path, run: Callable[[Cell, Path], None]) -> Iterator[Cell]:
-    """Run the cells that have no result yet, one after the other; yields each cell when it is done.
+def run_missing(found: Sequence[Cell], out: Path, run: Run, jobs: int = 1) -> Iterator[tuple[Cell, str]]:
+    """Run the cells that have no result yet; yields each cell when it is done, with the reason why it has none.
+
+    ``jobs``: so many processes run cells side by side, by themselves; with one, ``run`` does it, one after the other.
 
     Raises:
         FedloomError: a finished cell is of another experiment (its file was changed since).
     """
+    missing = []
     for cell in found:
-        folder = out / cell.folder
-        if (folder / "result.json").exists():
-            RunFolder.reopen(folder, cell.experiment)
+        if (out / cell.folder / "result.json").exists():
+            RunFolder.reopen(out / cell.folder, cell.experiment)
         else:
-            run(cell, folder)
-        yield cell
+            missing.append(cell)
+    done = _side_by_side(missing, out, jobs) if jobs > 1 and missing else _in_turn(missing, out, run)
+    yield from ((cell, "") for cell in found if cell not in missing)
+    yield from done
 
 
-def write(found: Sequence[Cell], out: Path) -> list[table.Row]:
-    """Write ``table.md``, ``table.csv`` and the plots of finished cells; returns the rows."""
-    rows = table.rows((cell.axes, read(out / cell.folder).result) for cell in found)
-    (out / "table.md").write_text(table.markdown(rows), encoding="utf-8")
+def _in_turn(missing: Sequence[Cell], out: Path, run: Run) -> Iterator[tuple[Cell, str]]:
+    for cell in missing:
+        try:
+            run(cell.experiment, out / cell.folder)
+        except FedloomError as error:
+            yield cell, str(error)
+        else:
+            yield cell, ""
+
+
+def _side_by_side(missing: Sequence[Cell], out: Path, jobs: int) -> Iterator[tuple[Cell, str]]:
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # for the processes to come: they share the cores
+    pool = ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn"))
+    try:
+        futures: dict[Future[str], Cell] = {}
+        for cell in missing:
+            engine = cell.experiment.engine.model_copy(update={"workers": 1})
+            text = config.dump(cell.experiment.model_copy(update={"engine": engine}))
+            futures[pool.submit(run_text, text, str(out / cell.folder))] = cell
+        for future in as_completed(futures):
+            try:
+                yield futures[future], future.result()
+            except BrokenProcessPool:
+                raise FedloomError("compare: a process that ran cells died; finished cells are kept.") from None
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def run_text(experiment: str, folder: str) -> str:
+    """Run the experiment that a TOML text holds, in a process of its own; returns why it failed, or nothing."""
+    from fedloom import engines
+
+    try:
+        engines.run(config.parse(experiment, folder), Path(folder), resume=Path(folder).exists())
+    except FedloomError as error:
+        return str(error)
+    return ""
+
+
+def write(found: Sequence[Cell], out: Path, failed: Sequence[tuple[Cell, str]] = ()) -> list[table.Row]:
+    """Write ``table.md``, ``table.csv`` and the plots of finished cells; returns the rows.
+
+    Raises:
+        FedloomError: no cell is finished.
+    """
+    finished = [cell for cell in found if (out / cell.folder / "result.json").exists()]
+    if not finished:
+        raise FedloomError("compare: not one cell finished. " + " ".join(reason for _, reason in failed[:1]))
+    rows = table.rows((cell.axes, read(out / cell.folder).result) for cell in finished)
+    notes = "".join(f"\n- not finished: {name_of(cell)}: {reason}" for cell, reason in failed)
+    (out / "table.md").write_text(table.markdown(rows) + notes + "\n" * bool(notes), encoding="utf-8")
     (out / "table.csv").write_text(table.comma_separated(rows), encoding="utf-8")
-    metric = read(out / found[0].folder).result.metric
+    metric = read(out / finished[0].folder).result.metric
     for name, figure in (("scores", compared.cells(rows, metric)), ("bytes", compared.against_bytes(rows, metric))):
         for ending in ("svg", "png"):
             save(figure, out / f"{name}.{ending}")
     return rows
+
+
+def name_of(cell: Cell) -> str:
+    """A cell in words."""
+    return " ".join([*(f"{key}={value}" for key, value in cell.axes.items()), f"seed={cell.seed}"])
