@@ -253,7 +253,7 @@ def test_compare_runs_only_what_is_missing(fedloom: Command, place: Path, monkey
     assert code == 0
     assert ran == ["local-0", "fedavg-0"]
     assert "2/2 method=fedavg seed=0\n" in out
-    assert "table c/table.md, c/table.csv; plots c/scores.svg\n" in out
+    assert "table c/table.md, c/table.csv; plots c/scores.svg, c/bytes.svg\n" in out
     assert {path.name for path in (place / "c").iterdir()} == {
         "cells", "table.md", "table.csv", "scores.svg", "scores.png", "bytes.svg", "bytes.png"
     }  # fmt: skip
@@ -269,6 +269,18 @@ def test_compare_runs_only_what_is_missing(fedloom: Command, place: Path, monkey
     assert fedloom(*command, "--seeds", "2")[0] == 0
     assert ran == []
     assert (place / "c/table.md").read_text().count("\n") == 4
+
+
+def test_plan_says_what_a_run_will_send_and_starts_none(fedloom: Command, place: Path) -> None:
+    before = set(place.iterdir())
+    code, _, error = fedloom("plan", "toy.toml", "--set", "method=fedavgg")
+    assert code == 1
+    assert "fedavg" in error
+    code, out, _ = fedloom("plan", "llava-1.5-7b", "--json")
+    assert code == 0
+    planned = json.loads(out)
+    assert planned["parameters"]["trained"] == 2 * 32 * 8 * (4096 + 4096)  # q and v of 32 layers, rank 8
+    assert set(place.iterdir()) == before
 
 
 def test_report_draws_one_page_about_several_runs(fedloom: Command, place: Path) -> None:
