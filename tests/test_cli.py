@@ -273,7 +273,7 @@ def test_compare_runs_only_what_is_missing(fedloom: Command, place: Path, monkey
 
 def test_plan_says_what_a_run_will_send_and_starts_none(fedloom: Command, place: Path) -> None:
     before = set(place.iterdir())
-    code, _, error = fedloom("plan", "toy.toml", "--set", "method=fedavgg")
+    code, _, error = fedloom("plan", "quickstart", "--set", "method=fedavgg")
     assert code == 1
     assert "fedavg" in error
     code, out, _ = fedloom("plan", "llava-1.5-7b", "--json")
