@@ -1,8 +1,11 @@
 """Cells of a comparison: which there are, where they lie, and that only missing ones run."""
 
+import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
+import psutil
 import pytest
 
 from fedloom import engines
@@ -199,3 +202,34 @@ def test_processes_side_by_side_end_in_the_same_results(tiny: Callable[[str], Pa
     list(compare.run_missing(found, tmp_path / "one", run))
     for cell in found:
         assert outcome(tmp_path / "one" / cell.folder) == outcome(tmp_path / "two" / cell.folder)
+
+
+KILLED = """
+import sys
+from pathlib import Path
+from fedloom.report import compare
+if __name__ == "__main__":
+    found = compare.cells(sys.argv[1], ["engine.threads=1", "rounds=1000"], ["method=fedavg,scaffold"], seeds=1)
+    list(compare.run_missing(found, Path(sys.argv[2]), print, jobs=2))
+"""
+
+
+def test_processes_end_with_the_one_that_started_them(tiny: Callable[[str], Path], tmp_path: Path) -> None:
+    script = tmp_path / "killed.py"
+    script.write_text(KILLED)
+    parent = psutil.Popen([sys.executable, str(script), str(preset(tiny, tmp_path)), str(tmp_path / "out")])
+    try:
+        until(lambda: len(list(tmp_path.glob("out/cells/*/*/rounds.jsonl"))) == 2)
+        children = parent.children(recursive=True)
+        assert len(children) >= 2
+    finally:
+        parent.kill()
+        parent.wait()
+    until(lambda: not any(child.is_running() and child.status() != "zombie" for child in children))
+
+
+def until(true: Callable[[], bool], seconds: float = 60) -> None:
+    end = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < end
+        time.sleep(0.1)

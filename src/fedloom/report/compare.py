@@ -5,6 +5,7 @@ import json
 import multiprocessing
 import os
 import re
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -170,7 +171,8 @@ def _in_turn(missing: Sequence[Cell], out: Path, run: Run) -> Iterator[tuple[Cel
 
 def _side_by_side(missing: Sequence[Cell], out: Path, jobs: int) -> Iterator[tuple[Cell, str]]:
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # for the processes to come: they share the cores
-    pool = ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn"))
+    spawn = multiprocessing.get_context("spawn")
+    pool = ProcessPoolExecutor(jobs, mp_context=spawn, initializer=_end_with_parent)
     try:
         futures: dict[Future[str], Cell] = {}
         for cell in missing:
@@ -184,6 +186,18 @@ def _side_by_side(missing: Sequence[Cell], out: Path, jobs: int) -> Iterator[tup
                 raise FedloomError("compare: a process that ran cells died; finished cells are kept.") from None
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _end_with_parent() -> None:
+    """End this process as soon as the one that started it is gone, killed or not."""
+
+    def wait() -> None:
+        parent = multiprocessing.parent_process()
+        if parent is not None:
+            parent.join()
+            os._exit(1)
+
+    threading.Thread(target=wait, daemon=True).start()
 
 
 def run_text(experiment: str, folder: str) -> str:
