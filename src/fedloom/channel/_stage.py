@@ -57,6 +57,11 @@ def length(shapes: Shapes) -> int:
     return sum(torch.Size(shape).numel() for shape in shapes)
 
 
+def pieces(values: Tensor, shapes: Shapes) -> tuple[Tensor, ...]:
+    """The flat tensors that a vector holds; they share its memory."""
+    return torch.split(values, [torch.Size(shape).numel() for shape in shapes])
+
+
 def expect(tensor: Tensor | None, dtype: torch.dtype, entries: int, what: str) -> Tensor:
     """A received tensor, flat, after checking its type and its number of entries.
 
@@ -69,3 +74,13 @@ def expect(tensor: Tensor | None, dtype: torch.dtype, entries: int, what: str) -
             f"channel: {what} is {found}, expected {dtype} [{entries}]. Both sides need the same channel."
         )
     return tensor.reshape(-1)
+
+
+def check_count(what: str, value: int) -> None:
+    """Check an option that counts something.
+
+    Raises:
+        FedloomError: it is below 1; ``what`` names stage and option.
+    """
+    if value < 1:
+        raise FedloomError(f"{what} is {value}, expected a whole number from 1.")

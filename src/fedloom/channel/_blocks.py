@@ -1,0 +1,147 @@
+"""Block-wise numbers of few bits: a scale a block, and for each entry the nearest of a few levels."""
+
+import math
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from fedloom.channel._stage import Coded, Shapes, Stage, check_count, expect, length
+
+LARGEST = 0x7F7F0000
+"""The bits of the largest bfloat16, as float32."""
+
+
+@dataclass(frozen=True)
+class Codebook:
+    """2 to 16 levels from -1 to 1, ascending. As many codes as fit share a word of 8 bits: code 0 of the word is its
+    digit of lowest value in the base of the number of levels. Eight levels share words of 12 bits, two in 3 bytes."""
+
+    levels: Tensor
+
+    @property
+    def base(self) -> int:
+        """How many levels there are."""
+        return len(self.levels)
+
+    @property
+    def word(self) -> int:
+        """Bits of a word."""
+        return 12 if self.base == 8 else 8
+
+    @property
+    def digits(self) -> int:
+        """Codes that share a word: 8, 5, 4, 4 (of 12 bits) or 2."""
+        return int(self.word / math.log2(self.base) + 1e-9)
+
+    @property
+    def widest(self) -> float:
+        """Half of the widest gap between two levels: how far from a level a number can be."""
+        return float(self.levels.diff().max()) / 2
+
+    def nbytes(self, entries: int) -> int:
+        """Bytes of that many codes."""
+        words = -(-entries // self.digits)
+        return words if self.word == 8 else 3 * -(-words // 2)
+
+    def pack(self, values: Tensor) -> Tensor:
+        """The codes of the levels nearest to ``values`` (from -1 to 1, flat), uint8."""
+        entries = self.nbytes(len(values)) * 8 // self.word * self.digits
+        codes = torch.zeros(entries, dtype=torch.uint8)
+        used = codes[: len(values)]
+        for middle in (self.levels[1:] + self.levels[:-1]) / 2:
+            used += values > middle
+        digits = codes.view(-1, self.digits)
+        words = digits[:, 0].to(torch.int16)
+        for place in range(1, self.digits):
+            words += digits[:, place].to(torch.int16) * self.base**place
+        if self.word == 8:
+            return words.to(torch.uint8)
+        low, high = words.view(-1, 2).unbind(1)
+        return torch.stack([low & 255, (low >> 8) | ((high & 15) << 4), high >> 4], 1).reshape(-1).to(torch.uint8)
+
+    def unpack(self, packed: Tensor | None, entries: int, what: str) -> Tensor:
+        """The levels that ``packed`` names, float32 ``[entries]``; a word that ``pack`` never makes stands for zeros.
+
+        Raises:
+            FedloomError: it is not the bytes of that many codes; ``what`` names it.
+        """
+        words = expect(packed, torch.uint8, self.nbytes(entries), what).numpy()
+        if self.word == 12:
+            first, second, third = words.reshape(-1, 3).astype(np.int16).T
+            words = np.stack([first | ((second & 15) << 8), (second >> 4) | (third << 4)], 1).reshape(-1)
+        return torch.from_numpy(self._table.take(words, axis=0).reshape(-1))[:entries]
+
+    @cached_property
+    def _table(self) -> np.ndarray:
+        """The levels of every word ``[words, digits]``."""
+        words = np.arange(self.base**self.digits)
+        table = np.zeros((2**self.word, self.digits), dtype=np.float32)
+        for place in range(self.digits):
+            table[words, place] = self.levels.numpy()[words // self.base**place % self.base]
+        return table
+
+
+def codebook(name: str, levels: Tensor, block: int) -> Stage:
+    """The number format that sends the level nearest to each entry, as a share of its block's largest magnitude.
+
+    ``levels`` hold 0, -1 and 1. Parts: ``scales``, bfloat16 ``[blocks]``.
+    """
+    check_count(f"{name}: block", block)
+    book = Codebook(levels)
+
+    def encode(values: Tensor, shapes: Shapes, seed: int) -> Coded:
+        scales = block_scales(values, block)
+        return Coded(book.pack(divided(values, scales, block)), {"scales": scales})
+
+    def decode(coded: Coded, shapes: Shapes) -> Tensor:
+        entries = length(shapes)
+        scales = expect(coded.parts.get("scales"), torch.bfloat16, -(-entries // block), f"the scales of {name!r}")
+        return multiplied(book.unpack(coded.values, entries, f"the values of {name!r}"), scales, block)
+
+    return Stage("format", worst(book.widest, block), encode, decode)
+
+
+def worst(gap: float, block: int) -> float:
+    """The relative error that no vector exceeds where an entry is at most ``gap`` (a share of its block's scale) off.
+
+    A smaller entry is no further off than it is large (zero is a level), and a larger one adds to the norm alone: so
+    the worst block has entries as large as ``gap``, and one that is its largest. That one is off by what the scale was
+    rounded up, at most 2^-7.
+    """
+    others = (block - 1) * (gap * (1 + 2**-7)) ** 2
+    return math.sqrt((others + 2**-14) / (others + 1))
+
+
+def block_scales(values: Tensor, block: int) -> Tensor:
+    """Each block's largest magnitude, bfloat16 ``[blocks]``, rounded up: no entry is larger than its scale."""
+    full = len(values) // block * block
+    largest = [values[:full].view(-1, block).abs().amax(1)] if full else []
+    if full < len(values):
+        largest.append(values[full:].abs().amax(0, keepdim=True))
+    if not largest:
+        return torch.zeros(0, dtype=torch.bfloat16)
+    bits = torch.cat(largest).view(torch.int32)
+    return ((bits + 0xFFFF) & ~0xFFFF).clamp(max=LARGEST).view(torch.float32).bfloat16()
+
+
+def divided(values: Tensor, scales: Tensor, block: int) -> Tensor:
+    """Each entry as a share of its block's scale, from -1 to 1; a block of zeros stays so."""
+    safe = torch.where(scales == 0, 1, scales).float()
+    full = len(values) // block
+    shares = torch.empty_like(values)
+    torch.div(values[: full * block].view(-1, block), safe[:full, None], out=shares[: full * block].view(-1, block))
+    if full * block < len(values):
+        torch.div(values[full * block :], safe[-1], out=shares[full * block :])
+    return shares
+
+
+def multiplied(shares: Tensor, scales: Tensor, block: int) -> Tensor:
+    """Undoes ``divided``, in place."""
+    full, floats = len(shares) // block, scales.float()
+    shares[: full * block].view(-1, block).mul_(floats[:full, None])
+    if full * block < len(shares):
+        shares[full * block :] *= floats[-1]
+    return shares
