@@ -2,6 +2,7 @@
 
 import itertools
 import math
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -33,14 +34,14 @@ def test_few_indices_by_hand() -> None:
 
 
 @given(st.sets(st.integers(0, 3000), max_size=300), st.integers(0, 70))
-def test_bytes_are_those_of_the_shortest_of_all_ways(chosen: set[int], more: int) -> None:
+def test_bytes_are_those_of_the_shortest_of_all_ways_up_to_what_fills_the_last(chosen: set[int], more: int) -> None:
     ordered = sorted(chosen)
     entries = max(chosen, default=0) + 1 + more
     packed = pack(np.array(ordered, dtype=np.int64), entries)
     bitmap = [BITMAP, *bits("".join(str(int(entry in chosen)) for entry in range(entries)))]
     made = packed.tolist()
     assert made == (bitmap if made[0] == BITMAP else rice(ordered, made[0]))
-    assert len(made) <= min(len(bitmap), *(len(rice(ordered, shift)) for shift in range(13)))
+    assert len(made) <= 1 + min(len(bitmap), *(len(rice(ordered, shift)) for shift in range(13)))
     assert unpack(packed, len(ordered), entries).tolist() == ordered
 
 
@@ -91,6 +92,19 @@ def test_other_bytes_are_refused(packed: torch.Tensor | None, count: int, entrie
         unpack(packed, count, entries)
 
 
+@pytest.mark.parametrize("shift", [0, 5, BITMAP])
+def test_a_message_far_too_long_is_not_even_unpacked(shift: int) -> None:
+    packed = torch.zeros(2**20, dtype=torch.uint8)
+    packed[0] = shift
+    tracemalloc.start()
+    try:
+        with pytest.raises(FedloomError):
+            unpack(packed, 3, 1000)
+        assert tracemalloc.get_traced_memory()[1] < 2**18
+    finally:
+        tracemalloc.stop()
+
+
 @given(st.binary(max_size=40), st.integers(0, 20), st.integers(0, 200))
 def test_whatever_the_bytes_the_indices_are_good_or_refused(noise: bytes, count: int, entries: int) -> None:
     try:
@@ -105,3 +119,4 @@ def test_whatever_the_bytes_the_indices_are_good_or_refused(noise: bytes, count:
 def test_a_share_is_rounded_up_and_is_at_least_one() -> None:
     assert groups(((3, 10), (7,), (0, 4), (1,)), 0.1, "layer") == [(30, 3), (7, 1), (0, 0), (1, 1)]
     assert groups(((3, 10), (7,), (0, 4), (1,)), 0.1, "global") == [(38, 4)]
+    assert groups(((100,),), 0.07, "layer") == [(100, 7)]  # although 0.07 * 100 > 7 in floating point

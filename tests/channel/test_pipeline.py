@@ -77,7 +77,19 @@ def test_names_and_shapes_travel_only_where_the_receiver_lacks_them() -> None:
     assert back["a"].dtype == torch.bfloat16
 
 
-@pytest.mark.parametrize("text", ["", "[", "5", '[["a","torch.float32",[-6]]]', '[["a","pickle",[6]]]', '[["a"]]'])
+F32 = '"torch.float32"'
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("", "[", "5", '[["a"]]', '[["a","pickle",[6]]]', f'[["a",{F32},[-6]]]'),
+        f'[["a",{F32},[{10**30}]]]',
+        f'[["a",{F32},[{2**62},{2**62}]]]',
+        f'[["a",{F32},[{2**39},-1]]]',
+        f'[["a",{F32},[3]],["a",{F32},[3]]]',
+    ],
+)
 def test_a_layout_that_is_none_is_refused(text: str) -> None:
     channel = pipeline(["fp16"])
     sent = {

@@ -36,6 +36,7 @@ def test_the_draw_written_otherwise() -> None:
     while len(chosen) < 30:  # one after the other: the first 30 different ones
         chosen.add((next(raw) >> 12) * 100 >> 52)
     assert _draw([(100, 30)], 3).tolist() == sorted(chosen)
+    assert _draw([(100, 70)], 3).tolist() == sorted(set(range(100)) - chosen)  # drawn is what is left out
 
 
 def test_other_seeds_draw_other_entries() -> None:

@@ -9,6 +9,7 @@ A coded tree is a few tensors whatever it held: ``values``, what the stages need
 
 import inspect
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -22,6 +23,8 @@ from fedloom.core.errors import FedloomError
 
 __all__ = ["Channel", "Stage", "pipeline"]
 
+LARGEST = 2**40
+"""Entries of the largest tree that travels."""
 VALUES, LAYOUT, EXACT = "values", "layout", "exact."
 DTYPES = {str(dtype): dtype for dtype in (torch.float64, torch.float32, torch.float16, torch.bfloat16)}
 
@@ -162,7 +165,9 @@ def _from_bytes(text: Tensor) -> Layout:
     try:
         rows = json.loads(bytes(text.tolist()))
         layout = [(str(name), str(dtype), tuple(int(size) for size in shape)) for name, dtype, shape in rows]
-        if all(dtype in DTYPES and min(shape, default=-1) >= 0 for _, dtype, shape in layout):
+        sound = all(dtype in DTYPES and min(shape, default=-1) >= 0 for _, dtype, shape in layout)
+        total = sum(math.prod(shape) for _, _, shape in layout)
+        if sound and total <= LARGEST and len({name for name, _, _ in layout}) == len(layout):
             return layout
     except (ValueError, TypeError, RecursionError):
         pass

@@ -97,9 +97,9 @@ def unpack(packed: Tensor | None, count: int, entries: int) -> Indices:
     return indices
 
 
-def _shifts(count: int, entries: int) -> list[int]:
-    """The numbers of low bits worth trying: up to a little more than log2 of the mean gap."""
-    return list(range(int(math.log2(max(1, entries / max(1, count)))) + 2))
+def _shifts(count: int, entries: int) -> range:
+    """The numbers of low bits worth trying: beyond log2 of the mean gap, one more costs all that it can save."""
+    return range(int(math.log2(max(1, entries / max(1, count)))) + 2)
 
 
 def _rice_bytes(gaps: Indices, shift: int) -> int:

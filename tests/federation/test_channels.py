@@ -1,7 +1,7 @@
 """Channels in a federation: the bytes counted were sent, the server has what was sent, and what is bent is left out."""
 
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -29,14 +29,6 @@ STACKS = [
 each = pytest.mark.parametrize("stages", STACKS, ids=" ".join)
 Run = Callable[..., dict[str, Any]]
 ODD = "1"
-
-
-@pytest.fixture(autouse=True)
-def _toy(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    toy.use(monkeypatch)
-    toy.BEND.clear()
-    yield
-    toy.BEND.clear()
 
 
 @pytest.fixture
