@@ -26,6 +26,8 @@ up = ["fp16"]
 """
 PACKS = ["boxicons", "codicons", "elusive", "lucide", "material", "phosphor", "remix", "typicons"]
 LEFT_OUT = {"round": 4, "client": "boxicons", "error": "round 4, batch 3: <loss> is not a number"}
+UP = {"header": 9_000, "adapter": 400_000, "adapter.mask.indices": 50_000}
+DOWN = {"header": 1_000, "adapter": 800_000, "<control>": 2_000}
 QUESTION = "How many <b>stars</b> are there?<script>alert(1)</script>"
 
 
@@ -56,8 +58,9 @@ def run_folder(folder: Path, name: str = "made-up", clients: list[str] | None = 
         "data": "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
         "versions": {"python": "3.11.7", "torch": "2.13.0", "transformers": "5.23.0", "peft": "0.21.0"},
     }
+    sent = {"parts_up": UP, "parts_down": DOWN}
     turns: list[dict[str, object]] = [
-        {"round": 1, "client": one, "examples": 9, "steps": 2, "loss": 1.0, "error": ""} for one in names
+        {"round": 1, "client": one, "examples": 9, "steps": 2, "loss": 1.0, "error": "", **sent} for one in names
     ]
     turns.append({**turns[0], **LEFT_OUT})
     (path / "config.toml").write_text(CONFIG)

@@ -147,7 +147,8 @@ class TestTheFilesOwnAxes:
         assert found[4].experiment.channel.up == ["bf16"]
         assert found[9].experiment.channel.down == ["fp16"]
         assert len({cell.folder for cell in found}) == 12
-        assert found[8].folder.parent.name == "channel.up=feedback-+-bf16,method=fedavg"
+        assert found[4].folder.parent.name == "channel.up=bf16,method=fedavg"
+        assert found[3].folder.parent.name == "channel.up=none,method=fedyogi-method.eta=0.1"
 
     def test_give_way_to_those_of_the_command(self, source: str) -> None:
         Path(source).write_text(toy.toml() + COMPARE)

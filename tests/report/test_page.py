@@ -1,3 +1,4 @@
+import json
 import re
 import shutil
 import subprocess
@@ -8,6 +9,7 @@ import pytest
 
 from fedloom.core.errors import FedloomError
 from fedloom.report.page import page
+from fedloom.report.words import MISSING
 from tests.report.made_up import run_folder
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -98,6 +100,25 @@ def test_the_theme_is_the_readers(one: Path) -> None:
     assert "currentColor" in text
     assert "var(--series-0, #0072b2)" in text
     assert "#010203" not in text
+
+
+def test_where_the_bytes_go(one: Path) -> None:
+    text = one.read_text()
+    for part, up, down in [
+        ("adapter weights", "3.6 MB", "7.2 MB"),
+        ("places of the entries kept", "450.0 kB", MISSING),
+    ]:
+        assert f'<th scope="row">{part}</th><td>{up}</td><td>{down}</td>' in text
+    assert f'<th scope="row">&lt;control&gt;</th><td>{MISSING}</td><td>18.0 kB</td>' in text
+
+
+def test_a_folder_without_parts_has_a_page_without_them(tmp_path: Path) -> None:
+    folder = run_folder(tmp_path)
+    lines = (folder / "clients.jsonl").read_text().splitlines()
+    turns = [{**json.loads(line), "parts_up": {}, "parts_down": {}} for line in lines]
+    (folder / "clients.jsonl").write_text("".join(json.dumps(turn) + "\n" for turn in turns))
+    page([folder], tmp_path / "report.html")
+    assert "Where the bytes go" not in (tmp_path / "report.html").read_text()
 
 
 def test_nothing_is_written_for_a_broken_run(tmp_path: Path) -> None:

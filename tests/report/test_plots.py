@@ -47,3 +47,12 @@ def test_many_clients_are_a_distribution(tmp_path: Path) -> None:
     axes = plots.clients(run).axes[0]
     assert sum(bar.get_height() for bar in axes.patches) == 50
     assert axes.get_ylabel() == "clients"
+
+
+def test_bytes_by_part_are_stacked(tmp_path: Path) -> None:
+    (axes,) = plots.bytes_by_part(read(run_folder(tmp_path))).axes
+    # adapter 3.6 up and 7.2 down, then the places of the entries kept: 0.45 up on top of 3.6
+    up = [bars[0] for bars in axes.containers]
+    assert [bar.get_x() for bar in up[:3]] == pytest.approx([0, 3.6, 4.05])
+    assert [bar.get_width() for bar in up[:3]] == pytest.approx([3.6, 0.45, 0.081])
+    assert sum(bars[1].get_width() for bars in axes.containers) == pytest.approx(7.2 + 0.009 + 0.018)

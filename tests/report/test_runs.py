@@ -70,3 +70,21 @@ def test_only_pictures_that_stand_in_the_file(tmp_path: Path, image: str) -> Non
     (folder / "examples.json").write_text(json.dumps(examples))
     with pytest.raises(FedloomError, match=r"examples.json: 0.image.0"):
         read(folder)
+
+
+def test_bytes_by_part_are_summed_over_all_turns_the_most_first(tmp_path: Path) -> None:
+    # eight clients in round 1 and one more turn that was left out: nine of each
+    assert read(run_folder(tmp_path)).parts == {
+        "adapter": (3_600_000, 7_200_000),
+        "adapter.mask.indices": (450_000, 0),
+        "header": (81_000, 9_000),
+        "<control>": (0, 18_000),
+    }
+
+
+def test_an_older_folder_tells_nothing_of_its_parts(tmp_path: Path) -> None:
+    folder = run_folder(tmp_path)
+    turns = [json.loads(line) for line in (folder / "clients.jsonl").read_text().splitlines()]
+    kept = [{key: value for key, value in turn.items() if not key.startswith("parts")} for turn in turns]
+    (folder / "clients.jsonl").write_text("".join(json.dumps(turn) + "\n" for turn in kept))
+    assert read(folder).parts == {}

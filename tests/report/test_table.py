@@ -13,15 +13,17 @@ from tests.report.made_up import run_folder
 def found(tmp_path: Path) -> list[Row]:
     base = read(run_folder(tmp_path)).result
 
-    def result(final: float, worst: float | None, seconds: float) -> Result:
-        return base.model_copy(update={"final": final, "worst_client": worst, "seconds": {"total": seconds}})
+    def result(final: float, worst: float | None, seconds: float, up: int = 11_400_000) -> Result:
+        sent = base.bytes.model_copy(update={"up": up, "split_down": 200_000})
+        changed = {"final": final, "worst_client": worst, "seconds": {"total": seconds}, "bytes": sent}
+        return base.model_copy(update=changed)
 
     return rows(
         [
-            ({"method": "fedavg", "scenario": "iid|x"}, result(0.70, 0.5, 10.0)),
+            ({"method": "fedavg", "scenario": "iid|x"}, result(0.70, 0.5, 10.0, up=11_200_000)),
             ({"method": "local", "scenario": "iid|x"}, result(0.60, None, 10.0)),
             ({"method": "fedavg", "scenario": "iid|x"}, result(0.73, 0.6, 14.0)),
-            ({"method": "fedavg", "scenario": "iid|x"}, result(0.76, 0.7, 12.0)),
+            ({"method": "fedavg", "scenario": "iid|x"}, result(0.76, 0.7, 12.0, up=11_600_000)),
         ]
     )
 
@@ -41,10 +43,11 @@ def test_rows_are_combinations_in_order(found: list[Row]) -> None:
 
 def test_markdown(found: list[Row]) -> None:
     header, marks, first, second = markdown(found).splitlines()
-    assert header == "| method | scenario | n | zero-shot | final | worst client | bytes | time |"
-    assert marks == "| --- | --- | --: | --: | --: | --: | --: | --: |"
-    assert first == "| fedavg | iid\\|x | 3 | 41.2% ± 0.0 | 73.0% ± 3.0 | 60.0% ± 10.0 | 34.2 MB | 12.0 s ± 2.0 |"
-    assert second == "| local | iid\\|x | 1 | 41.2% | 60.0% | \u2013 | 34.2 MB | 10.0 s |"
+    assert header == "| method | scenario | n | zero-shot | final | worst client | up | down | time |"
+    assert marks == "| --- | --- | --: | --: | --: | --: | --: | --: | --: |"
+    assert first.startswith("| fedavg | iid\\|x | 3 | 41.2% ± 0.0 | 73.0% ± 3.0 | 60.0% ± 10.0 |")
+    assert first.endswith("| 11.4 MB ± 200.0 kB | 23.0 MB | 12.0 s ± 2.0 |")
+    assert second == "| local | iid\\|x | 1 | 41.2% | 60.0% | \u2013 | 11.4 MB | 23.0 MB | 10.0 s |"
 
 
 def test_csv_has_full_precision(found: list[Row]) -> None:
@@ -54,6 +57,8 @@ def test_csv_has_full_precision(found: list[Row]) -> None:
     assert float(first.split(",")[5]) == pytest.approx(0.73)
     assert float(first.split(",")[6]) == pytest.approx(0.03)
     assert second.split(",")[7:9] == ["", ""]
+    assert header.endswith("bytes_up,bytes_up_spread,bytes_down,bytes_down_spread,seconds,seconds_spread")
+    assert [float(one) for one in first.split(",")[9:13]] == [11_400_000, 200_000, 23_000_000, 0]
 
 
 def test_terminal(found: list[Row]) -> None:

@@ -25,3 +25,8 @@ def test_durations(seconds: float, text: str) -> None:
 
 def test_numbers() -> None:
     assert words.number(4_120_000) == "4\u202f120\u202f000"
+
+
+def test_parts_of_a_message_in_words() -> None:
+    assert words.part("adapter.mask.indices") == "places of the entries kept"
+    assert words.part("new") == "new"

@@ -10,12 +10,14 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from fedloom.core import config
 from fedloom.core.config import Experiment
 from fedloom.core.errors import FedloomError
 from fedloom.federation.record import RunFolder
+from fedloom.federation.round import Stopped
 from fedloom.report import compared, table
 from fedloom.report.runs import read
 from fedloom.report.svg import save
@@ -31,17 +33,18 @@ Run = Callable[[Experiment, Path], object]
 
 @dataclass(frozen=True)
 class Cell:
-    """One combination of choices under one seed, and where its run lies below the comparison's folder. ``axes`` has
-    each choice as the tables show it."""
+    """One combination of choices under one seed. ``axes`` has each choice as the tables show it, ``choices`` as it was
+    given."""
 
     axes: dict[str, str]
     seed: int
     experiment: Experiment
+    choices: dict[str, str]
 
     @property
     def folder(self) -> Path:
-        """``cells/method=fedavg,scenario=iid/seed-0``."""
-        name = ",".join(f"{key}={value}" for key, value in self.axes.items())
+        """Where the run lies below the comparison's folder: ``cells/method=fedavg,scenario=iid/seed-0``."""
+        name = ",".join(f"{key}={_plain(value)}" for key, value in self.choices.items())
         return Path("cells") / re.sub(r"[^\w.,+=-]+", "-", name) / f"seed-{self.seed}"
 
 
@@ -67,7 +70,8 @@ def cells(source: str, overrides: Sequence[str], axes: Sequence[str], seeds: int
             given = config.without(overrides, "method") if alone and sets else overrides
             experiment = config.load(source, [*given, *sets, f"seed={seed}"])
             config.check(experiment)
-            found.append(Cell({key: labels[key][value] for key, value in picked.items()}, seed, experiment))
+            shown = {key: labels[key][value] for key, value in picked.items()}
+            found.append(Cell(shown, seed, experiment, picked))
     return found
 
 
@@ -161,12 +165,7 @@ def run_missing(found: Sequence[Cell], out: Path, run: Run, jobs: int = 1) -> It
 
 def _in_turn(missing: Sequence[Cell], out: Path, run: Run) -> Iterator[tuple[Cell, str]]:
     for cell in missing:
-        try:
-            run(cell.experiment, out / cell.folder)
-        except FedloomError as error:
-            yield cell, str(error)
-        else:
-            yield cell, ""
+        yield cell, _reason(partial(run, cell.experiment, out / cell.folder))
 
 
 def _side_by_side(missing: Sequence[Cell], out: Path, jobs: int) -> Iterator[tuple[Cell, str]]:
@@ -204,10 +203,17 @@ def run_text(experiment: str, folder: str) -> str:
     """Run the experiment that a TOML text holds, in a process of its own; returns why it failed, or nothing."""
     from fedloom import engines
 
+    return _reason(lambda: engines.run(config.parse(experiment, folder), Path(folder), resume=Path(folder).exists()))
+
+
+def _reason(run: Callable[[], object]) -> str:
+    """Why a run failed, or nothing: one that fails must not cost the others."""
     try:
-        engines.run(config.parse(experiment, folder), Path(folder), resume=Path(folder).exists())
-    except FedloomError as error:
-        return str(error)
+        run()
+    except Stopped:
+        raise
+    except Exception as error:
+        return str(error) if isinstance(error, FedloomError) else f"{type(error).__name__}: {error}"
     return ""
 
 

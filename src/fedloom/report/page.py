@@ -33,7 +33,12 @@ def page(runs: list[Path], out: Path) -> None:
         lstrip_blocks=True,
     )
     environment.filters.update(
-        score=words.score, size=words.size, duration=words.duration, number=words.number, unmarked=_unmarked
+        score=words.score,
+        size=words.size,
+        duration=words.duration,
+        number=words.number,
+        unmarked=_unmarked,
+        part=words.part,
     )
     text = environment.get_template("page.html").render(
         runs=[_view(index, run) for index, run in enumerate(found)],
@@ -68,6 +73,9 @@ def _view(index: int, run: Run) -> dict[str, Any]:
         "turns": Counter(turn.client for turn in run.turns if not turn.error),
     }
     view["clients"] = svg.inline(plots.clients(run), f"clients{index}", "score of each client before and after")
+    if run.parts:
+        label = f"megabytes up and down by part: {', '.join(words.part(name) for name in run.parts)}"
+        view["parts"] = svg.inline(plots.bytes_by_part(run), f"parts{index}", label)
     if run.holdings is not None:
         view["held"] = svg.inline(held(run.holdings), f"held{index}", "training examples of each client by group")
     return view

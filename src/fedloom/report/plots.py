@@ -7,6 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
+from fedloom.report import words
 from fedloom.report.runs import ClientScore, Run
 from fedloom.report.svg import INK, MARKERS, SERIES, canvas, plain
 
@@ -55,6 +56,26 @@ def bytes_a_round(run: Run) -> Figure:
     axes.bar([r - 0.2 for r in rounds], up, width=0.36, color=SERIES[0], label="up, to the server")
     axes.bar([r + 0.2 for r in rounds], down, width=0.36, color=SERIES[4], label="down, to the clients")
     _rounds(axes, "MB")
+    _legend(axes)
+    return figure
+
+
+def bytes_by_part(run: Run) -> Figure:
+    """Megabytes up and down over the whole run, as two bars stacked by what the bytes are; the smallest parts are one
+    where there are more parts than colours."""
+    figure, axes = canvas(height=1.9, grid="x")
+    parts = [(words.part(name), up / 1e6, down / 1e6) for name, (up, down) in run.parts.items()]
+    if len(parts) > len(SERIES):
+        rest = parts[len(SERIES) - 1 :]
+        parts = [*parts[: len(SERIES) - 1], ("all else", sum(up for _, up, _ in rest), sum(down for *_, down in rest))]
+    ends = [0.0, 0.0]
+    for colour, (name, *sent) in zip(SERIES, parts, strict=False):
+        axes.barh([0, 1], sent, left=ends, height=0.55, color=colour, label=plain(name))
+        ends = [end + more for end, more in zip(ends, sent, strict=True)]
+    axes.set_yticks([0, 1], ["up", "down"])
+    axes.set_ylim(1.5, -0.5)
+    axes.spines["left"].set_visible(False)
+    axes.set_xlabel("MB")
     _legend(axes)
     return figure
 

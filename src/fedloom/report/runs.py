@@ -1,6 +1,7 @@
 """Reading a run folder: every file checked, every error naming the file."""
 
 import tomllib
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
@@ -88,7 +89,8 @@ class Round(_Record):
 
 
 class Turn(_Record):
-    """A line of ``clients.jsonl``: one client in one round; ``error`` says why it was left out."""
+    """A line of ``clients.jsonl``: one client in one round; ``error`` says why it was left out. ``parts_up``,
+    ``parts_down``: its bytes by what they are; older folders have none."""
 
     round: int
     client: str
@@ -96,6 +98,8 @@ class Turn(_Record):
     steps: int
     loss: float | None
     error: str = ""
+    parts_up: dict[str, int] = {}
+    parts_down: dict[str, int] = {}
 
 
 class Holder(_Record):
@@ -146,6 +150,16 @@ class Run:
     turns: list[Turn]
     holdings: Holdings | None
     examples: list[Answered]
+
+    @property
+    def parts(self) -> dict[str, tuple[int, int]]:
+        """Bytes up and down of the whole run by what they are, the most first; those of a reply that did not count
+        were sent too. Empty where the folder does not tell."""
+        up, down = Counter[str](), Counter[str]()
+        for turn in self.turns:
+            up.update(turn.parts_up)
+            down.update(turn.parts_down)
+        return {part: (up[part], down[part]) for part, count in (up + down).most_common() if count}
 
 
 def read(folder: Path) -> Run:

@@ -24,7 +24,7 @@ SERIES = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
 """Okabe and Ito's palette: told apart by colour-blind readers. Lines also differ in their markers."""
 MARKERS = ("o", "s", "^", "D", "v", "P")
 
-_STYLE = {
+STYLE = {
     "font.size": 10,
     "text.color": INK,
     "axes.labelcolor": INK,
@@ -52,7 +52,7 @@ _STYLE = {
 
 def canvas(height: float = 2.75, grid: Literal["x", "y", "both"] = "y") -> tuple[Figure, Axes]:
     """An empty figure as wide as a phone (4.4 inches at ten-point type), with lines across the ``grid`` axis."""
-    with rc_context(_STYLE):
+    with rc_context(STYLE):
         figure = Figure(figsize=(4.4, height), layout="constrained")
         axes = figure.subplots()
         axes.grid(axis=grid)

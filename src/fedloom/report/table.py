@@ -16,7 +16,8 @@ COLUMNS = {
     "zero_shot": "zero-shot",
     "final": "final",
     "worst_client": "worst client",
-    "bytes": "bytes",
+    "bytes_up": "up",
+    "bytes_down": "down",
     "seconds": "time",
 }
 
@@ -107,11 +108,12 @@ def summary(method: str, results: Mapping[str, Mapping[str, Any]]) -> Table:
 
 
 def shown(column: str, one: Stat) -> str:
-    """A statistic as people read it: ``72.0% ± 1.3``."""
+    """A statistic as people read it: ``72.0% ± 1.3``. The spread of bytes is said where it is above a thousandth."""
     if one.mean is None:
         return words.MISSING
-    if column == "bytes":
-        return _sent(one.mean)
+    if column in ("bytes_up", "bytes_down"):
+        told = (one.spread or 0.0) > one.mean / 1000
+        return _sent(one.mean) + (f" ± {words.size(one.spread or 0.0)}" if told else "")
     spread = "" if one.spread is None else f" ± {one.spread if column == 'seconds' else 100 * one.spread:.1f}"
     return (f"{one.mean:.1f} s" if column == "seconds" else words.score(one.mean)) + spread
 
@@ -133,8 +135,10 @@ def _cells(found: Sequence[Row]) -> list[list[str]]:
 
 
 def _value(result: Result, column: str) -> float | None:
-    if column == "bytes":
-        return float(result.bytes.total)
+    if column == "bytes_up":
+        return float(result.bytes.up + result.bytes.split_up)
+    if column == "bytes_down":
+        return float(result.bytes.down + result.bytes.split_down)
     if column == "seconds":
         return result.seconds["total"]
     value: float | None = getattr(result, column)

@@ -2,6 +2,18 @@
 
 MISSING = "\u2013"
 
+PARTS = {
+    "header": "names and shapes",
+    "adapter": "adapter weights",
+    "adapter.mask.indices": "places of the entries kept",
+    "adapter.mask.seed": "seed of the mask",
+    "adapter.format.scales": "scales of the codes",
+    "fisher": "Fisher information",
+    "control": "control variates",
+    "base": "changes of the base model",
+}
+"""What travels, by its name in ``clients.jsonl``."""
+
 
 def score(value: float | None) -> str:
     """A score in [0, 1] as a percentage: ``0.7204`` is ``72.0%``; a missing one is a dash."""
@@ -20,6 +32,11 @@ def size(count: float) -> str:
             return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
         count /= 1000
     return f"{count:.1f} TB"
+
+
+def part(name: str) -> str:
+    """What a part of a message is: ``header`` is ``names and shapes``; one without words keeps its name."""
+    return PARTS.get(name, name)
 
 
 def duration(seconds: float) -> str:
