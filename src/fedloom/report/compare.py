@@ -132,12 +132,14 @@ def _labels(values: Sequence[str]) -> dict[str, str]:
 
 
 def _plain(value: str) -> str:
-    """A list without its brackets and quotes: ``topk:0.1 + int8``."""
+    """A value with a list's brackets and quotes left out: ``topk:0.1 + int8``."""
+    choice, *more = FURTHER.split(value)
     try:
-        items = json.loads(value)
+        items = json.loads(choice)
     except ValueError:
         return value
-    return (" + ".join(map(str, items)) or "none") if isinstance(items, list) else value
+    shown = (" + ".join(map(str, items)) or "none") if isinstance(items, list) else choice
+    return " ".join([shown, *more])
 
 
 def _unique(values: Sequence[str]) -> list[str]:
