@@ -191,3 +191,13 @@ def test_what_is_as_expected_passes() -> None:
 def test_what_cannot_be_read_is_not_written(bad: Parcel, problem: str) -> None:
     with pytest.raises(FedloomError, match=problem):
         wire.pack(bad)
+
+
+def test_sizes_add_up_and_tell_coded_parts_apart() -> None:
+    coded = {"values": torch.ones(3), "mask.indices": torch.ones(5, dtype=torch.uint8), "layout_proj": torch.ones(2)}
+    blob = wire.pack(Parcel({"adapter": coded, "control": {"a": torch.ones(4)}}))
+    found = wire.sizes(blob)
+    assert {part: found[part] for part in found if part != "header"} == {
+        "adapter": 20, "adapter.mask.indices": 5, "control": 16
+    }  # fmt: skip
+    assert sum(found.values()) == len(blob)

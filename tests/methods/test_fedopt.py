@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 import torch
 
-from fedloom.core.contracts import Method, State
+from fedloom.core.contracts import Method, Parcel, State
 from fedloom.core.errors import FedloomError
 from fedloom.methods.fedopt import fedopt
 from tests.methods.helpers import client, step, to
@@ -45,6 +45,14 @@ def test_two_rounds(optimizer: Any, second_moment: Any, v1: float, v2: float) ->
     assert second["momentum"]["w"].item() == pytest.approx(0.5)
     assert second["second"]["w"].item() == pytest.approx(v2)
     assert second["adapter"]["w"].item() == pytest.approx(first["adapter"]["w"].item() + 0.5 / (v2**0.5 + 1))
+
+
+@pytest.mark.parametrize("optimizer", ["avgm", "adam"])
+def test_what_the_channel_lost_on_the_way_down_is_no_change(optimizer: Any) -> None:
+    method = fedopt(optimizer, **EASY)
+    state, coarse = begin(method), {"w": torch.tensor([1.5], dtype=torch.float64)}
+    lifted = method.reduce.lift(Parcel({"adapter": coarse}), client(), coarse)  # trained nothing
+    assert method.server.step(state, method.reduce.lower(lifted))["adapter"]["w"].item() == 1.0
 
 
 def test_avgm() -> None:

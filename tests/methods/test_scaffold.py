@@ -108,7 +108,7 @@ def test_no_gradient_counts_as_zero_and_no_step_changes_nothing() -> None:
 def test_a_reply_without_its_control_is_refused() -> None:
     method = scaffold()
     with pytest.raises(FedloomError, match="Slot 'control' of the reply of client '7' lacks tensor 'w'"):
-        method.reduce.lift(Parcel({"adapter": vector(1.0)}), client("7"), {})
+        method.reduce.lift(Parcel({"adapter": vector(1.0)}), client("7"), vector(1.0))
 
 
 def test_what_everyone_sees_is_the_adapter_alone() -> None:

@@ -70,7 +70,11 @@ class Channel:
         if not stages:
             return coded
         tree = {name.removeprefix(EXACT): value for name, value in coded.items() if name.startswith(EXACT)}
+        if change and {n: _look(value) for n, value in tree.items()} != _exact(like):
+            raise FedloomError("channel: a change has other exact tensors than what it is a change to.")
         if VALUES not in coded:
+            if change and _layout(like):
+                raise FedloomError("channel: a change without 'values' is none. Both sides need the same channel.")
             return tree
         layout = _layout(like) if LAYOUT not in coded else _from_bytes(coded[LAYOUT])
         if change and layout != _layout(like):
@@ -149,6 +153,14 @@ Layout = list[tuple[str, str, tuple[int, ...]]]
 """Name, type and shape of each vector of floats, in the order of the names."""
 
 
+def _look(value: Tensor) -> tuple[torch.dtype, torch.Size]:
+    return value.dtype, value.shape
+
+
+def _exact(tree: Tree) -> dict[str, tuple[torch.dtype, torch.Size]]:
+    return {name: _look(value) for name, value in tree.items() if not _flat(value)}
+
+
 def _flat(value: Tensor) -> bool:
     return value.is_floating_point() and value.ndim > 0
 
@@ -163,12 +175,14 @@ def _as_bytes(layout: Layout) -> Tensor:
 
 def _from_bytes(text: Tensor) -> Layout:
     try:
-        rows = json.loads(bytes(text.tolist()))
-        layout = [(str(name), str(dtype), tuple(int(size) for size in shape)) for name, dtype, shape in rows]
-        sound = all(dtype in DTYPES and min(shape, default=-1) >= 0 for _, dtype, shape in layout)
-        total = sum(math.prod(shape) for _, _, shape in layout)
-        if sound and total <= LARGEST and len({name for name, _, _ in layout}) == len(layout):
-            return layout
+        rows = json.loads(text.numpy().tobytes()) if _look(text) == (torch.uint8, (text.numel(),)) else []
+        layout: Layout = [(name, dtype, tuple(shape)) for name, dtype, shape in rows]
+        sizes = [size for _, _, shape in layout for size in shape]
+        sound = all(isinstance(name, str) and dtype in DTYPES and 0 < len(shape) <= 8 for name, dtype, shape in layout)
+        if sound and all(type(size) is int and 0 <= size <= LARGEST for size in sizes):
+            total = sum(math.prod(shape) for _, _, shape in layout)
+            if layout and total <= LARGEST and len({name for name, _, _ in layout}) == len(layout):
+                return layout
     except (ValueError, TypeError, RecursionError):
         pass
     raise FedloomError("channel: 'layout' is no list of names, types and shapes. Both sides need the same fedloom.")

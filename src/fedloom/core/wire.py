@@ -28,8 +28,8 @@ MAX_HEADER = 16 * 2**20
 VERSION = 1
 KEY = "fedloom"
 DTYPES = {"F64", "F32", "F16", "BF16", "I64", "I32", "I16", "I8", "U8"}
-PARTS = ("rank.", "mask.", "format.", "layout")
-"""What the names of a coded slot's further tensors begin with."""
+PART = re.compile(r"(memory|rank|mask|format)\.[a-z]+|layout")
+"""The names of a coded slot's further tensors."""
 SLOT = re.compile(r"[A-Za-z0-9_.-]+")
 
 
@@ -86,7 +86,7 @@ def sizes(blob: bytes) -> dict[str, int]:
     for full_name, entry in json.loads(blob[8 : 8 + length]).items():
         if full_name != "__metadata__":
             slot, _, name = full_name.partition("/")
-            kind = f"{slot}.{name}" if name.startswith(PARTS) else slot
+            kind = f"{slot}.{name}" if PART.fullmatch(name) else slot
             begin, end = entry["data_offsets"]
             found[kind] = found.get(kind, 0) + end - begin
     return found

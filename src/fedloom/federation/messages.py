@@ -163,9 +163,12 @@ def _differs(one: Tensor, other: Tensor) -> bool:
 def _sizes(blob: bytes) -> dict[str, int]:
     """Where a reply's bytes go; those of one that cannot be read are all ``unreadable``."""
     try:
-        return wire.sizes(blob)
+        found = wire.sizes(blob)
+        if all(type(count) is int and count >= 0 for count in found.values()) and sum(found.values()) == len(blob):
+            return found
     except (ValueError, TypeError, KeyError, AttributeError, struct.error, RecursionError):
-        return {"unreadable": len(blob)} if blob else {}
+        pass
+    return {"unreadable": len(blob)} if blob else {}
 
 
 def in_order(replies: Iterable[Reply], cohort: list[ClientInfo]) -> Iterator[tuple[ClientInfo | None, Reply]]:

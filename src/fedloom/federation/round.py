@@ -130,9 +130,8 @@ class Federation:
             down = outbox.sizes.get(info.name, {}) if info else {}
             try:
                 total, facts = self._fold(total, reply, info, outbox)
-            except (FedloomError, KeyError) as error:
-                problem = str(error) if isinstance(error, FedloomError) else f"the reply lacks {error}"
-                reason = reply.error or f"client {reply.client!r}, round {number}: {problem}"
+            except FedloomError as error:
+                reason = reply.error or f"client {reply.client!r}, round {number}: {error}"
                 tally.add(number, reply, down, {}, reason)
                 if info:  # a turn that does not count leaves nothing with the client either
                     self.folder.kept.forget(info.name, number)
@@ -153,8 +152,13 @@ class Federation:
         if info is None:
             raise FedloomError("a second reply, or one that was not asked for; it is passed over.")
         start = outbox.start(info)
-        parcel = open_reply(reply, start, info.examples, self.setup.up)
-        lifted = self.setup.method.reduce.lift(parcel, info, start)
+        try:
+            parcel = open_reply(reply, start, info.examples, self.setup.up)
+            lifted = self.setup.method.reduce.lift(parcel, info, start)
+        except FedloomError:
+            raise
+        except Exception as error:  # whatever a reply makes go wrong costs that reply, and no more
+            raise FedloomError(f"the reply cannot be used: {type(error).__name__}: {error}") from error
         return lifted if total is None else self.setup.method.reduce.merge(total, lifted), parcel.facts
 
     def _note(self, number: int, score: float | None, tally: Tally, seconds: float) -> None:

@@ -70,7 +70,7 @@ class Setup:
             FedloomError: clients of different ranks under a method that cannot merge them.
         """
         method: Method = config.build(self.experiment, "method")
-        if len(set(self.ranks)) > 1 and not method.mixed_ranks:
+        if len(set(self.ranks)) > 1 and not (method.mixed_ranks or method.pooled):
             raise FedloomError(
                 f"adapter: the clients have ranks {self.ranks}, but {self.experiment.method.name!r} cannot merge "
                 f"adapters of different rank. Use {_mergers()}, or give every client the same rank."
@@ -85,13 +85,15 @@ class Setup:
 
     @cached_property
     def up(self) -> Channel:
-        """How replies travel."""
-        return pipeline(list(self.experiment.channel.up))
+        """How replies travel; those of a pooled method do not."""
+        channel = pipeline(list(self.experiment.channel.up))
+        return Channel({}) if self.method.pooled else channel
 
     @cached_property
     def down(self) -> Channel:
-        """How the server's parcels travel."""
-        return pipeline(list(self.experiment.channel.down), down=True)
+        """How the server's parcels travel; those of a pooled method do not."""
+        channel = pipeline(list(self.experiment.channel.down), down=True)
+        return Channel({}) if self.method.pooled else channel
 
     @cached_property
     def backbone(self) -> Backbone:

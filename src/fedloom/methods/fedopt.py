@@ -8,6 +8,7 @@ from torch import Tensor
 from fedloom.core import tree
 from fedloom.core.contracts import Method, Parcel, Server, State, Tree
 from fedloom.core.errors import FedloomError
+from fedloom.methods._change import with_change
 from fedloom.methods._common import Weighting, mean, number, send_adapter
 
 Optimizer = Literal["avgm", "adagrad", "adam", "yogi"]
@@ -59,7 +60,7 @@ def fedopt(
         return state if plain else state | {"second": {n: torch.full_like(w, tau**2) for n, w in adapter.items()}}
 
     def step(state: State, total: Parcel) -> State:
-        delta = tree.sub(total.trees["adapter"], state["adapter"])
+        delta = total.trees["change"]
         first = int(state["counters"]["round"]) == 0
         before = state["momentum"]
         moved = {n: d if first else decay * before[n] + (1 - decay) * d for n, d in delta.items()}
@@ -74,7 +75,7 @@ def fedopt(
         return result | {"adapter": tree.add(state["adapter"], change, rate)}
 
     weights = ("examples" if plain else "uniform") if weighting is None else weighting
-    return Method(reduce=mean(adapter=weights), server=Server(init, step, send_adapter))
+    return Method(reduce=with_change(mean(change=weights)), server=Server(init, step, send_adapter))
 
 
 def _second(optimizer: Optimizer, v: Tensor, square: Tensor, beta2: float) -> Tensor:

@@ -37,7 +37,8 @@ def fisher(estimate: Estimate = "examples") -> Method:
 
     An entry whose Fisher is zero at every client is their plain mean, weighted by examples. The formula has no p_k:
     otherwise a client counts by its Fisher alone, however many examples are behind it. Slot ``fisher`` holds F_k on
-    its way up, which doubles the upload; a coarse ``channel.up`` may round small F_k to zero.
+    its way up, which doubles the upload; a coarse ``channel.up`` may round small F_k to zero. A contrastive loss within
+    a batch tells nothing of one example alone (F_k is zero): use ``"running"`` there.
 
     Raises:
         FedloomError: an unknown estimate.

@@ -4,6 +4,7 @@ import torch
 
 from fedloom.core import tree
 from fedloom.core.contracts import ClientInfo, Local, LocalRun, Method, Parcel, Server, State, Tree
+from fedloom.methods._change import with_change
 from fedloom.methods._common import Weighting, mean, number
 
 
@@ -19,7 +20,8 @@ def scaffold(eta: float = 1.0, weighting: Weighting = "uniform") -> Method:
     ``x - y_k = lr sum(g - c_k + c)``. Written with raw gradients it also holds for Adam and momentum, whose steps are
     not multiples of the gradient. The mean of the models is uniform as in the paper, or weighted by examples with
     ``weighting = "examples"``; that of the control variates is always uniform. Slot ``control`` holds c on its way
-    down, c_k+ - c_k on its way up, and c_k at the client, zero before its first turn.
+    down, c_k+ - c_k on its way up, and c_k at the client, zero before its first turn. A coarse ``channel.up`` rounds
+    the change of c_k, so that c is then no longer the mean of all c_k.
 
     Raises:
         FedloomError: eta <= 0.
@@ -34,17 +36,16 @@ def scaffold(eta: float = 1.0, weighting: Weighting = "uniform") -> Method:
         }
 
     def step(state: State, total: Parcel) -> State:
-        update = tree.sub(total.trees["adapter"], state["adapter"])
         part = int(total.facts["clients"]) / int(state["counters"]["clients"])
         control = tree.add(state["control"], total.trees["control"], part)
-        return state | {"adapter": tree.add(state["adapter"], update, eta), "control": control}
+        return state | {"adapter": tree.add(state["adapter"], total.trees["change"], eta), "control": control}
 
     def send(state: State, client: ClientInfo | None) -> Parcel:
         slots = ("adapter",) if client is None else ("adapter", "control")
         return Parcel({slot: state[slot] for slot in slots})
 
     local = Local(gradient=_correct, send=_change, keep=lambda run: {"control": _own(run)})
-    return Method(mean(adapter=weighting, control="uniform"), Server(init, step, send), local)
+    return Method(with_change(mean(change=weighting, control="uniform")), Server(init, step, send), local)
 
 
 def _before(run: LocalRun) -> Tree:

@@ -72,6 +72,8 @@ def cells(source: str, overrides: Sequence[str], axes: Sequence[str], seeds: int
             config.check(experiment)
             shown = {key: labels[key][value] for key, value in picked.items()}
             found.append(Cell(shown, seed, experiment, picked))
+    if len({cell.folder for cell in found}) < len(found):
+        raise FedloomError("compare: two values of an axis would have one folder: they differ in special signs alone.")
     return found
 
 
