@@ -88,12 +88,14 @@ class Outbox:
 
         Made again when it is needed, rather than kept for every client of the cohort.
         """
-        coded = self._coded(info).trees
+        coded = self._coded(info, only="adapter").trees
         return shared_start(self.setup, info, received(coded, self.setup, info).get("adapter", {}))
 
-    def _coded(self, info: ClientInfo) -> Parcel:
+    def _coded(self, info: ClientInfo, only: str = "") -> Parcel:
+        """What a client is sent, or one slot of it."""
         parcel, setup = self.setup.method.server.send(self.state, info), self.setup
-        slots, like = dict(parcel.trees), shared_start(setup, info, {})
+        slots = {slot: tree for slot, tree in parcel.trees.items() if only in ("", slot)}
+        like = shared_start(setup, info, {})
         if "adapter" in slots:  # what is as everyone's start adapter has been there since the beginning
             shared = trees.select(slots["adapter"], setup.method.shares)
             slots["adapter"] = {n: value for n, value in shared.items() if n not in like or _differs(value, like[n])}

@@ -27,6 +27,7 @@ from fedloom.models.base import LoraBackbone, Options
 from fedloom.models.checkpoint import CONTRASTIVE, Checkpoint
 from fedloom.models.features import FeatureCache
 
+WITHOUT = "This model has shapes alone: it was read without its weights, to plan with, and cannot compute."
 CONFIGS = Path(__file__).parent / "configs"
 """Configurations that ship, ``owner/model.json``: the architecture of well-known checkpoints, without their weights."""
 
@@ -100,15 +101,15 @@ class Meta(LoraBackbone):
 
     def collate(self, examples: Any) -> Any:
         """There is nothing to compute with."""
-        raise NotImplementedError
+        raise FedloomError(WITHOUT)
 
     def loss(self, batch: Any) -> Tensor:
         """There is nothing to compute with."""
-        raise NotImplementedError
+        raise FedloomError(WITHOUT)
 
     def answer(self, examples: Any) -> list[str]:
         """There is nothing to compute with."""
-        raise NotImplementedError
+        raise FedloomError(WITHOUT)
 
     def activations(self, batch: Batch, trains: Callable[[str], bool] = everything) -> int:
         """Bytes that autograd keeps from the forward pass of a batch for its backward pass, each memory once, where
