@@ -32,7 +32,7 @@ def test_each_example_is_answered_by_its_holders_adapter_where_clients_keep_one(
         kept.write(client, 1, {"adapter": leaning(answer)})
     kept.write("0", 2, {"adapter": leaning("no")})  # a later round's: not yet
     state = setup.method.server.init(setup.initial, setup.scale, 3)
-    found = Evaluator(setup, kept).state(state, 1)
+    found = Evaluator(setup, kept).state(state, 1, {})
     for client, mine in zip(setup.partition.names, setup.partition.test, strict=True):
         for index in mine:
             id = setup.data.test[index].id
@@ -41,7 +41,7 @@ def test_each_example_is_answered_by_its_holders_adapter_where_clients_keep_one(
     by_client = found.of_clients(setup.partition)
     assert (by_client["0"], by_client["1"]) == (1.0, 0.0)
     assert found.mean == sum(found.scores) / 9
-    later = Evaluator(setup, kept).state(state, 2)
+    later = Evaluator(setup, kept).state(state, 2, {})
     assert later.of_clients(setup.partition)["0"] == 0.0
 
 
@@ -50,7 +50,7 @@ def test_one_shared_adapter_answers_all(tmp_path: Path) -> None:
     assert not keep_their_own(setup)
     kept.write("0", 1, {"adapter": leaning("no")})  # nobody's business: the method shares all
     state = setup.method.server.init(leaning("yes"), setup.scale, 3)
-    found = Evaluator(setup, kept).state(state, 1)
+    found = Evaluator(setup, kept).state(state, 1, {})
     assert found.answers == [voted(sample.id, "yes") for sample in setup.data.test]
     assert found.mean == 1.0
 
@@ -59,9 +59,9 @@ def test_the_change_to_the_base_takes_part_and_does_not_stay(tmp_path: Path) -> 
     setup = Setup(toy.experiment("method=stacking"))
     state = setup.method.server.init(setup.initial, setup.scale, 3) | {"base": leaning("yes")}
     evaluator = Evaluator(setup, Kept(tmp_path))
-    before = evaluator.start()
-    assert evaluator.state(state, 1).mean == 1.0
-    assert evaluator.start() == before
+    before = evaluator.state(state, 0, {})
+    assert evaluator.state(state, 1, {}).mean == 1.0
+    assert evaluator.state(state, 0, {}) == before
 
 
 def test_batches_do_not_matter(tmp_path: Path) -> None:
@@ -69,7 +69,7 @@ def test_batches_do_not_matter(tmp_path: Path) -> None:
     for size in (1, 4, 99):
         setup = Setup(toy.experiment(f"evaluation.batch_size={size}"))
         state = setup.method.server.init(leaning("no"), setup.scale, 3)
-        answers.append(Evaluator(setup, Kept(tmp_path)).state(state, 1).answers)
+        answers.append(Evaluator(setup, Kept(tmp_path)).state(state, 1, {}).answers)
     assert answers[0] == answers[1] == answers[2]
 
 

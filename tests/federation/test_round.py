@@ -89,9 +89,8 @@ def test_replies_in_any_order_give_the_same_bits(run: Run, tmp_path: Path, metho
 def test_holds_replies_back_until_their_turn() -> None:
     cohort = [ClientInfo(name, 1, 1) for name in "abc"]
     replies = [Reply("c"), Reply("c", error="again"), Reply("a"), Reply("stranger")]
-    got = [
-        (info.name if info else None, reply.client, reply.error) for info, reply in messages.in_order(replies, cohort)
-    ]
+    found = messages.in_order(iter(replies), cohort)
+    got = [(info.name if info else None, reply.client, reply.error) for info, reply in found]
     assert got == [
         (None, "c", "again"),
         ("a", "a", ""),

@@ -8,7 +8,7 @@ Everything here is data or a plain function; nothing imports a sibling room.
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -93,11 +93,13 @@ class Scenario:
     """Who holds what. ``proportions(sizes, clients, rng)`` returns ``[groups, clients]``, each row summing to 1: the
     share of each group's examples that goes to each client. Groups are the values of the meta field ``by`` in sorted
     order (``None``: all examples are one group); ``sizes`` are their counts in the training half. The test half is
-    dealt with the same shares, so a client is measured on what it is like.
+    dealt with the same shares, so a client is measured on what it is like. ``sites``: the places that hold data of
+    their own, which nobody deals and no server sees; ``proportions`` is then never asked.
     """
 
     by: str | None
     proportions: Callable[[np.ndarray, int, np.random.Generator], np.ndarray]
+    sites: tuple[str, ...] = ()
 
 
 # --- model --------------------------------------------------------------------------------------------------------
@@ -291,28 +293,40 @@ class Method:
 
 @dataclass(frozen=True)
 class Job:
-    """One client's work in one round: ``parcel`` is the packed message."""
+    """One client's work in one round: ``parcel`` is the packed message. ``counted``: the last round before this one in
+    which the client's reply counted (0: none); what it kept from a later turn is void.
+    """
 
     round: int
     client: str
     parcel: bytes
+    kind: Literal["train", "evaluate"] = "train"
+    counted: int = 0
 
 
 @dataclass(frozen=True)
 class Reply:
-    """What came back: packed bytes, or the reason why nothing did."""
+    """What came back: packed bytes, or the reason why nothing did. ``late``: it answers an earlier round."""
 
     client: str
     parcel: bytes = b""
     error: str = ""
     seconds: float = 0.0
+    late: bool = False
 
 
 class Engine(Protocol):
     """Where clients run."""
 
-    def exchange(self, jobs: Iterable[Job]) -> Iterable[Reply]:
-        """Run the jobs; replies come as they arrive, in any order, one a job."""
+    def gather(self) -> None:
+        """Have everybody there before the first round; what sites hold is known from then on.
+
+        Raises:
+            FedloomError: not enough of them are there.
+        """
+
+    def exchange(self, jobs: Iterable[Job]) -> Iterator[Reply]:
+        """Run the jobs; replies come as they arrive, in any order, one a job. Whoever has enough of them closes it."""
 
     def close(self) -> int:
         """End what the engine started; returns the peak memory of its largest process in bytes (0: it had none)."""

@@ -102,10 +102,12 @@ class ScenarioTable(AxisTable):
 
 
 class SamplingTable(AxisTable):
-    """Which clients take part in a round: ``fraction`` of them, at least one."""
+    """Which clients take part in a round: ``fraction`` of them, at least one. ``extra``: so much more of the cohort is
+    asked than is needed; the first replies count, and which those are depends on the clock."""
 
     name: str = "uniform"
     fraction: Annotated[float, Field(gt=0, le=1)] = 1.0
+    extra: Annotated[float, Field(ge=0, le=4)] = 0.0
 
 
 class MethodTable(AxisTable):
@@ -135,16 +137,27 @@ class ChannelTable(Table):
 
 class EngineTable(Table):
     """Where clients run. ``workers`` never changes a result; ``threads`` (torch's, 0: its own choice) may change its
-    last bits. ``quorum``: the least share of a cohort that must answer, else the round is done again once."""
+    last bits. ``quorum``: the least share of a cohort that must answer, else the round is done again once.
+
+    Of engine ``flower``: ``superlink`` is a connection's name in Flower's configuration ("": a SuperLink and all sites
+    are started on this machine). A site has ``deadline`` seconds for its reply (0: until it is seen to be lost), and
+    missing sites are waited for ``patience`` seconds before the first round and before a round is done again.
+    """
 
     name: str = "local"
     workers: Count = 1
     threads: Limit = 0
     quorum: Annotated[float, Field(gt=0, le=1)] = 0.5
+    superlink: str = ""
+    deadline: Annotated[float, Field(ge=0)] = 0.0
+    patience: Annotated[float, Field(ge=0)] = 60.0
 
 
 class EvaluationTable(Table):
-    """``every`` so many rounds (0: only after the last); ``limit`` test examples at most (0: all)."""
+    """``every`` so many rounds (0: only after the last); ``limit`` test examples at most (0: all). ``where``: the server
+    answers the test half, or each client its own part and only the sum of its scores leaves it."""
+
+    where: Literal["server", "clients"] = "server"
 
     every: Limit = 1
     batch_size: Count = 32

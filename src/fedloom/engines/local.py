@@ -15,7 +15,14 @@ def local(setup: Setup, kept: Kept) -> Engine:
     return Inline(setup, kept) if workers == 1 else Pool(setup, kept, workers)
 
 
-class Inline:
+class _Here:
+    """Everybody is here from the beginning."""
+
+    def gather(self) -> None:
+        """Nobody has to be waited for."""
+
+
+class Inline(_Here):
     """Runs one client after the other in this process, each when its reply is asked for."""
 
     def __init__(self, setup: Setup, kept: Kept) -> None:
@@ -34,7 +41,7 @@ AHEAD = 2
 """So many replies a worker may come, and may have to be kept in memory, before that of an older job."""
 
 
-class Pool:
+class Pool(_Here):
     """Runs clients in worker processes, started at the first exchange. A worker that dies costs its client's turn and
     is replaced."""
 
@@ -52,19 +59,23 @@ class Pool:
             self.workers.append(Worker.start(self.setup, self.kept))
         idle, busy = list(self.workers), dict[int, Worker]()  # by the job's number: the oldest is first
         taken = 0
-        while True:
-            while idle and _ahead(busy, taken) <= AHEAD * self.count and (job := next(waiting, None)) is not None:
-                worker = idle.pop()
-                worker.send(job)
-                busy[taken] = worker
-                taken += 1
-            if not busy:
-                return
-            worker = first_ready(list(busy.values()))
-            del busy[next(number for number, each in busy.items() if each is worker)]
-            reply = worker.receive()
-            idle.append(worker if worker.alive else self._replace(worker))
-            yield reply
+        try:
+            while True:
+                while idle and _ahead(busy, taken) <= AHEAD * self.count and (job := next(waiting, None)) is not None:
+                    worker = idle.pop()
+                    worker.send(job)
+                    busy[taken] = worker
+                    taken += 1
+                if not busy:
+                    return
+                worker = first_ready(list(busy.values()))
+                del busy[next(number for number, each in busy.items() if each is worker)]
+                reply = worker.receive()
+                idle.append(worker if worker.alive else self._replace(worker))
+                yield reply
+        finally:
+            for worker in busy.values():  # whoever has enough replies still leaves the workers free
+                worker.receive()
 
     def _replace(self, dead: Worker) -> Worker:
         fresh = Worker.start(self.setup, self.kept)

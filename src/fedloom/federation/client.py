@@ -4,6 +4,7 @@ import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Literal
 
 import numpy as np
 import torch
@@ -14,8 +15,9 @@ from fedloom.core import wire
 from fedloom.core.contracts import Backbone, Example, Job, LocalRun, Method, Parcel, Reply, Tree
 from fedloom.core.errors import FedloomError
 from fedloom.core.tables import ClientTable
+from fedloom.federation.evaluate import answered
 from fedloom.federation.kept import Kept
-from fedloom.federation.messages import coded_reply, received, shared_start
+from fedloom.federation.messages import PRIVATE, coded_reply, received, shared_start
 from fedloom.federation.setup import Setup
 
 MAX_PARCEL = 8 * 2**30
@@ -31,27 +33,49 @@ Hook = Callable[[LocalRun], None]
 
 @dataclass
 class Trainer:
-    """Runs clients' turns in this process: one backbone, one client after the other."""
+    """Runs clients' turns in this process: one backbone, one client after the other.
+
+    ``metrics``: whether a client's loss and score leave it as its own, only to be a part of sums, or not at all.
+    """
 
     setup: Setup
     kept: Kept
+    metrics: Literal["own", "sums", "none"] = "own"
     _examples: dict[str, list[Example]] = field(default_factory=dict)
 
     def run(self, job: Job) -> Reply:
         """One turn; whatever goes wrong comes back as the reply's error, with client, round and batch."""
         begun = time.perf_counter()
         try:
-            parcel = wire.pack(self._turn(job))
+            parcel = wire.pack(self._told(self._turn(job) if job.kind == "train" else self._evaluate(job)))
         except Exception as error:
             reason = str(error) if isinstance(error, FedloomError) else f"{type(error).__name__}: {error}"
             return Reply(job.client, error=f"client {job.client!r}, round {job.round}: {reason}", seconds=_since(begun))
         return Reply(job.client, parcel, seconds=_since(begun))
 
+    def _told(self, reply: Parcel) -> Parcel:
+        """The reply with those of its figures that may leave."""
+        if self.metrics == "none":
+            reply.facts.pop("loss", None)
+        elif self.metrics == "sums":
+            reply.facts[PRIVATE] = 1
+        return reply
+
+    def _opened(self, job: Job) -> Parcel:
+        """What the server sent, out of the channel."""
+        parcel = wire.unpack(job.parcel, max_bytes=MAX_PARCEL)
+        parcel.trees = received(parcel.trees, self.setup, self.setup.clients[job.client])
+        return parcel
+
+    def _evaluate(self, job: Job) -> Parcel:
+        if self.metrics == "none":
+            raise FedloomError("the site lets no metric leave (its site.toml says metrics = 'none').")
+        return answered(self.setup, job.client, self._opened(job), self.kept.read(job.client, before=job.round + 1))
+
     def _turn(self, job: Job) -> Parcel:
         setup, where = self.setup, f"round/{job.round}/client/{job.client}"
         info = setup.clients[job.client]
-        parcel = wire.unpack(job.parcel, max_bytes=MAX_PARCEL)
-        parcel.trees = received(parcel.trees, setup, info)
+        parcel = self._opened(job)
         if job.client not in self._examples:
             self._examples[job.client] = setup.training_examples(job.client)
         kept = self.kept.read(job.client, before=job.round)

@@ -1,36 +1,131 @@
 """Evaluation: every test example is answered by the adapter of the client that holds it.
 
-Where the whole adapter is shared that is one adapter for all; where clients keep a part of it, each has its own.
+Where the whole adapter is shared that is one adapter for all; where clients keep a part of it, each has its own. The
+server answers, or, where it has no data or must not see what clients keep, the clients do.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from fedloom.core import tree as trees
-from fedloom.core.contracts import Parcel, Sample, State, Tree
+from fedloom.core import wire
+from fedloom.core.contracts import Engine, Parcel, Reply, Sample, State, Tree
+from fedloom.core.errors import FedloomError
 from fedloom.core.partition import Partition
 from fedloom.federation.kept import Kept
+from fedloom.federation.messages import PRIVATE, Outbox, in_order
 from fedloom.federation.setup import Setup
 
 
 @dataclass(frozen=True)
 class Scores:
-    """Answer and score of every test example, in the order of the test half."""
+    """What an evaluation found.
+
+    ``answers``, ``scores``: of every test example, in the order of the test half; empty where the clients answered.
+    Then ``sums`` has the sum of scores and the number of examples of each client that lets them be known, ``unnamed``
+    the same of all others together, and ``missing`` who did not answer, and why.
+    """
 
     answers: list[str]
     scores: list[float]
+    sums: dict[str, list[float]] = field(default_factory=dict)
+    unnamed: list[float] = field(default_factory=lambda: [0.0, 0])
+    missing: dict[str, str] = field(default_factory=dict)
+    bytes_up: int = 0
+    bytes_down: int = 0
 
     @property
     def mean(self) -> float:
         """The metric over all test examples."""
-        return sum(self.scores) / len(self.scores) if self.scores else 0.0
+        if self.scores:
+            return sum(self.scores) / len(self.scores)
+        totals = [*self.sums.values(), self.unnamed]
+        return sum(total for total, _ in totals) / max(1, sum(count for _, count in totals))
 
     def of_clients(self, held: Partition) -> dict[str, float | None]:
-        """The metric over each client's own test examples; ``None`` for a client that holds none."""
+        """The metric over each client's own test examples; ``None`` for one that holds none or does not tell."""
+        if not self.scores:
+            known = {name: total / count for name, (total, count) in self.sums.items() if count}
+            return {name: known.get(name) for name in held.names}
         return {
             name: sum(self.scores[index] for index in mine) / len(mine) if mine else None
             for name, mine in zip(held.names, held.test, strict=True)
         }
+
+
+def evaluator(setup: Setup, kept: Kept, engine: Engine) -> "Evaluator | AtClients":
+    """Who answers the test half: ``evaluation.where``."""
+    return Evaluator(setup, kept) if setup.experiment.evaluation.where == "server" else AtClients(setup, engine)
+
+
+@dataclass
+class AtClients:
+    """Has each client answer its own test examples; sums of scores come back, no answers."""
+
+    setup: Setup
+    engine: Engine
+
+    def state(self, state: State, round: int, counted: Mapping[str, int]) -> Scores:
+        """Scores after ``round`` rounds (0: zero-shot), each client with its own model.
+
+        Raises:
+            FedloomError: no client answered.
+        """
+        tested = [name for name, mine in zip(*self._held(), strict=True) if mine]
+        cohort = [self.setup.clients[name] for name in tested]
+        outbox = Outbox(self.setup, round, state, cohort, counted, "evaluate")
+        found = Scores([], [])
+        up, unnamed = 0, [0.0, 0.0]
+        for info, reply in in_order(iter(self.engine.exchange(outbox.jobs())), cohort):
+            up += len(reply.parcel)
+            if info is None:
+                continue
+            try:
+                total, private = _opened(reply, len(self._test(info.name)))
+            except FedloomError as error:
+                found.missing[info.name] = str(error)
+                continue
+            if private:
+                unnamed = [a + b for a, b in zip(unnamed, total, strict=True)]
+            else:
+                found.sums[info.name] = total
+        if len(found.missing) == len(cohort):
+            raise FedloomError(f"evaluation after round {round}: nobody answered. {'; '.join(found.missing.values())}")
+        down = sum(sum(parts.values()) for parts in outbox.sizes.values())
+        return replace(found, unnamed=unnamed, bytes_up=up, bytes_down=down)
+
+    def _held(self) -> tuple[list[str], list[list[int]]]:
+        return self.setup.partition.names, self.setup.partition.test
+
+    def _test(self, name: str) -> list[int]:
+        return dict(zip(*self._held(), strict=True))[name]
+
+
+def _opened(reply: Reply, tested: int) -> tuple[list[float], bool]:
+    """Sum and count of a client's scores, and whether they may stand alone in a file.
+
+    Raises:
+        FedloomError: no reply, or one that is not what was asked for.
+    """
+    if reply.error:
+        raise FedloomError(reply.error)
+    facts = wire.unpack(reply.parcel, max_bytes=wire.MAX_HEADER).facts
+    total, count = facts.get("score"), facts.get("tested")
+    if count != tested or not isinstance(total, int | float) or not 0 <= total <= tested:
+        told = f"its score is {total!r} over {count!r} examples, expected one from 0 to {tested} over {tested}."
+        raise FedloomError(f"client {reply.client!r}: {told}")
+    return [float(total), tested], bool(facts.get(PRIVATE))
+
+
+def answered(setup: Setup, client: str, received: Parcel, kept: dict[str, Tree]) -> Parcel:
+    """A client's reply to being evaluated: the sum of its scores on its own test examples, with its own model."""
+    start = setup.start(setup.clients[client])
+    sent = trees.select(received.trees.get("adapter", {}), setup.method.shares)
+    shared = Parcel({**received.trees, "adapter": start | sent}, received.facts)
+    samples = setup.test_samples(client)
+    setup.backbone.write(*own_model(setup, shared, kept))
+    scores = score(setup, samples, setup.backbone.answer(setup.worded(samples)))
+    return Parcel({}, {"tested": len(samples), "score": sum(scores)})
 
 
 @dataclass
@@ -43,15 +138,14 @@ class Evaluator:
     def __post_init__(self) -> None:
         self.examples = self.setup.worded(self.setup.data.test)
 
-    def start(self) -> Scores:
-        """Scores of the adapter that everyone starts from: the model's own, zero-shot."""
-        return self._scored(self._answers(range(len(self.examples)), self.setup.initial, None))
-
-    def state(self, state: State, round: int) -> Scores:
+    def state(self, state: State, round: int, counted: Mapping[str, int]) -> Scores:
         """Scores after ``round`` rounds: of the global adapter, with each client's own part where it has one.
 
-        One adapter is in memory at a time, however many clients have their own.
+        Round 0 is the adapter that everyone starts from: the model's own scores, zero-shot. One adapter is in memory
+        at a time, however many clients have their own.
         """
+        if round == 0:
+            return self._scored(self._answers(range(len(self.examples)), self.setup.initial, None))
         shared = global_model(self.setup, state)
         own_models = keep_their_own(self.setup)
         answers: dict[int, str] = {}

@@ -44,6 +44,12 @@ class Kept:
             if int(file.stem) > round:
                 file.unlink()
 
+    def keep_until(self, client: str, round: int) -> None:
+        """Drop what a client kept in turns after round ``round``: they do not count."""
+        for file in self._files(client):
+            if int(file.stem) > round:
+                file.unlink()
+
     def _of(self, client: str) -> Path:
         return self.folder / quote(client, safe="")
 

@@ -1,10 +1,12 @@
 """The messages of one round: packing what goes out, checking what comes back, noting who did what."""
 
 import struct
+import tempfile
 import time
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Iterator, Mapping
+from contextlib import closing
+from dataclasses import dataclass, field, replace
+from typing import IO, Any, Literal
 
 import torch
 from torch import Tensor
@@ -16,8 +18,14 @@ from fedloom.core.contracts import ClientInfo, Job, Parcel, Reply, State, Tree
 from fedloom.core.errors import FedloomError
 from fedloom.federation.setup import Setup
 
+IN_MEMORY = 64 * 2**20
+"""Bytes of replies that wait for their turn in memory."""
+
 LARGEST = 4
 """Adapters' worth of bytes that a reply may have, beside its header."""
+
+PRIVATE = "private"
+"""The fact of a reply whose other figures may stand in a file only as a part of a sum."""
 
 LARGEST_LOSS = 3e38
 """No float32 is larger; a loss beyond it is no loss, and the mean of such would be no number."""
@@ -26,22 +34,26 @@ LARGEST_LOSS = 3e38
 @dataclass
 class Tally:
     """Who did what in one round, line by line as ``clients.jsonl`` holds it. ``travels``: whether parcels leave the
-    process's own place; those of a pooled method do not, and count no bytes."""
+    process's own place; those of a pooled method do not, and count no bytes. ``losses``: a line's loss, also where the
+    client lets only sums of such figures stand in a file."""
 
     travels: bool = True
     lines: list[dict[str, Any]] = field(default_factory=list)
+    losses: list[float | None] = field(default_factory=list)
 
     def add(self, round: int, reply: Reply, down: dict[str, int], facts: dict[str, Any], error: str) -> None:
         """Note one client's turn; ``down``: the bytes of what it was sent, by what they are."""
         up = _sizes(reply.parcel) if self.travels else {}
         down = down if self.travels else {}
+        loss = float(facts["loss"]) if "loss" in facts else (None if facts else 0.0)
+        self.losses.append(loss)
         self.lines.append(
             {
                 "round": round,
                 "client": reply.client,
                 "examples": int(facts.get("examples", 0)),
                 "steps": int(facts.get("steps", 0)),
-                "loss": float(facts.get("loss", 0.0)),
+                "loss": None if facts.get(PRIVATE) else loss,
                 "bytes_up": sum(up.values()),
                 "bytes_down": sum(down.values()),
                 "parts_up": up,
@@ -57,6 +69,13 @@ class Tally:
             line["error"] = line["error"] or reason
 
     @property
+    def loss(self) -> float:
+        """The mean over the examples of those who counted and told theirs."""
+        pairs = zip(self.lines, self.losses, strict=True)
+        told = [(int(line["examples"]), loss) for line, loss in pairs if not line["error"] and loss is not None]
+        return sum(examples * loss for examples, loss in told) / max(1, sum(examples for examples, _ in told))
+
+    @property
     def left_out(self) -> list[dict[str, Any]]:
         """Clients whose reply did not count, with the reason."""
         keys = ("round", "client", "error")
@@ -65,12 +84,15 @@ class Tally:
 
 @dataclass
 class Outbox:
-    """Packs each client's parcel when the engine asks for it; ``sizes``: its bytes, by what they are."""
+    """Packs each client's parcel when the engine asks for it; ``sizes``: its bytes, by what they are. ``counted``: the
+    last round in which a client's reply counted."""
 
     setup: Setup
     number: int
     state: State
     cohort: list[ClientInfo]
+    counted: Mapping[str, int] = field(default_factory=dict)
+    kind: Literal["train", "evaluate"] = "train"
     sizes: dict[str, dict[str, int]] = field(default_factory=dict)
     seconds: float = 0.0
 
@@ -81,7 +103,7 @@ class Outbox:
             packed = wire.pack(self._coded(info))
             self.sizes[info.name] = wire.sizes(packed)
             self.seconds += time.perf_counter() - begun
-            yield Job(self.number, info.name, packed)
+            yield Job(self.number, info.name, packed, self.kind, self.counted.get(info.name, 0))
 
     def start(self, info: ClientInfo) -> Tree:
         """The shared part of the adapter that a client began from: what it was sent, as it came out of the channel.
@@ -153,7 +175,7 @@ def open_reply(reply: Reply, start: Tree, held: int, up: Channel) -> Parcel:
         raise FedloomError(f"Parcel: fact 'examples' is {examples!r}, expected {held}, which the client holds.")
     if not isinstance(steps, int) or steps < 0:
         raise FedloomError(f"Parcel: fact 'steps' is {steps!r}, expected a whole number from 0.")
-    if not isinstance(loss, int | float) or abs(loss) > LARGEST_LOSS:
+    if loss is not None and (not isinstance(loss, int | float) or abs(loss) > LARGEST_LOSS):
         raise FedloomError(f"Parcel: fact 'loss' is {loss!r}, expected a number of at most {LARGEST_LOSS:g}.")
     return parcel
 
@@ -173,27 +195,70 @@ def _sizes(blob: bytes) -> dict[str, int]:
     return {"unreadable": len(blob)} if blob else {}
 
 
-def in_order(replies: Iterable[Reply], cohort: list[ClientInfo]) -> Iterator[tuple[ClientInfo | None, Reply]]:
+def in_order(
+    replies: Iterator[Reply], cohort: list[ClientInfo], needed: int | None = None
+) -> Iterator[tuple[ClientInfo | None, Reply]]:
     """Replies in the cohort's order, whatever order they come in: sums of floats then have the same bits.
 
-    Holds only replies that came before their turn. A second reply of a client, or one of a client that was not asked,
-    comes at once, with ``None`` in the client's place.
+    After ``needed`` good ones (default: all) no more are waited for. Those that came before their turn wait on disk
+    once they are many. A second reply of a client, a late one, or one of a client that was not asked comes at once,
+    with ``None`` in the client's place.
     """
     waiting: dict[str, Reply] = {}
     awaited = {info.name for info in cohort}
-    turn = 0
-    for reply in replies:
-        if reply.client not in awaited:
-            yield None, reply
-            continue
-        awaited.remove(reply.client)
-        waiting[reply.client] = reply
-        del reply
-        while turn < len(cohort) and cohort[turn].name in waiting:
-            yield cohort[turn], waiting.pop(cohort[turn].name)
-            turn += 1
-    for info in cohort[turn:]:
-        yield info, waiting.pop(info.name, Reply(info.name, error=f"client {info.name!r} did not answer."))
+    turn = good = 0
+    needed = len(cohort) if needed is None else needed
+    with closing(Shelf()) as shelf:
+        for reply in replies:
+            if reply.late or reply.client not in awaited:
+                yield None, reply
+                continue
+            awaited.remove(reply.client)
+            good += not reply.error
+            waiting[reply.client] = shelf.put(reply)
+            del reply
+            while turn < len(cohort) and cohort[turn].name in waiting:
+                yield cohort[turn], shelf.take(waiting.pop(cohort[turn].name))
+                turn += 1
+            if good >= needed and awaited:
+                break
+        del replies  # an engine that waits for the others stops waiting
+        nothing = "was not needed any more: enough others had answered" if good >= needed else "did not answer"
+        for info in cohort[turn:]:
+            missing = Reply(info.name, error=f"client {info.name!r} {nothing}.")
+            yield info, shelf.take(waiting.pop(info.name)) if info.name in waiting else missing
+
+
+@dataclass
+class Shelf:
+    """Replies that wait for their turn: ``IN_MEMORY`` bytes of them in memory, the others in a temporary file."""
+
+    files: dict[str, IO[bytes]] = field(default_factory=dict)
+    held: int = 0
+
+    def put(self, reply: Reply) -> Reply:
+        """The reply as it is to be kept: without its parcel where that went to disk."""
+        if self.held + len(reply.parcel) <= IN_MEMORY:
+            self.held += len(reply.parcel)
+            return reply
+        file = self.files[reply.client] = tempfile.TemporaryFile()  # noqa: SIM115
+        file.write(reply.parcel)
+        return replace(reply, parcel=b"")
+
+    def take(self, reply: Reply) -> Reply:
+        """The whole reply again; it is no longer kept."""
+        file = self.files.pop(reply.client, None)
+        if file is None:
+            self.held -= len(reply.parcel)
+            return reply
+        with file:
+            file.seek(0)
+            return replace(reply, parcel=file.read())
+
+    def close(self) -> None:
+        """Drop what is still there."""
+        for file in self.files.values():
+            file.close()
 
 
 def round_off(seconds: float) -> float:

@@ -23,10 +23,18 @@ SHOWN = 12
 
 
 def who_holds_what(setup: Setup) -> dict[str, Any]:
-    """What ``partition.json`` holds: every client's examples, counted by a meta field."""
+    """What ``partition.json`` holds: every client's examples, counted by a meta field (of sites, only how many)."""
+    if setup.scenario.sites:
+        sides = {name: {half: {"all": len(mine)} for half, mine in halves.items()} for name, halves in _sides(setup)}
+        return {"by": "", "groups": ["all"], "clients": [{"name": name, **held} for name, held in sides.items()]}
     by = setup.scenario.by or _telling_field(setup)
     meta = [sample.meta for sample in setup.data.train], [sample.meta for sample in setup.data.test]
     return holdings(setup.partition, by, *meta)
+
+
+def _sides(setup: Setup) -> list[tuple[str, dict[str, list[int]]]]:
+    held = setup.partition
+    return [(n, {"train": a, "test": b}) for n, a, b in zip(held.names, held.train, held.test, strict=True)]
 
 
 def _telling_field(setup: Setup) -> str | None:
@@ -41,7 +49,7 @@ def finish(setup: Setup, folder: RunFolder, last: Checkpoint, peak: int) -> dict
     """Write the adapter, the examples and ``result.json``; returns the last. ``peak``: bytes of the largest process."""
     save_adapter(setup, folder, last, folder.path / "adapter")
     before, after = (Scores(**folder.read_json(name)) for name in ("before.json", "after.json"))
-    folder.write_json("examples.json", _examples(setup, before, after))
+    folder.write_json("examples.json", _examples(setup, before, after) if after.answers else [])
     result = _result(setup, folder, last, before, after) | {"peak_memory_bytes": peak}
     folder.write_json("result.json", result)
     return result
@@ -76,8 +84,10 @@ def _result(setup: Setup, folder: RunFolder, last: Checkpoint, before: Scores, a
         "rounds": setup.experiment.rounds,
         "clients": len(setup.partition.names),
         "bytes": {
-            "up": sum(row["bytes_up"] for row in clients),
-            "down": sum(row["bytes_down"] for row in clients),
+            way: sum(row[f"bytes_{way}"] for row in clients) + int(last.facts.get(f"bytes.evaluate_{way}", 0))
+            for way in ("up", "down")
+        }
+        | {
             "split_up": 0,
             "split_down": 0,
         },
@@ -104,8 +114,19 @@ def _per_client(setup: Setup, before: Scores, after: Scores) -> list[dict[str, A
     ]
 
 
+def inputs_fingerprint(setup: Setup) -> str:
+    """What of the data decides the result: a hash of who holds which samples, and one of what they say and show."""
+    if setup.scenario.sites:
+        return data_fingerprint(setup)
+    return f"{data_fingerprint(setup)}/{content_fingerprint(setup)}"
+
+
 def data_fingerprint(setup: Setup) -> str:
-    """SHA-256 of the sample ids and the partition: equal for runs on the same data dealt the same way."""
+    """SHA-256 of the sample ids and the partition: equal for runs on the same data dealt the same way. Of sites: of what
+    they said about their own."""
+    if setup.scenario.sites and not setup.site:
+        told = [[name, held.train, held.test, held.data] for name, held in sorted(setup.told.items())]
+        return hashlib.sha256(json.dumps(told).encode()).hexdigest()
     ids = [[sample.id for sample in half] for half in (setup.data.train, setup.data.test)]
     held = setup.partition
     return hashlib.sha256(json.dumps([ids, held.names, held.train, held.test]).encode()).hexdigest()

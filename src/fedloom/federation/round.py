@@ -5,15 +5,15 @@ cohort -> server.send -> channel.down -> engine -> channel.up -> reduce.lift/mer
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from fedloom.core.contracts import ClientInfo, Engine, Parcel, Reply, State
 from fedloom.core.errors import FedloomError
-from fedloom.federation.evaluate import Evaluator, Scores
+from fedloom.federation.evaluate import AtClients, Evaluator, Scores, evaluator
 from fedloom.federation.messages import Outbox, Tally, in_order, open_reply, round_off
 from fedloom.federation.record import Checkpoint, RunFolder
-from fedloom.federation.result import content_fingerprint, data_fingerprint
+from fedloom.federation.result import inputs_fingerprint
 from fedloom.federation.setup import Setup
 from fedloom.federation.watch import Watch
 
@@ -34,6 +34,7 @@ class Federation:
     engine: Engine
     watch: Watch
     stop: Callable[[], bool] = lambda: False
+    _counted: dict[str, int] = field(default_factory=dict)
 
     def run(self) -> Checkpoint:
         """All rounds, from the last checkpoint where there is one; returns the last.
@@ -43,8 +44,11 @@ class Federation:
             FedloomError: a round stayed below its quorum (the round before it is saved), or the run that is resumed
                 began with other data or another model.
         """
-        evaluator = Evaluator(self.setup, self.folder.kept)
-        last = self.folder.restore() or self._begin(evaluator)
+        last = self.folder.restore()
+        self.engine.gather()
+        self._counted = {row["client"]: row["round"] for row in self.folder.rows("clients.jsonl") if not row["error"]}
+        found = evaluator(self.setup, self.folder.kept, self.engine)
+        last = last or self._begin(found)
         for fact, here in self._inputs().items():
             if last.facts[fact] != here:
                 raise FedloomError(
@@ -54,29 +58,28 @@ class Federation:
         for number in range(last.round + 1, self.setup.experiment.rounds + 1):
             if self.stop():
                 raise Stopped
-            last = self._round(number, last, evaluator)
+            last = self._round(number, last, found)
         return last
 
-    def _begin(self, evaluator: Evaluator) -> Checkpoint:
+    def _begin(self, evaluator: Evaluator | AtClients) -> Checkpoint:
         self.watch.stage("zero-shot")
-        begun = time.perf_counter()
-        before = evaluator.start()
-        self.watch.scored(0, before.mean)
-        setup = self.setup
-        self.folder.write_json("before.json", {"answers": before.answers, "scores": before.scores})
+        begun, setup = time.perf_counter(), self.setup
         state = setup.method.server.init(setup.initial, setup.scale, len(setup.clients))
+        before = evaluator.state(state, 0, {})
+        self.watch.scored(0, before.mean)
+        self.folder.write_json("before.json", asdict(before))
         seconds = time.perf_counter() - begun
         figures = {"zero_shot": before.mean, "seconds.total": seconds, "seconds.evaluate": seconds}
+        figures |= {"bytes.evaluate_up": before.bytes_up, "bytes.evaluate_down": before.bytes_down}
         first = Checkpoint(0, state, {**self._inputs(), **figures, "seconds.train": 0.0, "seconds.server": 0.0})
         self.folder.save(first)
         return first
 
     def _inputs(self) -> dict[str, str]:
         """What decides the result and does not stand in the configuration: hashes of the data and the model."""
-        data = f"{data_fingerprint(self.setup)}/{content_fingerprint(self.setup)}"
-        return {"data": data, "model": self.setup.backbone.fingerprint}
+        return {"data": inputs_fingerprint(self.setup), "model": self.setup.backbone.fingerprint}
 
-    def _round(self, number: int, last: Checkpoint, evaluator: Evaluator) -> Checkpoint:
+    def _round(self, number: int, last: Checkpoint, evaluator: Evaluator | AtClients) -> Checkpoint:
         begun = time.perf_counter()
         setup, experiment = self.setup, self.setup.experiment
         facts = dict(last.facts)
@@ -86,10 +89,15 @@ class Federation:
         now = time.perf_counter()
         facts["seconds.server"] = float(facts["seconds.server"]) + server_seconds + now - mark
         facts["seconds.train"] = float(facts["seconds.train"]) + mark - begun - server_seconds
+        self._counted |= {line["client"]: number for line in tally.lines if not line["error"]}
         score: float | None = None
+        missing: dict[str, str] = {}
         every = experiment.evaluation.every
         if number == experiment.rounds or (every and number % every == 0):
-            scores = evaluator.state(state, number)
+            scores = evaluator.state(state, number, self._counted)
+            missing = scores.missing
+            for way, count in (("up", scores.bytes_up), ("down", scores.bytes_down)):
+                facts[f"bytes.evaluate_{way}"] = int(facts.get(f"bytes.evaluate_{way}", 0)) + count
             score = facts["score"] = scores.mean
             facts["best"] = max(float(facts.get("best", 0.0)), score)
             self.watch.scored(number, score)
@@ -97,7 +105,8 @@ class Federation:
                 self._after(scores)
         facts["seconds.evaluate"] = float(facts["seconds.evaluate"]) + time.perf_counter() - now
         facts["seconds.total"] = float(facts["seconds.total"]) + time.perf_counter() - begun
-        self._note(number, score, tally, time.perf_counter() - begun)
+        left_out = [{"round": number, "client": name, "error": reason} for name, reason in missing.items()]
+        self._note(number, score, tally, left_out, time.perf_counter() - begun)
         done = Checkpoint(number, state, facts)
         self.folder.save(done)
         return done
@@ -106,26 +115,31 @@ class Federation:
         """One round's replies as one parcel, tried again below the quorum; and the seconds that the server took."""
         setup = self.setup
         cohort = setup.sampler(list(setup.clients.values()), number, setup.seeds.numpy(f"round/{number}/cohort"))
+        needed = max(1, round(len(cohort) / (1 + setup.experiment.sampling.extra)))
         tally, seconds = Tally(travels=not setup.method.pooled), 0.0
-        for _ in range(ATTEMPTS):
-            total, count, more = self._attempt(number, state, cohort, tally)
+        for attempt in range(ATTEMPTS):
+            if attempt:
+                self.engine.gather()
+            total, count, more = self._attempt(number, state, cohort, needed, tally)
             seconds += more
-            if count >= max(1.0, setup.experiment.engine.quorum * len(cohort)):
+            if count >= max(1.0, setup.experiment.engine.quorum * needed):
                 return setup.method.reduce.lower(total), tally, seconds
             reasons = "; ".join(dict.fromkeys(entry["error"] for entry in tally.left_out))
-            tally.void(f"round {number} was done again: {count} of {len(cohort)} clients answered")
+            tally.void(f"round {number} was done again: {count} of {needed} clients answered")
         raise FedloomError(
-            f"round {number}: {count} of {len(cohort)} clients answered, twice; the quorum is "
+            f"round {number}: {count} of {needed} clients answered, twice; the quorum is "
             f"{setup.experiment.engine.quorum:g} of them. {reasons} The rounds before it are saved: mend the cause and "
             "resume."
         )
 
-    def _attempt(self, number: int, state: State, cohort: list[ClientInfo], tally: Tally) -> tuple[Any, int, float]:
+    def _attempt(
+        self, number: int, state: State, cohort: list[ClientInfo], needed: int, tally: Tally
+    ) -> tuple[Any, int, float]:
         setup = self.setup
         self.watch.round(number, setup.experiment.rounds, len(cohort))
-        outbox = Outbox(setup, number, state, cohort)
+        outbox = Outbox(setup, number, state, cohort, self._counted)
         total, count, seconds = None, 0, 0.0
-        for info, reply in in_order(self.engine.exchange(outbox.jobs()), cohort):
+        for info, reply in in_order(self.engine.exchange(outbox.jobs()), cohort, needed):
             begun = time.perf_counter()
             down = outbox.sizes.get(info.name, {}) if info else {}
             try:
@@ -150,7 +164,7 @@ class Federation:
     def _fold(self, total: Any, reply: Reply, info: ClientInfo | None, outbox: Outbox) -> tuple[Any, dict[str, Any]]:
         """The total with one more reply in it, and the reply's facts; nothing else of the reply stays."""
         if info is None:
-            raise FedloomError("a second reply, or one that was not asked for; it is passed over.")
+            raise FedloomError(reply.error or "a second reply, or one that was not asked for; it is passed over.")
         start = outbox.start(info)
         try:
             parcel = open_reply(reply, start, info.examples, self.setup.up)
@@ -161,22 +175,21 @@ class Federation:
             raise FedloomError(f"the reply cannot be used: {type(error).__name__}: {error}") from error
         return lifted if total is None else self.setup.method.reduce.merge(total, lifted), parcel.facts
 
-    def _note(self, number: int, score: float | None, tally: Tally, seconds: float) -> None:
-        counted = [line for line in tally.lines if not line["error"]]
-        examples = sum(line["examples"] for line in counted)
-        loss = sum(line["loss"] * line["examples"] for line in counted) / max(1, examples)
+    def _note(
+        self, number: int, score: float | None, tally: Tally, left_out: list[dict[str, Any]], seconds: float
+    ) -> None:
         row = {
             "round": number,
             "score": score,
-            "loss": loss,
+            "loss": tally.loss,
             "bytes_up": sum(line["bytes_up"] for line in tally.lines),
             "bytes_down": sum(line["bytes_down"] for line in tally.lines),
             "seconds": round_off(seconds),
-            "clients": [line["client"] for line in counted],
-            "left_out": tally.left_out,
+            "clients": [line["client"] for line in tally.lines if not line["error"]],
+            "left_out": tally.left_out + left_out,
         }
         self.folder.append("clients.jsonl", tally.lines)
         self.folder.append("rounds.jsonl", [row])
 
     def _after(self, scores: Scores) -> None:
-        self.folder.write_json("after.json", {"answers": scores.answers, "scores": scores.scores})
+        self.folder.write_json("after.json", asdict(scores))

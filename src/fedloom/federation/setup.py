@@ -1,7 +1,7 @@
 """From an experiment to the things it names: the same in every process that runs a part of it."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
@@ -21,11 +21,26 @@ POOL = "all"
 
 
 @dataclass(frozen=True)
+class Holding:
+    """What a site says that it holds: training and test examples, and a hash of them."""
+
+    train: int
+    test: int
+    data: str
+
+
+@dataclass(frozen=True)
 class Setup:
-    """All parts of an experiment, each made when it is first asked for and then kept."""
+    """All parts of an experiment, each made when it is first asked for and then kept.
+
+    Where the data is dealt, everyone who builds it sees the same. Where sites hold their own, ``site`` says which of
+    them this is, with its own data and no other; ``""`` is the server, which knows what it is ``told``.
+    """
 
     experiment: Experiment
     cache_dir: Path | None = None
+    site: str = ""
+    told: dict[str, Holding] = field(default_factory=dict)
 
     @cached_property
     def seeds(self) -> Seeds:
@@ -40,7 +55,9 @@ class Setup:
 
     @cached_property
     def data(self) -> Data:
-        """The task's samples; the test half cut to ``evaluation.limit``."""
+        """The task's samples; the test half cut to ``evaluation.limit``. Those of a site are its own."""
+        if self.scenario.sites and not self.site:
+            raise FedloomError(f"scenario {self.experiment.scenario.name!r}: the data is at the sites; none is here.")
         data = self.task.load()
         limit = self.experiment.evaluation.limit
         if not limit or limit >= len(data.test):
@@ -57,7 +74,12 @@ class Setup:
     @cached_property
     def partition(self) -> partition.Partition:
         """Who holds what, as indices."""
-        table = self.experiment.scenario
+        table, sites = self.experiment.scenario, self.scenario.sites
+        if self.site and sites:
+            return partition.Partition([[*range(len(self.data.train))]], [[*range(len(self.data.test))]], [self.site])
+        if sites:
+            held = [self.told[name] for name in sites]
+            return partition.Partition([[*range(h.train)] for h in held], [[*range(h.test)] for h in held], [*sites])
         train_meta = [sample.meta for sample in self.data.train]
         test_meta = [sample.meta for sample in self.data.test]
         return partition.deal(self.scenario, train_meta, test_meta, table.clients, table.minimum, self.seeds)
@@ -123,6 +145,8 @@ class Setup:
         """
         table = self.experiment.adapter
         _check_ranks(table)
+        if self.scenario.sites and table.rank_from != "list":
+            raise FedloomError(f"adapter.rank_from = {table.rank_from!r}: no server sees the sites' data. Give ranks.")
         held = self.partition if table.rank_from != "list" else None
         if held is None:
             given = table.ranks or [table.rank]
@@ -168,9 +192,10 @@ class Setup:
         held = self.partition
         if self.method.pooled:
             return {POOL: ClientInfo(POOL, len(self.data.train), max(self.ranks))}
+        rank = dict(zip(self.scenario.sites or held.names, self.ranks, strict=True))
         return {
-            name: ClientInfo(name, len(indices), self.ranks[number])
-            for number, (name, indices) in enumerate(zip(held.names, held.train, strict=True))
+            name: ClientInfo(name, len(indices), rank[name])
+            for name, indices in zip(held.names, held.train, strict=True)
         }
 
     def training_examples(self, client: str) -> list[Example]:
@@ -179,6 +204,11 @@ class Setup:
         if self.method.pooled:
             return self.worded(self.data.train)
         return self.worded([self.data.train[index] for index in held.train[held.names.index(client)]])
+
+    def test_samples(self, client: str) -> list[Sample]:
+        """What a client is measured on."""
+        held = self.partition
+        return [self.data.test[index] for index in held.test[held.names.index(client)]]
 
     def worded(self, samples: Sequence[Sample]) -> list[Example]:
         """Samples as a backbone sees them."""
@@ -191,9 +221,17 @@ class Setup:
             FedloomError: whatever is wrong with the experiment, its data or its model.
         """
         config.check(self.experiment)
-        if not self.data.test:
-            raise FedloomError(f"task {self.task.name!r}: there is no test example; nothing could be measured.")
-        _ = self.method, self.sampler, self.up, self.down, self.partition, self.initial
+        sites, clients = self.scenario.sites, self.experiment.scenario.clients
+        if sites and len(sites) != clients:
+            raise FedloomError(f"scenario.clients = {clients}, but scenario.names has {len(sites)} sites.")
+        if sites and (self.method.pooled or self.experiment.evaluation.where == "server"):
+            mend = "Choose another method." if self.method.pooled else "Set evaluation.where = 'clients'."
+            raise FedloomError(f"scenario {self.experiment.scenario.name!r}: the server has no data. {mend}")
+        if not sites:
+            if not self.data.test:
+                raise FedloomError(f"task {self.task.name!r}: there is no test example; nothing could be measured.")
+            _ = self.partition
+        _ = self.method, self.sampler, self.up, self.down, self.initial
 
     def use_threads(self) -> None:
         """Let torch use ``engine.threads`` threads in this process."""

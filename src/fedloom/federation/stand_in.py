@@ -185,6 +185,9 @@ class Here:
 
     trainer: Trainer
 
+    def gather(self) -> None:
+        """Everybody is here."""
+
     def exchange(self, jobs: Iterable[Job]) -> Iterator[Reply]:
         """Replies in the order of the jobs."""
         return map(self.trainer.run, jobs)
