@@ -15,6 +15,7 @@ import pytest
 from PIL import Image
 
 from fedloom import __version__, cli, engines
+from fedloom.cli import shell
 from fedloom.core.errors import FedloomError
 from fedloom.federation.round import Stopped
 from fedloom.federation.setup import Setup
@@ -215,7 +216,7 @@ def test_a_signal_ends_a_run_with_130_and_it_can_be_resumed(
 
 def test_a_second_signal_interrupts_at_once() -> None:
     before = signal.getsignal(signal.SIGINT)
-    with cli.stopping() as stop:
+    with shell.stopping() as stop:
         assert not stop()
         signal.raise_signal(signal.SIGINT)
         assert stop()
@@ -339,7 +340,7 @@ def test_version_and_help(fedloom: Command) -> None:
 
 def test_a_data_folder_stays_text_whatever_it_is_called() -> None:
     for name in ("2024", "true", 'a "b"', "ünïcode", "[x]"):
-        (told,) = cli._overrides([], Path(name))
+        (told,) = shell.overrides_of([], Path(name))
         experiment = toy.experiment("task=nlvr", told)
         assert experiment.data.path == name
         assert Setup(experiment).experiment.data.path == name

@@ -154,8 +154,8 @@ class EngineTable(Table):
 
 
 class EvaluationTable(Table):
-    """``every`` so many rounds (0: only after the last); ``limit`` test examples at most (0: all). ``where``: the server
-    answers the test half, or each client its own part and only the sum of its scores leaves it."""
+    """``every`` so many rounds (0: only after the last); ``limit`` test examples at most (0: all). ``where``: the
+    server answers the test half, or each client its own part; then only the sum of its scores leaves it."""
 
     where: Literal["server", "clients"] = "server"
 

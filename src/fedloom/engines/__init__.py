@@ -4,19 +4,25 @@
 """
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fedloom.core import memory, resolve
 from fedloom.core.config import Experiment
 from fedloom.core.contracts import Engine
 from fedloom.core.errors import FedloomError
 from fedloom.federation import result
-from fedloom.federation.record import Checkpoint, RunFolder
+from fedloom.federation.record import RunFolder
 from fedloom.federation.round import Federation
 from fedloom.federation.setup import Setup
 from fedloom.federation.watch import Silent, Watch
+
+if TYPE_CHECKING:
+    from fedloom.deploy.loopback import Kill
+
+FLOWER = ("flower", "flower-simulation")
+"""The engines whose round loop is a Flower ServerApp."""
 
 
 def run(
@@ -26,53 +32,59 @@ def run(
     resume: bool = False,
     watch: Watch | None = None,
     stop: Callable[[], bool] = lambda: False,
+    grid: object = None,
+    kills: "Sequence[Kill]" = (),
 ) -> dict[str, Any]:
     """Run an experiment into the folder ``out`` and return its result.
 
     ``resume`` goes on with the run that ``out`` holds (a finished one is only read); nothing is written before
-    everything that can be refused was checked.
+    everything that can be refused was checked. ``grid``: Flower's, where this is a ServerApp of engine ``flower`` or
+    ``flower-simulation``; without one, these engines submit the experiment as such and wait for it.
+    ``kills``: faults to try where all of engine ``flower`` is on this machine.
 
     Raises:
-        FedloomError: bad input; a folder that holds something else; a round below its quorum.
+        FedloomError: bad input; a folder that holds something else; sites that are missing; a round below its quorum.
         Stopped: ``stop()`` became true; ``resume`` goes on.
     """
     memory.reset_peak()
-    watch = watch or Silent()
-    folder: RunFolder | None = None
-    if resume and (out / "config.toml").is_file():
+    watch, folder = watch or Silent(), RunFolder(out)
+    begun = resume and (out / "config.toml").is_file()
+    if begun:
         folder, _ = RunFolder.reopen(out, experiment)
         if (finished := folder.read_json("result.json")) is not None:
             return dict(finished)
     elif out.exists() and (not out.is_dir() or any(out.iterdir())):
         RunFolder.create(out, experiment)  # refuses, with the mend
-    resolve.builder("engines", experiment.engine.name)
+    name = experiment.engine.name
+    resolve.builder("engines", name)
     setup = Setup(experiment, cache_dir=Path.home() / ".cache" / "fedloom")
     setup.use_threads()
     watch.stage("reading data and model")
     setup.check()
-    held, fresh = result.who_holds_what(setup), folder is None
+    if name in FLOWER and grid is None:
+        from fedloom.engines._submit import submit  # Flower is optional, and takes a second to import
+
+        return submit(experiment, out, watch, stop, kills)
     try:
-        folder = folder or RunFolder.create(out, experiment)
-        folder.write_json("partition.json", held)
-        last, peak = _rounds(setup, folder, watch, stop)
+        engine: Engine = resolve.build("engines", name, {}, setup=setup, kept=folder.kept, run=folder.id, grid=grid)
+        try:
+            watch.stage("waiting for the sites")
+            engine.gather()
+            held = result.who_holds_what(setup)
+            if not begun:
+                folder.begin(experiment)
+            folder.write_json("partition.json", held)
+            last = Federation(setup, folder, engine, watch, stop).run()
+        finally:
+            peak = engine.close()
         watch.stage("writing the result")
-        return result.finish(setup, folder, last, peak)
+        return result.finish(setup, folder, last, max(memory.peak(), peak))
     except FedloomError:
-        if fresh and folder and folder.last() is None:  # refused before the first round: as if it had never begun
+        if not begun and out.is_dir() and folder.last() is None:  # refused before round 1: as if it had never begun
             shutil.rmtree(out)
         raise
     except OSError as error:
         raise FedloomError(f"{out}: {error}. What was finished is saved: mend the cause and resume.") from None
-
-
-def _rounds(setup: Setup, folder: RunFolder, watch: Watch, stop: Callable[[], bool]) -> tuple[Checkpoint, int]:
-    """All rounds on the experiment's engine; the last checkpoint, and the peak memory of the largest process."""
-    engine: Engine = resolve.build("engines", setup.experiment.engine.name, {}, setup=setup, kept=folder.kept)
-    try:
-        last = Federation(setup, folder, engine, watch, stop).run()
-    finally:
-        workers = engine.close()
-    return last, max(memory.peak(), workers)
 
 
 def export(run_folder: Path, out: Path) -> None:

@@ -1,12 +1,14 @@
 """The run folder: what a run leaves behind, and what it goes on from.
 
-runs/<name>/  config.toml  partition.json  before.json  rounds.jsonl  clients.jsonl
+runs/<name>/  config.toml  run.id  partition.json  before.json  rounds.jsonl  clients.jsonl
               checkpoint/round-000007.safetensors  checkpoint/clients/<client>/000007.safetensors
               adapter/  examples.json  result.json  report.html
 """
 
 import json
+import secrets
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +39,12 @@ class RunFolder:
         self.path = path
         self.kept = Kept(path / "checkpoint" / "clients")
 
+    @cached_property
+    def id(self) -> str:
+        """What sites know this run by, however often it is resumed: drawn once, and written by ``create``."""
+        file = self.path / "run.id"
+        return file.read_text(encoding="utf-8").strip() if file.is_file() else secrets.token_hex(8)
+
     @classmethod
     def create(cls, path: Path, experiment: Experiment) -> "RunFolder":
         """A new folder with the resolved configuration.
@@ -50,8 +58,13 @@ class RunFolder:
                 "folder, or remove it."
             )
         folder = cls(path)
-        folder.write_text("config.toml", config.dump(experiment))
+        folder.begin(experiment)
         return folder
+
+    def begin(self, experiment: Experiment) -> None:
+        """Write what a new run's folder begins with."""
+        self.write_text("run.id", self.id + "\n")
+        self.write_text("config.toml", config.dump(experiment))
 
     @classmethod
     def reopen(cls, path: Path, experiment: Experiment | None = None) -> tuple["RunFolder", Experiment]:
@@ -138,10 +151,12 @@ class RunFolder:
 
 
 def decisive(experiment: Experiment) -> dict[str, Any]:
-    """The part of an experiment that decides its result: all but its name and how many workers run it."""
+    """The part of an experiment that decides its result: all but its name, how many workers run it, and for how long
+    the others are waited for."""
     table = experiment.model_dump()
     table.pop("name")
-    table["engine"].pop("workers")
+    for key in ("workers", "superlink", "deadline", "patience"):
+        table["engine"].pop(key)
     return table
 
 

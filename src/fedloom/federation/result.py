@@ -122,8 +122,8 @@ def inputs_fingerprint(setup: Setup) -> str:
 
 
 def data_fingerprint(setup: Setup) -> str:
-    """SHA-256 of the sample ids and the partition: equal for runs on the same data dealt the same way. Of sites: of what
-    they said about their own."""
+    """SHA-256 of the sample ids and the partition: equal for runs on the same data dealt the same way. Where sites hold
+    their own, of what they said about it."""
     if setup.scenario.sites and not setup.site:
         told = [[name, held.train, held.test, held.data] for name, held in sorted(setup.told.items())]
         return hashlib.sha256(json.dumps(told).encode()).hexdigest()

@@ -45,7 +45,6 @@ class Federation:
                 began with other data or another model.
         """
         last = self.folder.restore()
-        self.engine.gather()
         self._counted = {row["client"]: row["round"] for row in self.folder.rows("clients.jsonl") if not row["error"]}
         found = evaluator(self.setup, self.folder.kept, self.engine)
         last = last or self._begin(found)

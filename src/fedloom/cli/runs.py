@@ -1,53 +1,14 @@
-"""Every command of ``fedloom``; nothing else parses arguments."""
+"""Commands that run experiments, and show and hand on what came of them."""
 
-import json
-import os
-import signal
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
-from types import FrameType
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.text import Text
 
-from fedloom import __version__
+from fedloom.cli.shell import DataPath, Sets, Source, app, error_console, out_console, overrides_of, say, stopping
 from fedloom.core.errors import FedloomError
-
-app = typer.Typer(
-    help="Federated fine-tuning of vision-language models.",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-)
-out_console = Console(width=None if sys.stdout.isatty() else 120)
-error_console = Console(stderr=True)
-
-Source = Annotated[str, typer.Argument(help="A TOML file, or the name of a preset such as quickstart.")]
-Sets = Annotated[list[str], typer.Option("--set", metavar="KEY=VALUE", help="Override a key, such as client.lr=0.01.")]
-DataPath = Annotated[Path | None, typer.Option("--data", help="The folder of a task that reads one (data.path).")]
-
-
-def main() -> None:
-    """The command's entry: a FedloomError, or a file that cannot be read or written, is one message and exit status 1;
-    Ctrl-C exits with 130."""
-    sys.path.append(str(Path.cwd()))  # so that package.module:function finds what lies here, and shadows nothing
-    try:
-        app()
-    except (FedloomError, OSError) as error:
-        error_console.print(Text.assemble(("error: ", "bold red"), str(error)), soft_wrap=True)
-        sys.exit(1)
-
-
-@app.callback(invoke_without_command=True)
-def root(version: Annotated[bool, typer.Option("--version", help="Show the version.")] = False) -> None:
-    """Federated fine-tuning of vision-language models."""
-    if version:
-        _say(__version__)
-        raise typer.Exit
 
 
 @app.command()
@@ -69,7 +30,7 @@ def run(
     from fedloom.report.compare import BOUNDS
     from fedloom.report.table import summary
 
-    overrides = _overrides(sets, data)
+    overrides = overrides_of(sets, data)
     experiment = config.load(source, overrides)
     own = experiment.method.name
     folder = out or Path("runs") / _name(source, sets, experiment.name)
@@ -83,7 +44,7 @@ def run(
     results = {name: _run(each, folders[name], resume) for name, each in experiments.items()}
     page = _page(list(folders.values()), folder / "report.html")
     out_console.print(summary(own, results))
-    _say(f"page     {page}\nadapter  {folder / 'adapter'}")
+    say(f"page     {page}\nadapter  {folder / 'adapter'}")
 
 
 @app.command()
@@ -106,7 +67,7 @@ def compare(
     from fedloom.report import compare as comparison
     from fedloom.report import table
 
-    overrides, named = _overrides(sets, data), config.comparison(source)
+    overrides, named = overrides_of(sets, data), config.comparison(source)
     found = comparison.cells(source, overrides, axis, seeds or named.seeds)
     folder = out or Path("runs") / f"{_name(source, sets, found[0].experiment.name)}-compare"
     jobs, failed = jobs or named.jobs, []
@@ -120,10 +81,10 @@ def compare(
     )  # a run in this process shows itself
     for number, (cell, reason) in enumerate(shown, start=1):
         failed += [(cell, reason)] if reason else []
-        _say(f"{number}/{len(found)} {comparison.name_of(cell)}{f' failed: {reason}' if reason else ''}")
+        say(f"{number}/{len(found)} {comparison.name_of(cell)}{f' failed: {reason}' if reason else ''}")
     rows = comparison.write(found, folder, failed)
     out_console.print(table.terminal(rows))
-    _say(f"table {folder / 'table.md'}, {folder / 'table.csv'}; plots {folder / 'scores.svg'}, {folder / 'bytes.svg'}")
+    say(f"table {folder / 'table.md'}, {folder / 'table.csv'}; plots {folder / 'scores.svg'}, {folder / 'bytes.svg'}")
     if failed:
         raise FedloomError(f"{len(failed)} of {len(found)} runs failed; mend the cause and run the command again.")
 
@@ -144,7 +105,7 @@ def plan(
     from fedloom.federation.plan import plan as made
     from fedloom.report.plan import shown
 
-    found = made(config.load(source, _overrides(sets, data)), tokens, captions)
+    found = made(config.load(source, overrides_of(sets, data)), tokens, captions)
     if as_json:
         out_console.print_json(data=found.as_json())
     else:
@@ -157,7 +118,7 @@ def report(
     out: Annotated[Path | None, typer.Option(help="The page; by default report.html in the first run folder.")] = None,
 ) -> None:
     """Draw one page about one or several runs."""
-    _say(str(_page(runs, out or runs[0] / "report.html")))
+    say(str(_page(runs, out or runs[0] / "report.html")))
 
 
 @app.command()
@@ -169,81 +130,7 @@ def export(
     from fedloom.engines import export as write_adapter
 
     write_adapter(folder, out)
-    _say(str(out))
-
-
-@app.command()
-def methods() -> None:
-    """List the methods: how clients learn and are merged."""
-    _listing("methods")
-
-
-@app.command()
-def models() -> None:
-    """List the models that are known by name."""
-    from fedloom.models import listing
-
-    _print_listing("models", dict(listing()))
-
-
-scenarios_app = typer.Typer(invoke_without_command=True, help="List the scenarios: who holds what.")
-tasks_app = typer.Typer(invoke_without_command=True, help="List the tasks: what is asked.")
-app.add_typer(scenarios_app, name="scenarios")
-app.add_typer(tasks_app, name="tasks")
-
-
-@scenarios_app.callback()
-def scenarios(context: typer.Context) -> None:
-    """List the scenarios: who holds what."""
-    if context.invoked_subcommand is None:
-        _listing("scenarios")
-
-
-@scenarios_app.command("show")
-def show_scenario(
-    name: Annotated[str, typer.Argument(help="A scenario.")],
-    source: Annotated[str, typer.Option("--for", help="The experiment whose data is dealt.")] = "quickstart",
-    sets: Sets = [],  # noqa: B006
-    data: DataPath = None,
-    out: Annotated[Path, typer.Option(help="The picture to write (.png or .svg).")] = Path("scenario.png"),
-) -> None:
-    """Draw who holds what under a scenario."""
-    from fedloom.core import config
-    from fedloom.federation.result import who_holds_what
-    from fedloom.federation.setup import Setup
-    from fedloom.report.held import held
-    from fedloom.report.runs import Holdings
-    from fedloom.report.svg import save
-
-    overrides = [f"scenario={name}", *_overrides(sets, data)]
-    experiment = config.load(source, overrides)
-    config.check(experiment)
-    save(held(Holdings.model_validate(who_holds_what(Setup(experiment)))), out)
-    _say(str(out))
-
-
-@tasks_app.callback()
-def tasks(context: typer.Context) -> None:
-    """List the tasks: what is asked."""
-    if context.invoked_subcommand is None:
-        _listing("tasks")
-
-
-@tasks_app.command("show")
-def show_task(
-    name: Annotated[str, typer.Argument(help="A task.")],
-    out: Annotated[Path, typer.Option(help="The picture to write (.png).")] = Path("task.png"),
-    count: Annotated[int, typer.Option(min=1, help="Examples to draw.")] = 24,
-    data: DataPath = None,
-) -> None:
-    """Draw a contact sheet of a task's examples."""
-    from fedloom.core import resolve
-    from fedloom.report.sheet import sheet
-
-    task = resolve.build("tasks", name, {}, path=str(data or ""), on_bad="refuse")
-    train = task.load().train
-    sheet(train[:: max(1, len(train) // count)][:count], task.word, out)
-    _say(str(out))
+    say(str(out))
 
 
 @app.command()
@@ -260,17 +147,7 @@ def pretrain(
     from fedloom.pretrain.recipe import pretrain as make
 
     target = out or Path("models") / name
-    out_console.print_json(data=make(name, target, seed=seed, scale=scale, tower=tower, tell=_say)["scores"])
-
-
-def _say(text: str) -> None:
-    """Print a line as it is: no markup in it, and never wrapped, so that a path can be copied."""
-    out_console.print(text, markup=False, highlight=False, soft_wrap=True)
-
-
-def _overrides(sets: list[str], data: Path | None) -> list[str]:
-    """The overrides that the options say; a folder stays text, whatever it is called."""
-    return [*sets, *([f"data.path={json.dumps(str(data), ensure_ascii=False)}"] if data else [])]
+    out_console.print_json(data=make(name, target, seed=seed, scale=scale, tower=tower, tell=say)["scores"])
 
 
 def _name(source: str, sets: list[str], given: str) -> str:
@@ -279,7 +156,20 @@ def _name(source: str, sets: list[str], given: str) -> str:
     return "+".join([base, *(text.replace("/", "-").replace(" ", "") for text in sets)])
 
 
-def _run(experiment: Any, folder: Path, resume: bool) -> dict[str, Any]:
+def run_and_show(experiment: Any, folder: Path, resume: bool, kills: Sequence[Any] = ()) -> None:
+    """Run an experiment, draw its page and print its result."""
+    from fedloom.report.table import summary
+
+    name = experiment.method.name
+    result = _run(experiment, folder, resume, kills)
+    page = _page([folder], folder / "report.html")
+    out_console.print(summary(name, {name: result}))
+    for entry in result["left_out"]:
+        say(f"left out in round {entry['round']}: {entry['error']}")
+    say(f"page     {page}\nadapter  {folder / 'adapter'}")
+
+
+def _run(experiment: Any, folder: Path, resume: bool, kills: Sequence[Any] = ()) -> dict[str, Any]:
     """Run an experiment with progress on the terminal; a finished run of the very same experiment is only read."""
     from fedloom.engines import run as run_experiment
     from fedloom.federation.record import RunFolder, decisive
@@ -290,30 +180,11 @@ def _run(experiment: Any, folder: Path, resume: bool) -> dict[str, Any]:
         resume = decisive(RunFolder.reopen(folder)[1]) == decisive(experiment)
     try:
         with stopping() as stop, Live(out_console, experiment.method.name) as watch:
-            return run_experiment(experiment, folder, resume=resume, watch=watch, stop=stop)
+            return run_experiment(experiment, folder, resume=resume, watch=watch, stop=stop, kills=kills)
     except Stopped:
         told = f"Stopped. Finished rounds are saved in {folder}; --resume goes on."
         error_console.print(told, markup=False, highlight=False, soft_wrap=True)
         sys.exit(130)
-
-
-@contextmanager
-def stopping() -> Iterator[Callable[[], bool]]:
-    """A flag that the first Ctrl-C (or SIGTERM) raises; the second one interrupts at once."""
-    raised = False
-
-    def ask(number: int, frame: FrameType | None) -> None:
-        nonlocal raised
-        if raised:
-            raise KeyboardInterrupt
-        raised = True
-
-    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield lambda: raised
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _page(folders: list[Path], out: Path) -> Path:
@@ -321,20 +192,3 @@ def _page(folders: list[Path], out: Path) -> Path:
 
     page(folders, out)
     return out
-
-
-def _listing(axis: str) -> None:
-    from fedloom.core import resolve
-
-    _print_listing(axis, {name: resolve.summary(axis, name) for name in sorted(resolve.known(axis))})
-
-
-def _print_listing(title: str, found: dict[str, str]) -> None:
-    width = max(map(len, found))
-    _say("\n".join([title, *(f"{name:{width}}  {line}" for name, line in found.items())]))
-
-
-os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-
-if __name__ == "__main__":
-    main()

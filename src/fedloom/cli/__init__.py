@@ -1,0 +1,38 @@
+"""Every command of ``fedloom``; nothing else parses arguments."""
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.text import Text
+
+from fedloom import __version__
+from fedloom.cli import lists, runs, sites
+from fedloom.cli.shell import app, error_console, say
+from fedloom.core.errors import FedloomError
+
+__all__ = ["app", "lists", "main", "runs", "sites"]
+
+
+def main() -> None:
+    """The command's entry: a FedloomError, or a file that cannot be read or written, is one message and exit status 1;
+    Ctrl-C exits with 130."""
+    sys.path.append(str(Path.cwd()))  # so that package.module:function finds what lies here, and shadows nothing
+    try:
+        app()
+    except (FedloomError, OSError) as error:
+        error_console.print(Text.assemble(("error: ", "bold red"), str(error)), soft_wrap=True)
+        sys.exit(1)
+
+
+@app.callback(invoke_without_command=True)
+def root(version: Annotated[bool, typer.Option("--version", help="Show the version.")] = False) -> None:
+    """Federated fine-tuning of vision-language models."""
+    if version:
+        say(__version__)
+        raise typer.Exit
+
+
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")

@@ -1,0 +1,5 @@
+"""``python -m fedloom.cli``."""
+
+from fedloom.cli import main
+
+main()

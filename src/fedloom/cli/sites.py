@@ -1,0 +1,135 @@
+"""Commands of a federation across machines: a site's worker, a rehearsal on one machine, a consortium's folder."""
+
+import signal
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from fedloom.cli.runs import run_and_show
+from fedloom.cli.shell import DataPath, Sets, Source, app, out_console, overrides_of, say
+from fedloom.core.errors import FedloomError
+
+site_app = typer.Typer(no_args_is_help=True, help="A site's own side: the worker that holds its model and data.")
+deploy_app = typer.Typer(no_args_is_help=True, help="What a consortium starts from.")
+app.add_typer(site_app, name="site")
+app.add_typer(deploy_app, name="deploy")
+
+Name = Annotated[str, typer.Option("--name", help="The site's name, as the experiment and the SuperLink know it.")]
+State = Annotated[
+    Path | None, typer.Option("--state", help="The folder of what the site keeps; by default in ~/.local/share.")
+]
+
+
+@app.command()
+def rehearse(
+    source: Source,
+    sites: Annotated[int, typer.Option(min=1, help="Sites, each with a worker and a SuperNode of its own.")] = 3,
+    kill: Annotated[
+        list[str],
+        typer.Option(metavar="PART@ROUND", help="A fault: worker:1@2, supernode:0@1, superlink@2 or server@1."),
+    ] = [],  # noqa: B006
+    sets: Sets = [],  # noqa: B006
+    data: DataPath = None,
+    out: Annotated[Path | None, typer.Option(help="The run folder; by default runs/ and the rehearsal's name.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the rehearsal that the folder holds.")] = False,
+) -> None:
+    """Run an experiment as real sites would, on this machine: SuperLink, SuperNodes, workers, keys and certificates."""
+    from fedloom.core import config
+    from fedloom.deploy.loopback import Kill
+
+    faults = [Kill.parse(text, sites) for text in kill]
+    given = config.load(source, overrides_of(sets, data))
+    own = ["engine.name=flower", "engine.workers=1"]
+    own += [] if given.scenario.name == "sites" else [f"scenario.clients={sites}"]
+    experiment = config.load(source, [*overrides_of(sets, data), *own])
+    if experiment.scenario.clients != sites:
+        raise FedloomError(f"--sites {sites}: the experiment names {experiment.scenario.clients} sites.")
+    folder = out or Path("runs") / f"rehearse-{experiment.name or Path(source).stem}"
+    run_and_show(experiment, folder, resume, faults)
+
+
+@site_app.command()
+def start(
+    name: Name,
+    model: Annotated[
+        str, typer.Option(help="Where the model is here: a folder or an id; else as the server says.")
+    ] = "",
+    data: Annotated[str, typer.Option(help="The folder of the site's own data.")] = "",
+    rules: Annotated[Path | None, typer.Option(help="The site's own rules, a site.toml.")] = None,
+    experiment: Annotated[
+        str,
+        typer.Option(
+            "--for", help="An experiment file: its model and data are loaded at once, as the server will ask."
+        ),
+    ] = "",
+    device: Annotated[str, typer.Option(help="Where to compute: cpu, cuda, cuda:1, mps; else the best there is.")] = "",
+    state: State = None,
+) -> None:
+    """Start the site's resident worker: it holds model and data, and answers until it is stopped."""
+    from fedloom.core import config, contracts
+    from fedloom.site.desk import Desk
+    from fedloom.site.policy import read
+    from fedloom.site.worker import Worker, state_of
+
+    if data and not Path(data).is_dir():
+        raise FedloomError(f"--data {data}: there is no such folder.")
+    contracts.use_device(device)
+    folder = state_of(name, state)
+    desk = Desk(folder, name, read(rules), model, data, cache=folder / "cache")
+    if experiment:
+        say(f"site {name}: loading model and data of {experiment}")
+        desk.prepare(config.dump(config.load(experiment)))
+    worker = Worker(desk, tell=lambda text: say(f"site {name}: {text}"))
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: worker.stop())
+    say(f"site {name}: waiting at {worker.path} on {contracts.device()}; Ctrl-C or `fedloom site stop` ends it")
+    worker.serve()
+    say(f"site {name}: stopped")
+
+
+@site_app.command()
+def status(name: Name, state: State = None) -> None:
+    """Show how a site's worker is: what it does, models loaded, memory."""
+    from fedloom.site.letter import Letter
+
+    out_console.print_json(data=_asked(Letter("health"), name, state))
+
+
+@site_app.command()
+def stop(name: Name, state: State = None) -> None:
+    """Stop a site's worker; what it is doing is finished first."""
+    from fedloom.site.letter import Letter
+
+    _asked(Letter("stop"), name, state)
+    say(f"site {name}: stopping")
+
+
+def _asked(question: "object", name: str, state: Path | None) -> dict[str, object]:
+    from fedloom.site import letter, link
+    from fedloom.site.worker import SOCKET, state_of
+
+    assert isinstance(question, letter.Letter)
+    path = state_of(name, state) / SOCKET
+    try:
+        return dict(letter.unpack(link.ask(path, letter.pack(question), timeout=10)).facts)
+    except link.Gone as error:
+        raise FedloomError(
+            f"site {name!r}: no worker answers ({error}). Mend: `fedloom site start --name {name}`."
+        ) from None
+
+
+@deploy_app.command()
+def init(
+    folder: Annotated[Path, typer.Argument(help="The folder to write.")],
+    source: Annotated[str, typer.Option("--for", help="The experiment: a TOML file or a preset.")] = "quickstart",
+    sites: Annotated[list[str], typer.Option("--site", help="A site's name; once for each.")] = [],  # noqa: B006
+    host: Annotated[
+        str, typer.Option(help="The name under which sites reach the SuperLink.")
+    ] = "superlink.example.org",
+) -> None:
+    """Write what a consortium starts from: the app, settings, certificates script, compose file and systemd units."""
+    from fedloom.deploy.folder import init as write
+
+    for line in write(folder, source, sites, host):
+        say(line)

@@ -1,0 +1,181 @@
+"""A whole consortium on this machine: real processes that talk over loopback, as they would between hospitals.
+
+FOLDER/certificates/  keys/<site>  superlink/  sites/<site>/{site.toml, state/, worker.log, supernode.log}
+"""
+
+import re
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+
+import tomli_w
+
+from fedloom.core.config import Experiment
+from fedloom.core.errors import FedloomError
+from fedloom.deploy import certificates
+from fedloom.deploy.process import Process, environment, free_port
+from fedloom.deploy.superlink import SuperLink
+from fedloom.site import letter, link
+from fedloom.site.letter import Letter
+from fedloom.site.worker import SOCKET
+
+KILL = re.compile(r"(?:(worker|supernode):(\d+)|(superlink|server))@(\d+)")
+READY = 60.0
+"""Seconds that a process has until it does its work."""
+
+
+@dataclass(frozen=True)
+class Kill:
+    """A fault to try: ``part`` (``worker``, ``supernode``, ``superlink`` or ``server``) ends in round ``round``."""
+
+    part: str
+    site: int
+    round: int
+
+    @classmethod
+    def parse(cls, text: str, sites: int) -> "Kill":
+        """``worker:1@2``, ``supernode:0@1``, ``superlink@2``, ``server@1``: the part, its site, and the round.
+
+        Raises:
+            FedloomError: it is none of these, or there is no such site.
+        """
+        found = KILL.fullmatch(text)
+        if not found:
+            raise FedloomError(f"--kill {text}: expected worker:SITE@ROUND, supernode:SITE@ROUND or superlink@ROUND.")
+        part, site, alone, round = found.groups()
+        if site and int(site) >= sites:
+            raise FedloomError(f"--kill {text}: there are sites 0 to {sites - 1}.")
+        return cls(part or alone, int(site or 0), int(round))
+
+    def __str__(self) -> str:
+        where = f" of site {self.site}" if self.part in ("worker", "supernode") else ""
+        return f"{self.part}{where}"
+
+
+@dataclass
+class Site:
+    """One site: its worker and its SuperNode."""
+
+    name: str
+    folder: Path
+    worker: Process
+    node: Process
+
+    @property
+    def socket(self) -> Path:
+        """Its worker's socket."""
+        return self.folder / "state" / SOCKET
+
+    def doing(self) -> str:
+        """What its worker does now; empty where it does not answer."""
+        try:
+            answer = link.ask(self.socket, letter.pack(Letter("health")), timeout=5)
+        except link.Gone:
+            return ""
+        return str(letter.unpack(answer).facts.get("doing", ""))
+
+
+@dataclass
+class Consortium:
+    """A SuperLink with TLS, and a worker and a SuperNode with a key of its own for every site; a context manager.
+
+    ``data``: the folder of a site's own data: ``data/SITE`` where sites hold their own, else ``data`` itself.
+    """
+
+    folder: Path
+    experiment: Experiment
+    names: Sequence[str]
+    sites: list[Site] = field(default_factory=list)
+
+    def __enter__(self) -> "Consortium":
+        try:
+            self._start()
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _start(self) -> None:
+        authority, keys = self.folder / "certificates", self.folder / "keys"
+        if not (authority / "server.key").exists():
+            certificates.authority(authority, ["127.0.0.1", "localhost"])
+        fresh = [name for name in self.names if not (keys / name).exists()]
+        for name in fresh:
+            certificates.site_key(keys, name)
+        self.superlink = SuperLink(self.folder / "superlink", authority)
+        self.superlink.process.start()
+        self.sites = [self._site(name) for name in self.names]
+        for site in self.sites:
+            site.worker.start()
+        self.superlink.process.wait_ready(READY)
+        for name in fresh:
+            self.superlink.flwr.register(keys / f"{name}.pub", name)
+        for site in self.sites:
+            site.node.start()
+        for site in self.sites:
+            site.worker.wait_ready(READY)
+
+    def _site(self, name: str) -> Site:
+        """A site as its own people would set it up."""
+        folder = self.folder / "sites" / name
+        folder.mkdir(parents=True, exist_ok=True)
+        rules = folder / "site.toml"
+        if not rules.exists():
+            rules.write_text(tomli_w.dumps({"code": ["*"]}))  # this machine's own code, named by its own user
+        state, socket = folder / "state", folder / "state" / SOCKET
+        python, env = sys.executable, environment(folder / "flower")
+        worker = [python, "-m", "fedloom.cli", "site", "start", "--name", name]
+        worker += ["--state", str(state), "--rules", str(rules), "--data", str(self._data(name))]
+        node = [python, "-m", "fedloom.site.node", "--superlink", self.superlink.address, "--port", str(free_port())]
+        node += ["--root-certificates", str(self.folder / "certificates" / "ca.pem")]
+        node += ["--auth-supernode-private-key", str(self.folder / "keys" / name)]
+        node += ["--node-config", f'site="{name}" worker="{socket}"']
+        site = Site(
+            name,
+            folder,
+            Process(f"the worker of {name}", worker, folder / "worker.log", env),
+            Process(f"the SuperNode of {name}", node, folder / "supernode.log", env),
+        )
+        site.worker.ready = lambda: bool(site.doing())
+        return site
+
+    def _data(self, name: str) -> Path | str:
+        path = self.experiment.data.path
+        if not path:
+            return ""
+        own = Path(path) / name
+        return own.absolute() if own.is_dir() else Path(path).absolute()
+
+    def supervise(self) -> list[str]:
+        """Start again what has ended, as a machine's service manager does; returns what that was."""
+        parts = [self.superlink.process, *(part for site in self.sites for part in (site.worker, site.node))]
+        ended = [part for part in parts if not part.alive]
+        for part in ended:
+            part.end()
+            part.start()
+        return [part.name for part in ended]
+
+    def busy(self, kill: Kill) -> bool:
+        """Whether what is to be killed is in the middle of its round."""
+        of_interest = [self.sites[kill.site]] if kill.part in ("worker", "supernode") else self.sites
+        return any(site.doing().startswith(f"round {kill.round}: train") for site in of_interest)
+
+    def kill(self, kill: Kill) -> None:
+        """End a part at once."""
+        site = self.sites[kill.site]
+        {"worker": site.worker, "supernode": site.node, "superlink": self.superlink.process}[kill.part].kill()
+
+    def close(self) -> None:
+        """End every process, the sites' first; nothing is left of them."""
+        for site in self.sites:
+            site.node.end(5)
+            site.worker.end(5)
+        if hasattr(self, "superlink"):
+            self.superlink.process.end(5)

@@ -1,0 +1,240 @@
+"""A Flower engine from outside: submit the experiment as a Flower app, follow its folder, resume it if need be."""
+
+import json
+import os
+import shutil
+import signal
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from fedloom.core.config import Experiment
+from fedloom.core.errors import FedloomError
+from fedloom.deploy import app
+from fedloom.deploy.loopback import READY, Consortium, Kill
+from fedloom.deploy.superlink import Flower, SuperLink
+from fedloom.engines.flower import Note
+from fedloom.federation.record import RunFolder
+from fedloom.federation.round import Stopped
+from fedloom.federation.setup import Setup
+from fedloom.federation.watch import Watch
+
+POLL = 0.1
+ASK = 10.0
+"""Seconds between two questions to Flower about a run that says nothing."""
+
+ATTEMPTS = 3
+"""How often a run is submitted that comes no further."""
+
+
+def submit(
+    experiment: Experiment, out: Path, watch: Watch, stop: Callable[[], bool], kills: Sequence[Kill] = ()
+) -> dict[str, Any]:
+    """Run an experiment as a Flower app, whose ServerApp writes the run folder ``out``; returns its result.
+
+    Without ``engine.superlink``, everything it needs is started on this machine and ended afterwards: a SuperLink, and
+    for engine ``flower`` also every site, with certificates and keys. A run that ends without a result is submitted
+    again, and goes on from its last round.
+
+    Raises:
+        FedloomError: the run gave up; what was finished is saved.
+        Stopped: ``stop()`` became true.
+    """
+    out = out.absolute()
+    machines = out.with_name(f"{out.name}.machines")
+    with _flower(experiment, machines, watch) as place:
+        app.write(experiment, out, machines / "app")
+        result = Follower(experiment, out, place, watch, stop, list(kills)).run(machines / "app")
+    shutil.rmtree(machines)
+    Note(out).file.unlink(missing_ok=True)
+    return result
+
+
+@dataclass
+class Place:
+    """Where the app runs: Flower's command for it, a simulation's settings, and what was started on this machine."""
+
+    flwr: Flower
+    federation: str = ""
+    superlink: SuperLink | None = None
+    consortium: Consortium | None = None
+
+
+@contextmanager
+def _flower(experiment: Experiment, folder: Path, watch: Watch) -> Iterator[Place]:
+    """What the experiment needs of Flower; ended afterwards where it was started here."""
+    table = experiment.engine
+    if table.superlink:
+        yield Place(Flower(table.superlink))
+        return
+    watch.stage("starting Flower")
+    names = list(Setup(experiment).clients)
+    if table.name == "flower":
+        with Consortium(folder, experiment, names) as consortium:
+            yield Place(consortium.superlink.flwr, "", consortium.superlink, consortium)
+        return
+    superlink = SuperLink(folder / "superlink", None, simulation=True)
+    superlink.process.start()
+    try:
+        superlink.process.wait_ready(READY)
+        told = f"num-supernodes={len(names)} client-resources-num-cpus=1 init-args-num-cpus={table.workers}"
+        yield Place(superlink.flwr, told, superlink)
+    finally:
+        superlink.process.end()
+
+
+@dataclass
+class Follower:
+    """Watches a run from its folder; ``kills`` are faults that are still to come."""
+
+    experiment: Experiment
+    out: Path
+    place: Place
+    watch: Watch
+    stop: Callable[[], bool]
+    kills: list[Kill]
+    shown: int = 0
+    _asked: float = field(default_factory=time.monotonic)
+
+    def run(self, folder: Path) -> dict[str, Any]:
+        """Submit the app in ``folder`` until the run has a result."""
+        tries = 0
+        while tries < ATTEMPTS:
+            before = self.shown
+            Note(self.out).file.unlink(missing_ok=True)
+            self.watch.stage("submitted")
+            run = self.place.flwr.submit(folder, self.place.federation)
+            result = self._until_it_ends(run)
+            if result is not None:
+                return result
+            tries = tries + 1 if self.shown == before else 0
+            self._restart()
+        raise FedloomError(self._why(f"The run ended {ATTEMPTS} times without coming further."))
+
+    def _until_it_ends(self, run: str) -> dict[str, Any] | None:
+        """The result; ``None``: the run ended without one and can be submitted again.
+
+        Raises:
+            FedloomError: it gave up.
+            Stopped: the user asked for it.
+        """
+        self._asked = time.monotonic()
+        while True:
+            self._tell()
+            found = RunFolder(self.out).read_json("result.json")
+            if found is not None:
+                self._wait_for_the_server()
+                return dict(found)
+            if self.stop():
+                self._end(run)
+                raise Stopped
+            process, error = Note(self.out).read()
+            if error:
+                raise FedloomError(error)
+            if (process and not _runs(process)) or not self._flower_runs(run):
+                done: dict[str, Any] | None = RunFolder(self.out).read_json("result.json")
+                return done
+            self._faults(process)
+            if self.place.consortium:
+                for name in self.place.consortium.supervise():
+                    self.watch.stage(f"{name} is started again")
+            time.sleep(POLL)
+
+    def _flower_runs(self, run: str) -> bool:
+        """Whether Flower still has the run; asked now and then, since asking costs a process."""
+        superlink = self.place.superlink
+        if superlink and not superlink.process.alive:
+            return False
+        if time.monotonic() - self._asked < ASK:
+            return True
+        self._asked = time.monotonic()
+        status, details = self.place.flwr.status(run)
+        if status == "finished:completed" and not self.out.exists():
+            raise FedloomError(f"The run is finished; its folder {self.out} is on the SuperLink's machine.")
+        if status.startswith("finished") and not Note(self.out).file.exists():
+            raise FedloomError(self._why(f"Flower could not start the run: {details}."))
+        return not status.startswith("finished")
+
+    def _faults(self, process: int) -> None:
+        """Let the next fault happen where its round is under way."""
+        consortium = self.place.consortium
+        for kill in [kill for kill in self.kills if consortium and kill.round == self.shown + 1]:
+            assert consortium
+            if consortium.busy(kill):
+                self.kills.remove(kill)
+                self.watch.left_out(str(kill), f"round {kill.round}: {kill} is killed")
+                if kill.part == "server":
+                    os.kill(process, signal.SIGKILL)
+                else:
+                    consortium.kill(kill)
+
+    def _restart(self) -> None:
+        """Have Flower there again, and the old server gone, before the run is submitted again."""
+        process, _ = Note(self.out).read()
+        until = time.monotonic() + READY
+        while process and _runs(process) and time.monotonic() < until:
+            time.sleep(POLL)
+        superlink = self.place.superlink
+        if superlink and not superlink.process.alive:
+            superlink.process.end()
+            superlink.process.start()
+        if superlink:
+            superlink.process.wait_ready(READY)
+        self.watch.stage("the run goes on from its last round")
+
+    def _wait_for_the_server(self) -> None:
+        """Let the ServerApp end by itself: Flower then knows the run as completed."""
+        process, _ = Note(self.out).read()
+        until = time.monotonic() + ASK
+        while process and _runs(process) and time.monotonic() < until:
+            time.sleep(POLL)
+
+    def _end(self, run: str) -> None:
+        with suppress(FedloomError):
+            self.place.flwr.stop(run)
+
+    def _tell(self) -> None:
+        """Show what the run folder has that was not shown yet."""
+        rows = _rows(self.out / "rounds.jsonl")
+        if len(rows) < self.shown:  # a resumed run does its last rounds again
+            self.shown = len(rows)
+        if len(rows) == self.shown:
+            return
+        turns = _rows(self.out / "clients.jsonl")
+        for row in rows[self.shown :]:
+            mine = [turn for turn in turns if turn["round"] == row["round"]]
+            self.watch.round(row["round"], self.experiment.rounds, len(mine))
+            for turn in mine:
+                if turn["error"]:
+                    self.watch.left_out(turn["client"], turn["error"])
+                else:
+                    self.watch.reply(turn["client"], turn["loss"], turn["bytes_up"], turn["bytes_down"])
+            if row["score"] is not None:
+                self.watch.scored(row["round"], row["score"])
+        self.shown = len(rows)
+
+    def _why(self, told: str) -> str:
+        superlink = self.place.superlink
+        return f"{told} The end of {superlink.process.log}:\n{superlink.process.tail()}" if superlink else told
+
+
+def _rows(file: Path) -> list[dict[str, Any]]:
+    """The whole lines of a file that another process writes."""
+    lines = file.read_text(encoding="utf-8").split("\n")[:-1] if file.exists() else []
+    return [json.loads(line) for line in lines]
+
+
+def _runs(process: int) -> bool:
+    """Whether a process runs (one that has ended and is not yet waited for does not)."""
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except OSError:
+        pass
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    return not Path("/proc/self").exists()

@@ -1,0 +1,114 @@
+"""What server and site write to each other: one JSON head and one packed parcel, as a single run of bytes.
+
+[8 bytes: "fedloom1"][8 bytes: head length][head: JSON][parcel]
+"""
+
+import dataclasses
+import json
+import math
+import struct
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from fedloom.core.errors import FedloomError
+
+MAGIC = b"fedloom1"
+MAX_HEAD = 2**20
+"""Bytes of head. The length is read before anything else is believed."""
+
+MAX_LETTER = 8 * 2**30
+KINDS = ("hello", "train", "evaluate", "health", "stop")
+Fact = str | int | float
+
+
+@dataclass(frozen=True)
+class Letter:
+    """A question, or its answer: then ``error`` says why there is none.
+
+    ``run`` and ``nonce`` come back as they were: an answer to something else is not taken. ``experiment`` is TOML,
+    ``model`` the fingerprint of the base weights. ``round``, ``client``, ``counted``, ``parcel`` and ``seconds`` are
+    those of a job and its reply. ``facts``: what a site says about itself.
+    """
+
+    kind: Literal["hello", "train", "evaluate", "health", "stop"]
+    run: str = ""
+    nonce: str = ""
+    client: str = ""
+    round: int = 0
+    counted: int = 0
+    experiment: str = ""
+    model: str = ""
+    error: str = ""
+    seconds: float = 0.0
+    facts: dict[str, Fact] = field(default_factory=dict)
+    parcel: bytes = b""
+
+    def answer(
+        self, parcel: bytes = b"", error: str = "", seconds: float = 0.0, facts: dict[str, Fact] | None = None
+    ) -> "Letter":
+        """The answer to this letter."""
+        return Letter(
+            self.kind,
+            self.run,
+            self.nonce,
+            self.client,
+            self.round,
+            error=error,
+            seconds=seconds,
+            facts=facts or {},
+            parcel=parcel,
+        )
+
+
+_FIELDS = {each.name: each.type for each in dataclasses.fields(Letter) if each.name != "parcel"}
+
+
+def pack(letter: Letter) -> bytes:
+    """A letter as bytes."""
+    head = json.dumps({name: getattr(letter, name) for name in _FIELDS}, allow_nan=False).encode()
+    return b"".join((MAGIC, struct.pack("<Q", len(head)), head, letter.parcel))
+
+
+def unpack(blob: bytes | memoryview, max_bytes: int = MAX_LETTER) -> Letter:
+    """The letter that bytes hold.
+
+    Raises:
+        FedloomError: too large, not a letter, cut short, or a field that is not what it must be.
+    """
+    if len(blob) > max_bytes:
+        raise FedloomError(f"Letter: {len(blob)} bytes are more than the {max_bytes} allowed.")
+    if len(blob) < 16 or bytes(blob[:8]) != MAGIC:
+        raise FedloomError(f"Letter: {len(blob)} bytes that do not begin with {MAGIC!r}; fedloom did not write this.")
+    (length,) = struct.unpack("<Q", blob[8:16])
+    if length > MAX_HEAD:
+        raise FedloomError(f"Letter: a head of {length} bytes is more than the {MAX_HEAD} allowed.")
+    if length > len(blob) - 16:
+        raise FedloomError(f"Letter: the head has {len(blob) - 16} of its {length} bytes; it was cut short.")
+    try:
+        head = json.loads(bytes(blob[16 : 16 + length]))
+    except (ValueError, RecursionError):
+        raise FedloomError("Letter: the head is no valid JSON; it was changed on its way.") from None
+    if not isinstance(head, dict) or set(head) != set(_FIELDS):
+        raise FedloomError("Letter: the head has other fields than expected. Both sides need the same fedloom.")
+    for name, kind in _FIELDS.items():
+        _check(name, kind, head[name])
+    return Letter(**head, parcel=bytes(blob[16 + length :]))
+
+
+def _check(name: str, kind: Any, value: object) -> None:
+    if name == "kind":
+        good = value in KINDS
+    elif name == "facts":
+        good = isinstance(value, dict) and all(_plain(each) for each in value.values())
+    elif kind is int:
+        good = type(value) is int and 0 <= value < 2**63
+    elif kind is float:
+        good = type(value) in (int, float) and math.isfinite(value)  # type: ignore[arg-type]
+    else:
+        good = isinstance(value, str)
+    if not good:
+        raise FedloomError(f"Letter: {name!r} is {str(value)[:60]!r}, which cannot be.")
+
+
+def _plain(value: object) -> bool:
+    return isinstance(value, str | int | float) and not isinstance(value, bool)

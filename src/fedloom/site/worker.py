@@ -1,0 +1,140 @@
+"""The resident worker of a site: one process that holds model and data, and answers letters on a local socket."""
+
+import os
+import socket
+import socketserver
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from fedloom.core import memory
+from fedloom.core.errors import FedloomError
+from fedloom.site import letter, link
+from fedloom.site.desk import Desk
+from fedloom.site.letter import Letter
+
+SOCKET = "worker.sock"
+HOME = Path.home() / ".local" / "share" / "fedloom" / "sites"
+"""Where sites keep their state unless they say otherwise."""
+
+
+def state_of(name: str, state: Path | None) -> Path:
+    """The folder in which the site ``name`` keeps what is its own."""
+    return (state or HOME / name).absolute()
+
+
+@dataclass
+class Worker:
+    """Serves a desk until it is told to stop. ``tell(text)`` is called with what happens, a line at a time."""
+
+    desk: Desk
+    tell: Callable[[str], None] = lambda text: None
+    begun: float = field(default_factory=time.time)
+    answered: int = 0
+    doing: str = "waiting"
+
+    def __post_init__(self) -> None:
+        self._busy = threading.Lock()  # one backbone: one letter at a time
+        self._server: socketserver.BaseServer | None = None
+
+    @property
+    def path(self) -> Path:
+        """The socket's file."""
+        return self.desk.state / SOCKET
+
+    def serve(self) -> None:
+        """Answer letters until ``stop``; what is being done then is finished first.
+
+        Raises:
+            FedloomError: the socket cannot be made, or another worker has it.
+        """
+        self.desk.state.mkdir(parents=True, exist_ok=True)
+        self.desk.state.chmod(0o700)
+        if _answers(self.path):
+            raise FedloomError(f"{self.path}: a worker of this site is running. Mend: `fedloom site stop` first.")
+        self.path.unlink(missing_ok=True)
+        before = os.umask(0o177)  # the socket is its owner's alone from its first moment
+        try:
+            with link.short(self.path) as name:
+                server = _Server(name, self)
+        finally:
+            os.umask(before)
+        self._server = server
+        with server:
+            try:
+                server.serve_forever(poll_interval=0.1)
+            finally:
+                with self._busy:
+                    self.path.unlink(missing_ok=True)
+
+    def stop(self) -> None:
+        """End ``serve``."""
+        if self._server:
+            threading.Thread(target=self._server.shutdown, daemon=True).start()
+
+    def reply(self, question: Letter) -> Letter:
+        """The answer to a letter, from whichever thread it came."""
+        if question.kind == "health":
+            return question.answer(facts=self.health())
+        if question.kind == "stop":
+            self.stop()
+            return question.answer()
+        with self._busy:
+            self.doing = f"round {question.round}: {question.kind}" if question.round else question.kind
+            answer = self.desk.answer(question)
+            self.answered, doing, self.doing = self.answered + 1, self.doing, "waiting"
+        told = answer.error or f"{answer.seconds:.1f} s, {len(answer.parcel):,} bytes back"
+        self.tell(f"{doing}: {told}")
+        return answer
+
+    def health(self) -> dict[str, letter.Fact]:
+        """How the worker is."""
+        return {
+            "site": self.desk.site,
+            "process": os.getpid(),
+            "doing": self.doing,
+            "answered": self.answered,
+            "loads": self.desk.loads,
+            "seconds": round(time.time() - self.begun, 1),
+            "peak_memory_bytes": memory.peak(),
+        }
+
+
+class _Server(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
+    """A thread a connection; the letters' work itself is one at a time."""
+
+    daemon_threads = True
+
+    def __init__(self, path: str, worker: Worker) -> None:
+        self.worker = worker
+        super().__init__(path, _Connection)
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """A connection that breaks is the other side's to mend."""
+
+
+class _Connection(socketserver.BaseRequestHandler):
+    server: _Server
+    request: socket.socket
+
+    def handle(self) -> None:
+        """One question and its answer."""
+        worker = self.server.worker
+        try:
+            limit = worker.desk.policy.max_bytes
+            answer = worker.reply(letter.unpack(link.receive(self.request, limit), limit))
+        except FedloomError as error:
+            worker.tell(f"refused: {error}")
+            answer = Letter("hello", error=f"site {worker.desk.site!r}: {error}")
+        link.send(self.request, letter.pack(answer))
+
+
+def _answers(path: Path) -> bool:
+    """Whether a worker listens at ``path``."""
+    try:
+        link.ask(path, letter.pack(Letter("health")), timeout=5)
+    except link.Gone:
+        return False
+    return True
