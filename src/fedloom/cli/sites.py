@@ -89,6 +89,33 @@ def start(
 
 
 @site_app.command()
+def node(
+    name: Name,
+    superlink: Annotated[str, typer.Option(help="The SuperLink, HOST:PORT.")],
+    certificates: Annotated[
+        Path, typer.Option("--root-certificates", help="The consortium's ca.pem.", exists=True, dir_okay=False)
+    ],
+    key: Annotated[Path, typer.Option(help="The site's private key.", exists=True, dir_okay=False)],
+    port: Annotated[int, typer.Option(help="A local port that is free: the SuperNode's own.")] = 9094,
+    wait: Annotated[float, typer.Option(help="Seconds that a worker which is gone is waited for.")] = 60.0,
+    state: State = None,
+) -> None:
+    """Start the site's SuperNode: it carries messages to the worker, and runs no code that a server sends."""
+    from fedloom.site.node import run_node
+    from fedloom.site.worker import SOCKET, state_of
+
+    folder = state_of(name, state)
+    given: list[tuple[str, object]] = [
+        ("--superlink", superlink),
+        ("--root-certificates", certificates),
+        ("--port", port),
+    ]
+    given += [("--auth-supernode-private-key", key)]
+    given += [("--node-config", f'site="{name}" worker="{folder / SOCKET}" wait={wait:g}')]
+    run_node([str(part) for pair in given for part in pair], folder)
+
+
+@site_app.command()
 def status(name: Name, state: State = None) -> None:
     """Show how a site's worker is: what it does, models loaded, memory."""
     from fedloom.site.letter import Letter

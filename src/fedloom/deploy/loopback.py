@@ -129,14 +129,20 @@ class Consortium:
         rules = folder / "site.toml"
         if not rules.exists():
             rules.write_text(tomli_w.dumps({"code": ["*"]}))  # this machine's own code, named by its own user
-        state, socket = folder / "state", folder / "state" / SOCKET
+        state = folder / "state"
         python, env = sys.executable, environment(folder / "flower")
         worker = [python, "-m", "fedloom.cli", "site", "start", "--name", name]
         worker += ["--state", str(state), "--rules", str(rules), "--data", str(self._data(name))]
-        node = [python, "-m", "fedloom.site.node", "--superlink", self.superlink.address, "--port", str(free_port())]
+        node = [python, "-m", "fedloom.cli", "site", "node", "--name", name, "--state", str(state)]
+        node += [
+            "--superlink",
+            self.superlink.address,
+            "--port",
+            str(free_port()),
+            "--key",
+            str(self.folder / "keys" / name),
+        ]
         node += ["--root-certificates", str(self.folder / "certificates" / "ca.pem")]
-        node += ["--auth-supernode-private-key", str(self.folder / "keys" / name)]
-        node += ["--node-config", f'site="{name}" worker="{socket}"']
         site = Site(
             name,
             folder,

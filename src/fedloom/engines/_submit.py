@@ -188,7 +188,7 @@ class Follower:
     def _wait_for_the_server(self) -> None:
         """Let the ServerApp end by itself: Flower then knows the run as completed."""
         process, _ = Note(self.out).read()
-        until = time.monotonic() + ASK
+        until = time.monotonic() + (1 if self.place.superlink else ASK)
         while process and _runs(process) and time.monotonic() < until:
             time.sleep(POLL)
 

@@ -3,23 +3,24 @@
 Flower's SuperNode starts a new process for every message and loads in it whatever app the SuperLink hands out. Here
 SuperNode and ClientApp live in one process: ``flower-supernode --isolation process``, and a thread that takes its
 tasks. The app bundle is never opened. It also looks for messages more often than every three seconds.
-
-    python -m fedloom.site.node --superlink HOST:8000 --node-config 'site="mercy" worker="..."' [flower-supernode ...]
 """
 
-import argparse
-import os
 import secrets
 import sys
 import tempfile
 import threading
 import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from flwr.app import Error, Message
 from flwr.common.constant import ErrorCode, SubStatus
+from flwr.proto.fleet_pb2 import DeactivateNodeRequest
 from flwr.proto.runtime_pb2 import AcquireTaskRequest
+from flwr.supercore import heartbeat as heartbeats
 from flwr.supercore.constant import TaskType
 from flwr.supercore.heartbeat import HeartbeatSender, make_task_heartbeat_fn_http
 from flwr.supercore.interceptors import (
@@ -29,14 +30,20 @@ from flwr.supercore.interceptors import (
 )
 from flwr.supercore.retry import make_simple_http_retry_invoker
 from flwr.supercore.runtime import RuntimeHttpClient
+from flwr.supernode import fleet_http_connection as fleet
 from flwr.supernode import start_client_internal as loop
 from flwr.supernode.cli.flower_supernode import flower_supernode
+from flwr.supernode.fleet_http_client import FleetHttpClient
+from flwr.supernode.node_auth_http_interceptor import NodeAuthHttpInterceptor
 from flwr.supernode.runtime import run_clientapp as runtime
 
 from fedloom.site.app import app
 
 POLL = 0.1
 """Seconds between two looks for work."""
+
+HEARTBEAT = 10
+"""Seconds between two heartbeats, the fewest that a SuperLink takes; after twice as many a node is lost."""
 
 ACQUIRE = frozenset({"/flwr.proto.Runtime/AcquireTask"})
 
@@ -52,24 +59,37 @@ class Quick:
         time.sleep(min(seconds, POLL))
 
 
-def main() -> None:
-    """Run the SuperNode; its arguments are those of ``flower-supernode``."""
-    known, _ = _arguments().parse_known_args()
-    secret = secrets.token_bytes(32)
+def run_node(arguments: Sequence[str], state: Path) -> None:
+    """Run the SuperNode until it is stopped; ``arguments`` are those of ``flower-supernode``, ``--port`` among them.
+
+    ``state``: the folder in which it remembers which node it was, to be let in at once after a crash.
+    """
+    secret, port = secrets.token_bytes(32), arguments[arguments.index("--port") + 1]
     with tempfile.TemporaryDirectory(prefix="fedloom-node-") as folder:  # its owner's alone
         file = Path(folder) / "secret"
         file.write_bytes(secret)
-        sys.argv += ["--isolation", "process", "--superexec-auth-secret-file", str(file)]
+        own = ["--host", "127.0.0.1", "--isolation", "process", "--superexec-auth-secret-file", str(file)]
+        sys.argv = ["flower-supernode", *arguments, *own]
         loop.time = Quick  # type: ignore[assignment, attr-defined]
-        threading.Thread(target=take_tasks, args=(f"{known.host}:{known.port}", secret), daemon=True).start()
+        fleet.HEARTBEAT_DEFAULT_INTERVAL = heartbeats.HEARTBEAT_DEFAULT_INTERVAL = HEARTBEAT  # type: ignore[attr-defined]
+        loop.http_request_response = partial(connected, state / "node.id")  # type: ignore[attr-defined]
+        threading.Thread(target=take_tasks, args=(f"127.0.0.1:{port}", secret), daemon=True).start()
         flower_supernode()
 
 
-def _arguments() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(add_help=False)
-    parser.add_argument("--host", default="127.0.0.1")
-    parser.add_argument("--port", default="9094")
-    return parser
+@contextmanager
+def connected(file: Path, address: str, insecure: bool, roots: Any, keys: Any, *limits: Any) -> Iterator[Any]:
+    """Flower's connection to the SuperLink. It lets nobody in twice, also not after a crash, until the last heartbeat
+    is long past: so the node that this one was, whose number ``file`` has, is first signed off with its own key."""
+    if keys and file.exists():
+        signed: list[Any] = [RuntimeVersionHttpInterceptor(component_name="SuperNode"), NodeAuthHttpInterceptor(*keys)]
+        client = FleetHttpClient.from_server_address(address, insecure, roots, interceptors=signed)
+        with client, suppress(Exception):  # it was signed off already, or the SuperLink is not there yet
+            client.DeactivateNode(DeactivateNodeRequest(node_id=int(file.read_text())))
+    with fleet.http_request_response(address, insecure, roots, keys, *limits) as connection:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(str(connection[0]))
+        yield connection
 
 
 def take_tasks(address: str, secret: bytes) -> None:
@@ -83,8 +103,6 @@ def take_tasks(address: str, secret: bytes) -> None:
                 continue
         except Exception as error:
             print(f"fedloom: task: {type(error).__name__}: {error}", file=sys.stderr, flush=True)
-            if os.getppid() == 1 and not threading.main_thread().is_alive():
-                return
         time.sleep(POLL)
 
 
@@ -115,7 +133,3 @@ def _client(address: str, interceptor: Any) -> RuntimeHttpClient:
         interceptors=[RuntimeVersionHttpInterceptor(component_name="SuperExec"), interceptor],
         retry_invoker=make_simple_http_retry_invoker(),
     )
-
-
-if __name__ == "__main__":
-    main()
