@@ -77,14 +77,12 @@ def start(
     contracts.use_device(device)
     folder = state_of(name, state)
     desk = Desk(folder, name, read(rules), model, data, cache=folder / "cache")
-    if experiment:
-        say(f"site {name}: loading model and data of {experiment}")
-        desk.prepare(config.dump(config.load(experiment)))
+    at_once = config.dump(config.load(experiment)) if experiment else ""
     worker = Worker(desk, tell=lambda text: say(f"site {name}: {text}"))
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: worker.stop())
     say(f"site {name}: waiting at {worker.path} on {contracts.device()}; Ctrl-C or `fedloom site stop` ends it")
-    worker.serve()
+    worker.serve(at_once)
     say(f"site {name}: stopped")
 
 
@@ -160,3 +158,21 @@ def init(
 
     for line in write(folder, source, sites, host):
         say(line)
+
+
+@deploy_app.command()
+def superlink(
+    certificates: Annotated[
+        Path, typer.Option(help="The folder with ca.pem, server.pem and server.key.", exists=True, file_okay=False)
+    ],
+    database: Annotated[Path, typer.Option(help="The file in which it remembers nodes and runs.")],
+    host: Annotated[str, typer.Option(help="The address that it listens on; 0.0.0.0: all.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Its port.")] = 8000,
+) -> None:
+    """Start a SuperLink: other machines reach only what SuperNodes need, with TLS, and only with a registered key."""
+    from fedloom.deploy.gate import run_superlink
+
+    names = {"--ssl-certfile": "server.pem", "--ssl-keyfile": "server.key", "--ssl-ca-certfile": "ca.pem"}
+    given = [part for flag, name in names.items() for part in (flag, str(certificates / name))]
+    given += ["--host", host, "--port", str(port), "--database", str(database), "--enable-supernode-auth"]
+    run_superlink([*given, "--disable-runtime-dependency-installation"])

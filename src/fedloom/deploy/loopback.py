@@ -6,14 +6,17 @@ FOLDER/certificates/  keys/<site>  superlink/  sites/<site>/{site.toml, state/, 
 import re
 import sys
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 
 import tomli_w
 
+from fedloom.core import config
 from fedloom.core.config import Experiment
 from fedloom.core.errors import FedloomError
+from fedloom.core.files import write_atomic
 from fedloom.deploy import certificates
 from fedloom.deploy.process import Process, environment, free_port
 from fedloom.deploy.superlink import SuperLink
@@ -22,6 +25,9 @@ from fedloom.site.letter import Letter
 from fedloom.site.worker import SOCKET
 
 KILL = re.compile(r"(?:(worker|supernode):(\d+)|(superlink|server))@(\d+)")
+CLOSE = 3.0
+"""Seconds that a process has to end by itself."""
+
 READY = 60.0
 """Seconds that a process has until it does its work."""
 
@@ -88,6 +94,7 @@ class Consortium:
     experiment: Experiment
     names: Sequence[str]
     sites: list[Site] = field(default_factory=list)
+    _superlink: SuperLink | None = None
 
     def __enter__(self) -> "Consortium":
         try:
@@ -102,6 +109,12 @@ class Consortium:
     ) -> None:
         self.close()
 
+    @property
+    def superlink(self) -> SuperLink:
+        """The SuperLink, once there is one."""
+        assert self._superlink is not None
+        return self._superlink
+
     def _start(self) -> None:
         authority, keys = self.folder / "certificates", self.folder / "keys"
         if not (authority / "server.key").exists():
@@ -109,14 +122,16 @@ class Consortium:
         fresh = [name for name in self.names if not (keys / name).exists()]
         for name in fresh:
             certificates.site_key(keys, name)
-        self.superlink = SuperLink(self.folder / "superlink", authority)
+        write_atomic(self.folder / "experiment.toml", config.dump(self.experiment).encode())
+        self._superlink = SuperLink(self.folder / "superlink", authority)
         self.superlink.process.start()
         self.sites = [self._site(name) for name in self.names]
         for site in self.sites:
             site.worker.start()
         self.superlink.process.wait_ready(READY)
-        for name in fresh:
-            self.superlink.flwr.register(keys / f"{name}.pub", name)
+        with ThreadPoolExecutor() as pool:  # a process each
+            register = self.superlink.flwr.register
+            list(pool.map(lambda name: register(keys / f"{name}.pub", name), fresh))
         for site in self.sites:
             site.node.start()
         for site in self.sites:
@@ -133,6 +148,7 @@ class Consortium:
         python, env = sys.executable, environment(folder / "flower")
         worker = [python, "-m", "fedloom.cli", "site", "start", "--name", name]
         worker += ["--state", str(state), "--rules", str(rules), "--data", str(self._data(name))]
+        worker += ["--for", str(self.folder / "experiment.toml")]
         node = [python, "-m", "fedloom.cli", "site", "node", "--name", name, "--state", str(state)]
         node += [
             "--superlink",
@@ -159,10 +175,15 @@ class Consortium:
         own = Path(path) / name
         return own.absolute() if own.is_dir() else Path(path).absolute()
 
+    @property
+    def parts(self) -> list[Process]:
+        """Every process."""
+        superlink = [self._superlink.process] if self._superlink else []
+        return [*(part for site in self.sites for part in (site.node, site.worker)), *superlink]
+
     def supervise(self) -> list[str]:
         """Start again what has ended, as a machine's service manager does; returns what that was."""
-        parts = [self.superlink.process, *(part for site in self.sites for part in (site.worker, site.node))]
-        ended = [part for part in parts if not part.alive]
+        ended = [part for part in self.parts if not part.alive]
         for part in ended:
             part.end()
             part.start()
@@ -180,8 +201,7 @@ class Consortium:
 
     def close(self) -> None:
         """End every process, the sites' first; nothing is left of them."""
-        for site in self.sites:
-            site.node.end(5)
-            site.worker.end(5)
-        if hasattr(self, "superlink"):
-            self.superlink.process.end(5)
+        for part in self.parts:
+            part.ask_to_end()
+        for part in self.parts:
+            part.end(CLOSE)

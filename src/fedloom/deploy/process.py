@@ -85,14 +85,18 @@ class Process:
             os.kill(self.id, signal.SIGKILL)
             self._running.wait()
 
+    def ask_to_end(self) -> None:
+        """Ask it to end, and do not wait for it."""
+        if self._running and self.alive:
+            self._running.terminate()
+
     def end(self, seconds: float = 10) -> None:
         """Ask it to end, and end it and all that it started after ``seconds``."""
         if self._running is None:
             return
-        if self.alive:
-            self._running.terminate()
-            with suppress(subprocess.TimeoutExpired):
-                self._running.wait(seconds)
+        self.ask_to_end()
+        with suppress(subprocess.TimeoutExpired):
+            self._running.wait(seconds)
         with suppress(ProcessLookupError):
             os.killpg(self.id, signal.SIGKILL)  # its session: nothing that it started is left
         self._running.wait()

@@ -70,13 +70,12 @@ class Flower:
 class SuperLink:
     """A SuperLink on loopback, with its database, log and Flower home in ``folder``.
 
-    ``certificates``: the folder of ``deploy.certificates.authority``; nodes then need a registered key. ``None``: no
-    TLS, for simulations of this machine alone.
+    ``certificates``: the folder of ``deploy.certificates.authority``; nodes need a registered key. ``None``: it runs
+    simulations of this machine alone, without TLS.
     """
 
     folder: Path
     certificates: Path | None
-    simulation: bool = False
 
     def __post_init__(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -106,15 +105,13 @@ class SuperLink:
     @cached_property
     def process(self) -> Process:
         """Its process."""
-        command = [str(Path(sys.executable).with_name("flower-superlink")), "--port", str(self.port)]
-        command += ["--disable-runtime-dependency-installation"]
-        if self.certificates:
-            names = {"--ssl-certfile": "server.pem", "--ssl-keyfile": "server.key", "--ssl-ca-certfile": "ca.pem"}
-            command += [part for flag, name in names.items() for part in (flag, str(self.certificates / name))]
-            command += ["--enable-supernode-auth"]
+        python, port = sys.executable, ["--port", str(self.port)]
+        if self.certificates is None:
+            command = [str(Path(python).with_name("flower-superlink")), *port, "--simulation", "--insecure"]
+            command += ["--disable-runtime-dependency-installation"]
         else:
-            command += ["--insecure"]
-        command += ["--simulation"] if self.simulation else ["--database", str(self.folder / "state.db")]
+            command = [python, "-m", "fedloom.cli", "deploy", "superlink", *port]
+            command += ["--certificates", str(self.certificates), "--database", str(self.folder / "state.db")]
         return Process("SuperLink", command, self.folder / "superlink.log", environment(self.home), self._healthy)
 
     def _healthy(self) -> bool:

@@ -76,7 +76,7 @@ def _flower(experiment: Experiment, folder: Path, watch: Watch) -> Iterator[Plac
         with Consortium(folder, experiment, names) as consortium:
             yield Place(consortium.superlink.flwr, "", consortium.superlink, consortium)
         return
-    superlink = SuperLink(folder / "superlink", None, simulation=True)
+    superlink = SuperLink(folder / "superlink", None)
     superlink.process.start()
     try:
         superlink.process.wait_ready(READY)

@@ -44,8 +44,10 @@ class Worker:
         """The socket's file."""
         return self.desk.state / SOCKET
 
-    def serve(self) -> None:
+    def serve(self, experiment: str = "") -> None:
         """Answer letters until ``stop``; what is being done then is finished first.
+
+        ``experiment``: TOML of one whose model and data are loaded at once.
 
         Raises:
             FedloomError: the socket cannot be made, or another worker has it.
@@ -62,12 +64,24 @@ class Worker:
         finally:
             os.umask(before)
         self._server = server
+        if experiment:
+            threading.Thread(target=self._prepare, args=(experiment,), daemon=True).start()
         with server:
             try:
                 server.serve_forever(poll_interval=0.1)
             finally:
                 with self._busy:
                     self.path.unlink(missing_ok=True)
+
+    def _prepare(self, experiment: str) -> None:
+        with self._busy:
+            self.doing, begun = "loading", time.perf_counter()
+            try:
+                self.desk.prepare(experiment)
+                self.tell(f"model and data loaded in {time.perf_counter() - begun:.1f} s")
+            except Exception as error:  # a server that asks for it gets the same answer
+                self.tell(f"cannot load: {error}")
+            self.doing = "waiting"
 
     def stop(self) -> None:
         """End ``serve``."""
