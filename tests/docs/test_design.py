@@ -98,7 +98,7 @@ def test_every_room_and_dependency_is_named() -> None:
     wanted = {re.match(r"[\w-]+", text)[0] for text in [*project["dependencies"], *extras]}  # type: ignore[index]
     table = TEXT.split("## Dependencies")[1]
     named = {name for line in table.splitlines()[4:] for name in re.findall(r"[\w-]+", line.split("|")[1])}
-    assert {name for name in wanted if not name.startswith("types-")} - named == set()
+    assert {name for name in wanted - {"fedloom"} if not name.startswith("types-")} - named == set()
     rooms = {path.parent.name for path in (ROOT / "src" / "fedloom").glob("*/__init__.py")}
     assert {room for room in rooms if f"{room}/" not in TEXT} == set()
 

@@ -16,12 +16,22 @@ from fedloom.core.errors import FedloomError
 __all__ = ["app", "lists", "main", "runs", "sites"]
 
 
+EXTRA = ("flwr", "cryptography", "starlette", "ray")
+"""Packages that come with the extra ``flower``."""
+
+
 def main() -> None:
     """The command's entry: a FedloomError, or a file that cannot be read or written, is one message and exit status 1;
     Ctrl-C exits with 130."""
     sys.path.append(str(Path.cwd()))  # so that package.module:function finds what lies here, and shadows nothing
     try:
         app()
+    except ModuleNotFoundError as error:
+        if (error.name or "").split(".")[0] not in EXTRA:
+            raise
+        told = f"this needs Flower ({error.name} is not installed). Mend: pip install 'fedloom[flower]'."
+        error_console.print(Text.assemble(("error: ", "bold red"), told), soft_wrap=True)
+        sys.exit(1)
     except (FedloomError, OSError) as error:
         error_console.print(Text.assemble(("error: ", "bold red"), str(error)), soft_wrap=True)
         sys.exit(1)

@@ -6,6 +6,7 @@ Here the latter two answer this machine alone, and no request may be larger than
 """
 
 import ipaddress
+import os
 import sys
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
@@ -26,6 +27,7 @@ Send = Callable[[dict[str, Any]], Awaitable[None]]
 
 def run_superlink(arguments: Sequence[str]) -> None:
     """Run the SuperLink until it is stopped; ``arguments`` are those of ``flower-superlink``."""
+    os.environ["FORWARDED_ALLOW_IPS"] = "127.0.0.1"  # or a header could say that a request comes from here
     sys.argv = ["flower-superlink", *arguments]
     flower.extensions.get_middleware = lambda: [Middleware(Gate)]  # type: ignore[attr-defined]
     flower_superlink()

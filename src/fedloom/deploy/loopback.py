@@ -182,17 +182,17 @@ class Consortium:
         return [*(part for site in self.sites for part in (site.node, site.worker)), *superlink]
 
     def supervise(self) -> list[str]:
-        """Start again what has ended, as a machine's service manager does; returns what that was."""
-        ended = [part for part in self.parts if not part.alive]
+        """Start again what has ended at a site, as its service manager does; returns what that was."""
+        ended = [part for site in self.sites for part in (site.node, site.worker) if not part.alive]
         for part in ended:
             part.end()
             part.start()
         return [part.name for part in ended]
 
-    def busy(self, kill: Kill) -> bool:
-        """Whether what is to be killed is in the middle of its round."""
+    def busy(self, kill: Kill, round: int) -> bool:
+        """Whether what is to be killed is in the middle of a round."""
         of_interest = [self.sites[kill.site]] if kill.part in ("worker", "supernode") else self.sites
-        return any(site.doing().startswith(f"round {kill.round}: train") for site in of_interest)
+        return any(site.doing().startswith(f"round {round}: train") for site in of_interest)
 
     def kill(self, kill: Kill) -> None:
         """End a part at once."""

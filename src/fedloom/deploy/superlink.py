@@ -48,7 +48,7 @@ class Flower:
         return found
 
     def register(self, key: Path, name: str) -> None:
-        """Let the node with this public key in, under a name that no other can have."""
+        """Let the node with this public key in, under a name; it cannot say that it is another site."""
         self("supernode", "register", str(key), self.connection, "--name", name)
 
     def submit(self, app: Path, federation: str = "") -> str:

@@ -5,6 +5,7 @@
 
 import shutil
 from collections.abc import Callable, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -56,6 +57,8 @@ def run(
     elif out.exists() and (not out.is_dir() or any(out.iterdir())):
         RunFolder.create(out, experiment)  # refuses, with the mend
     name = experiment.engine.name
+    if name in FLOWER and find_spec("flwr") is None:
+        raise FedloomError(f"engine {name!r} needs Flower. Mend: pip install 'fedloom[flower]'.")
     resolve.builder("engines", name)
     setup = Setup(experiment, cache_dir=Path.home() / ".cache" / "fedloom")
     setup.use_threads()

@@ -23,6 +23,12 @@ from fedloom.federation.setup import Setup
 from fedloom.federation.watch import Watch
 
 POLL = 0.1
+AWAY = "unavailable"
+"""What Flower's command says of a SuperLink that it cannot reach."""
+
+END = 3.0
+"""Seconds that a ServerApp has to see that its SuperLink is gone."""
+
 ASK = 10.0
 """Seconds between two questions to Flower about a run that says nothing."""
 
@@ -71,7 +77,7 @@ def _flower(experiment: Experiment, folder: Path, watch: Watch) -> Iterator[Plac
         yield Place(Flower(table.superlink))
         return
     watch.stage("starting Flower")
-    names = list(Setup(experiment).clients)
+    names = Setup(experiment).names
     if table.name == "flower":
         with Consortium(folder, experiment, names) as consortium:
             yield Place(consortium.superlink.flwr, "", consortium.superlink, consortium)
@@ -100,19 +106,41 @@ class Follower:
     _asked: float = field(default_factory=time.monotonic)
 
     def run(self, folder: Path) -> dict[str, Any]:
-        """Submit the app in ``folder`` until the run has a result."""
+        """Submit the app in ``folder`` until the run has a result.
+
+        Raises:
+            FedloomError: another server writes the run folder, or the run gave up.
+            Stopped: the user asked for it.
+        """
+        process, _ = Note(self.out).read()
+        if process and _runs(process):
+            raise FedloomError(
+                f"{self.out}: a server of this run is at work (process {process}). Mend: `flwr list`, `flwr stop RUN`, "
+                "and then --resume; or let it finish."
+            )
         tries = 0
         while tries < ATTEMPTS:
             before = self.shown
             Note(self.out).file.unlink(missing_ok=True)
             self.watch.stage("submitted")
-            run = self.place.flwr.submit(folder, self.place.federation)
+            run = self._submitted(folder)
             result = self._until_it_ends(run)
             if result is not None:
                 return result
             tries = tries + 1 if self.shown == before else 0
             self._restart()
         raise FedloomError(self._why(f"The run ended {ATTEMPTS} times without coming further."))
+
+    def _submitted(self, folder: Path) -> str:
+        """The id of a new run; a SuperLink that is away is waited for."""
+        until = time.monotonic() + READY
+        while True:
+            try:
+                return self.place.flwr.submit(folder, self.place.federation)
+            except FedloomError as error:
+                if AWAY not in str(error) or time.monotonic() > until:
+                    raise
+            time.sleep(1)
 
     def _until_it_ends(self, run: str) -> dict[str, Any] | None:
         """The result; ``None``: the run ended without one and can be submitted again.
@@ -151,7 +179,12 @@ class Follower:
         if time.monotonic() - self._asked < ASK:
             return True
         self._asked = time.monotonic()
-        status, details = self.place.flwr.status(run)
+        try:
+            status, details = self.place.flwr.status(run)
+        except FedloomError as error:
+            if AWAY in str(error):  # it starts again, or the network does; then it knows what became of the run
+                return True
+            raise
         if status == "finished:completed" and not self.out.exists():
             raise FedloomError(f"The run is finished; its folder {self.out} is on the SuperLink's machine.")
         if status.startswith("finished") and not Note(self.out).file.exists():
@@ -159,13 +192,13 @@ class Follower:
         return not status.startswith("finished")
 
     def _faults(self, process: int) -> None:
-        """Let the next fault happen where its round is under way."""
-        consortium = self.place.consortium
-        for kill in [kill for kill in self.kills if consortium and kill.round == self.shown + 1]:
+        """Let the faults happen whose round is under way, or was over too soon, while a site works."""
+        consortium, now = self.place.consortium, self.shown + 1
+        for kill in [kill for kill in self.kills if consortium and kill.round <= now]:
             assert consortium
-            if consortium.busy(kill):
+            if consortium.busy(kill, now):
                 self.kills.remove(kill)
-                self.watch.left_out(str(kill), f"round {kill.round}: {kill} is killed")
+                self.watch.left_out(str(kill), f"round {now}: {kill} is killed")
                 if kill.part == "server":
                     os.kill(process, signal.SIGKILL)
                 else:
@@ -174,10 +207,12 @@ class Follower:
     def _restart(self) -> None:
         """Have Flower there again, and the old server gone, before the run is submitted again."""
         process, _ = Note(self.out).read()
-        until = time.monotonic() + READY
+        superlink = self.place.superlink
+        until = time.monotonic() + (END if superlink else READY)
         while process and _runs(process) and time.monotonic() < until:
             time.sleep(POLL)
-        superlink = self.place.superlink
+        if superlink and process and _runs(process):  # two servers must not write one folder
+            os.kill(process, signal.SIGKILL)
         if superlink and not superlink.process.alive:
             superlink.process.end()
             superlink.process.start()

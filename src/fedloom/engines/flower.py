@@ -162,11 +162,6 @@ class Sites:
 
     # --- who is there ---------------------------------------------------------------------------------------------
 
-    @property
-    def names(self) -> list[str]:
-        """The sites that the experiment knows."""
-        return list(self.setup.scenario.sites or self.setup.clients)
-
     def gather(self) -> None:
         """Wait until all sites are there, or ``engine.patience`` is over.
 
@@ -181,7 +176,7 @@ class Sites:
             time.sleep(POLL)
         own = bool(self.setup.scenario.sites)
         unknown = [name for name in missing if own and name not in self.setup.told]
-        if unknown or len(self.names) - len(missing) < self.table.quorum * len(self.names):
+        if unknown or len(self.setup.names) - len(missing) < self.table.quorum * len(self.setup.names):
             why = "; ".join(sorted({node.error for node in self.nodes.values() if node.error}))
             raise FedloomError(
                 f"sites that are not there after {self.table.patience:g} s: {', '.join(missing)}. {why} Mend: start "
@@ -190,7 +185,7 @@ class Sites:
 
     def _missing(self) -> list[str]:
         there = {node.site for node in self.nodes.values()}
-        return [name for name in self.names if name not in there or name in self.absent]
+        return [name for name in self.setup.names if name not in there or name in self.absent]
 
     def _look(self) -> None:
         """See which nodes come and go; ask new ones, and absent sites, who they are."""
@@ -239,8 +234,8 @@ class Sites:
         facts, name = letter.facts, str(letter.facts.get("site", ""))
         if node.registered and node.registered != name:
             raise FedloomError(f"a node that is registered as {node.registered!r} says that it is {name!r}.")
-        if name not in self.names:
-            raise FedloomError(f"site {name!r}: the experiment knows {', '.join(self.names)}.")
+        if name not in self.setup.names:
+            raise FedloomError(f"site {name!r}: the experiment knows {', '.join(self.setup.names)}.")
         twin = next((other for other in self.nodes.values() if other.site == name and other is not node), None)
         if twin and not (node.registered and not twin.registered):
             raise FedloomError(f"site {name!r}: another node has that name. Mend: register nodes with names and keys.")
@@ -330,6 +325,8 @@ class Sites:
     def _push(self, letter: Letter, node: int) -> str:
         ttl = self.table.deadline + self.table.patience if self.table.deadline else DAY
         (number,) = self.grid.push_messages([records.question(letter, node, ttl)])
+        if not number:  # the run ends here, and goes on as another one
+            raise RuntimeError("the SuperLink takes no message for this run any more")
         return str(number)
 
     def _pull(self, numbers: list[str]) -> Iterator[Message]:

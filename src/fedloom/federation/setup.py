@@ -186,6 +186,11 @@ class Setup:
         """The adapter that everyone starts from, in a client's own rank."""
         return self.initial if info.rank == max(self.ranks) else lora.truncate(self.initial, info.rank)
 
+    @property
+    def names(self) -> list[str]:
+        """The clients' names, also where no site has said yet what it holds."""
+        return list(self.scenario.sites or self.clients)
+
     @cached_property
     def clients(self) -> dict[str, ClientInfo]:
         """The clients that train, by name: one alone for a pooled method."""

@@ -51,6 +51,11 @@ def load(
     Raises:
         FedloomError: no such model, one that fedloom cannot train, or an adapter that fits no layer of it.
     """
+    if dtype not in ("float32", "bfloat16"):
+        raise FedloomError(f"model: dtype {dtype!r} is not offered. {nearest(dtype, ('float32', 'bfloat16'))}")
+    if ":" in name and not Path(name).exists():
+        own: Backbone = resolve.build("models", name, {}, adapter=adapter, seeds=seeds, dtype=dtype)
+        return own
     # Transformers takes seconds to import: `fedloom models` and a mistyped experiment need not wait for it.
     from fedloom.models import checkpoint
     from fedloom.models.base import Options
@@ -58,11 +63,6 @@ def load(
     from fedloom.models.features import FeatureCache
     from fedloom.models.generative import Generative
 
-    if dtype not in ("float32", "bfloat16"):
-        raise FedloomError(f"model: dtype {dtype!r} is not offered. {nearest(dtype, ('float32', 'bfloat16'))}")
-    if ":" in name and not Path(name).exists():
-        own: Backbone = resolve.build("models", name, {}, adapter=adapter, seeds=seeds, dtype=dtype)
-        return own
     found = checkpoint.read(name, checkpoint.locate(name, NANO), dtype)
     cache = FeatureCache(cache_dir, cache_limit_bytes, memory_limit_bytes)
     options = Options(dtype, loss, normalise, max_new_tokens, answer_batch)

@@ -1,7 +1,8 @@
 """The Flower ClientApp: hands each message to the site's resident worker and brings back its answer.
 
 It reads two keys of the SuperNode's ``--node-config``: ``worker``, the worker's socket, and ``wait``, for how many
-seconds a worker that is gone is waited for. Without a worker it does the work itself, in this process, and says so.
+seconds a worker that is gone is waited for. Without a worker it does the work itself, in this process, and says so;
+then ``site``, ``rules``, ``state``, ``model`` and ``data`` are what ``fedloom site start`` is told.
 """
 
 import sys
@@ -89,16 +90,20 @@ def _back(worker: Path, wait: float) -> bool:
 def _own_desk(context: Context) -> "Desk":
     """This process's own desk: of a simulated node, or of a site without a worker."""
     from fedloom.site.desk import Desk
+    from fedloom.site.policy import Policy, read
 
     node, simulated = context.node_config, "partition-id" in context.node_config
     site = "" if simulated else str(node.get("site", ""))
     if not simulated and not site:
         raise FedloomError('the SuperNode names no site. Mend: --node-config \'site="NAME" worker="SOCKET"\'.')
-    state = str(context.run_config["state"]) if simulated else str(node.get("state", Path.cwd() / f"site-{site}"))
     if site not in _desks:
         print(f"fedloom: no resident worker: {site or 'a simulated client'} works in this process", file=sys.stderr)
         cache = Path.home() / ".cache" / "fedloom"
-        _desks[site] = Desk(
-            Path(state), site, model=str(node.get("model", "")), data=str(node.get("data", "")), cache=cache
-        )
+        if simulated:  # this machine's own user simulates: whatever code the experiment names is theirs
+            _desks[site] = Desk(Path(str(context.run_config["state"])), policy=Policy(code=["*"]), cache=cache)
+        else:
+            rules = Path(str(node["rules"])) if "rules" in node else None
+            state = Path(str(node.get("state", Path.cwd() / f"site-{site}")))
+            model, data = str(node.get("model", "")), str(node.get("data", ""))
+            _desks[site] = Desk(state, site, read(rules), model, data, cache)
     return _desks[site]

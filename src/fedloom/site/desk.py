@@ -110,8 +110,9 @@ class Desk:
         if self._setup is None or self._asked != toml:
             asked = config.parse(toml, "the server's experiment")
             self.policy.check(asked)
-            config.check(asked)
-            setup = Setup(self._here(asked), self.cache, site=self.site)
+            here = self._here(asked)
+            config.check(here)
+            setup = Setup(here, self.cache, site=self.site)
             self._share(setup)
             self._setup, self._asked, self._trainers = setup, toml, {}
         return self._setup

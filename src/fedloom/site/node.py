@@ -5,11 +5,13 @@ SuperNode and ClientApp live in one process: ``flower-supernode --isolation proc
 tasks. The app bundle is never opened. It also looks for messages more often than every three seconds.
 """
 
+import os
 import secrets
 import sys
 import tempfile
 import threading
 import time
+import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
@@ -74,7 +76,11 @@ def run_node(arguments: Sequence[str], state: Path) -> None:
         fleet.HEARTBEAT_DEFAULT_INTERVAL = heartbeats.HEARTBEAT_DEFAULT_INTERVAL = HEARTBEAT  # type: ignore[attr-defined]
         loop.http_request_response = partial(connected, state / "node.id")  # type: ignore[attr-defined]
         threading.Thread(target=take_tasks, args=(f"127.0.0.1:{port}", secret), daemon=True).start()
-        flower_supernode()
+        try:
+            flower_supernode()
+        except Exception:  # Flower's server thread would keep a process alive that does nothing any more
+            traceback.print_exc()
+            os._exit(1)
 
 
 @contextmanager
@@ -93,13 +99,18 @@ def connected(file: Path, address: str, insecure: bool, roots: Any, keys: Any, *
 
 
 def take_tasks(address: str, secret: bytes) -> None:
-    """Take the SuperNode's tasks one after the other, for as long as the process lives."""
+    """Take the SuperNode's tasks, each in a thread of its own, for as long as the process lives.
+
+    The SuperNode has one message at a time, so there is one task; but a task whose message went away with its run waits
+    for it in vain, and must not keep the next one waiting.
+    """
     client = _client(address, SuperExecAuthHttpInterceptor(master_secret=secret, protected_methods=ACQUIRE))
     while True:
         try:
             found = client.AcquireTask(AcquireTaskRequest(supported_task_types=[TaskType.CLIENT_APP]))
             if found.HasField("task") and found.token:
-                do_task(_client(address, RuntimeTokenHttpInterceptor(found.token)))
+                own = _client(address, RuntimeTokenHttpInterceptor(found.token))
+                threading.Thread(target=do_task, args=(own,), daemon=True).start()
                 continue
         except Exception as error:
             print(f"fedloom: task: {type(error).__name__}: {error}", file=sys.stderr, flush=True)
@@ -120,6 +131,8 @@ def do_task(client: RuntimeHttpClient) -> None:
             reply = Message(Error(ErrorCode.CLIENT_APP_RAISED_EXCEPTION, details), reply_to=message)
         runtime.push_message(client, reply, context)
         runtime.push_task_output(client, context, status, details)
+    except Exception as error:
+        print(f"fedloom: a message was given up: {type(error).__name__}: {error}", file=sys.stderr, flush=True)
     finally:
         heartbeat.stop()
         client.close()

@@ -27,19 +27,8 @@ def nlvr(path: str | Path = "", on_bad: Literal["refuse", "skip"] = "refuse") ->
     """Say whether a sentence is true of a picture: a folder in the layout of NLVR, train against dev.
 
     ``on_bad``: what a broken record does, ``refuse`` the whole folder or be ``skip``-ped with a warning.
-
-    Raises:
-        FedloomError: no folder given, or it lacks a part.
     """
-    if not str(path):
-        raise FedloomError(f"tasks: {NAME!r} reads a folder (train.jsonl, dev.jsonl, images/): pass --data FOLDER.")
-    folder = Path(path)
-    for part in (*FILES, "images"):
-        if not (folder / part).exists():
-            raise FedloomError(
-                f"{folder}: has no {part}. Expected a folder of train.jsonl, dev.jsonl and images/: pass --data FOLDER."
-            )
-    return Task(NAME, "accuracy", lambda: load(folder, on_bad), word, exact)
+    return Task(NAME, "accuracy", lambda: load(path, on_bad), word, exact)
 
 
 def word(sample: Sample) -> Example:
@@ -51,12 +40,21 @@ def word(sample: Sample) -> Example:
     return Example(sample.id, images, text, sample.choices, sample.answer, caption)
 
 
-def load(folder: Path, on_bad: Literal["refuse", "skip"]) -> Data:
+def load(path: str | Path, on_bad: Literal["refuse", "skip"]) -> Data:
     """Both halves of the corpus, every picture checked.
 
     Raises:
-        FedloomError: a broken record (with ``refuse``), a half without records, or a presentation on both sides.
+        FedloomError: no folder given, or it lacks a part; a broken record (with ``refuse``), a half without records, or
+            a presentation on both sides.
     """
+    if not str(path):
+        raise FedloomError(f"tasks: {NAME!r} reads a folder (train.jsonl, dev.jsonl, images/): pass --data FOLDER.")
+    folder = Path(path)
+    for part in (*FILES, "images"):
+        if not (folder / part).exists():
+            raise FedloomError(
+                f"{folder}: has no {part}. Expected a folder of train.jsonl, dev.jsonl and images/: pass --data FOLDER."
+            )
     train, dev = (_half(folder, name, on_bad) for name in FILES)
     both = {sample.meta["presentation"] for sample in train} & {sample.meta["presentation"] for sample in dev}
     if both:

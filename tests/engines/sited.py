@@ -1,0 +1,64 @@
+"""The toy as a user's own code, for processes that no test can reach into; its steps take a moment."""
+
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from fedloom.core import config
+from fedloom.core.config import Experiment
+from fedloom.core.contracts import Data, Sample, Task
+from fedloom.core.seeds import Seeds
+from tests.federation import toy
+
+HERE = "tests.engines.sited"
+MOMENT = "SITED_MOMENT"
+"""The environment variable with the seconds that a step takes."""
+
+LOADS = "SITED_LOADS"
+"""The environment variable with the file to which every load of the model adds a line."""
+
+
+class Slow(toy.Toy):
+    """The toy, whose steps take a moment."""
+
+    def loss(self, batch: tuple[Tensor, Tensor]) -> Tensor:
+        time.sleep(float(os.environ.get(MOMENT, "0")))
+        return super().loss(batch)
+
+
+def model(adapter: Any, seeds: Seeds) -> Slow:
+    """The backbone; its load is noted."""
+    if file := os.environ.get(LOADS):
+        with Path(file).open("a") as notes:
+            notes.write(f"{os.getpid()}\n")
+    return Slow(adapter.rank, adapter.alpha / adapter.rank, seeds)
+
+
+def own(path: str = "") -> Task:
+    """The toy's question about a site's own examples: ``path/train`` and ``path/test`` hold how many there are."""
+    whole = toy.task()
+
+    def load() -> Data:
+        folder = Path(path)
+        counts = [int((folder / half).read_text()) for half in ("train", "test")]
+        return Data(*(tuple(_sample(f"{folder.name}-{half}-{i}") for i in range(n)) for half, n in enumerate(counts)))
+
+    return Task("own", "accuracy", load, whole.word, whole.score)
+
+
+def _sample(id: str) -> Sample:
+    answer = toy.CHOICES[0] if toy.features(id)[:2].sum() > 0 else toy.CHOICES[1]
+    return Sample(id, None, None, "positive?", toy.CHOICES, answer, meta={"group": "g0", "label": answer})
+
+
+def experiment(*sets: str) -> Experiment:
+    """The toy's experiment with this module's model."""
+    text = toy.toml(model="", engine="threads = 1\npatience = 40").replace('name = "toy"\n[', f'name = "{HERE}:model"\n[')
+    given = config.parse(text.replace('[model]\nname = "toy"', f'[model]\nname = "{HERE}:model"'), "sited")
+    raw = given.model_dump()
+    for each in sets:
+        config._override(raw, each)
+    return config._validate(raw, "sited")
