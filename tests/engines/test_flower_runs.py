@@ -1,6 +1,7 @@
 """Whole runs over a grid of hand-made nodes, each with a real desk behind it, have the bits of the local engine."""
 
 import json
+import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,11 +11,13 @@ import pytest
 
 pytest.importorskip("flwr")
 
-from flwr.app import Error
+from flwr.app import Context, Error, RecordDict
 
 from fedloom import engines
+from fedloom.core import config
 from fedloom.core.contracts import Job, Reply
 from fedloom.core.errors import FedloomError
+from fedloom.engines.flower import Note, server_app
 from fedloom.federation.record import RunFolder
 from fedloom.federation.round import Stopped
 from fedloom.site.desk import Desk
@@ -282,8 +285,54 @@ def test_a_server_cannot_score_what_the_sites_keep(three: Consortium) -> None:
         three.run("method=ditto", "evaluation.where=server")
 
 
-def test_an_engine_of_flowers_is_closed_when_the_run_fails(three: Consortium) -> None:
+# --- the ServerApp ------------------------------------------------------------------------------------------------
+
+
+def serve(three: Consortium, *sets: str, out: str = "flower") -> Note:
+    """Run the ServerApp as Flower does; returns its note."""
+    made = toy.experiment("rounds=3", "engine.name=flower", *sets)
+    settings = {"experiment": config.dump(made), "out": str(three.folder / out)}
+    server_app(three.grid, Context(1, 1, {}, RecordDict(), settings))
+    return Note(three.folder / out)
+
+
+def test_the_serverapp_runs_the_experiment_of_its_settings_and_says_who_it_is(
+    three: Consortium, capsys: pytest.CaptureFixture[str]
+) -> None:
+    note = serve(three, *RUNS["scaffold"])
+    assert note.read() == (os.getpid(), "")
+    assert note.file == three.folder / ".flower.server"
+    said = capsys.readouterr().out
+    for words in ("waiting for the sites", "round 1/3, 3 clients", "2 answered", "after round 3: 0."):
+        assert f"fedloom: {words}" in said
+    three.locally(*RUNS["scaffold"])
+    same(three.folder)
+
+
+def test_started_again_it_goes_on_with_what_its_folder_holds(three: Consortium) -> None:
+    with pytest.raises(Stopped):
+        three.run(*RUNS["scaffold"], stop=after(6))
+    serve(three, *RUNS["scaffold"])
+    three.locally(*RUNS["scaffold"])
+    same(three.folder)
+
+
+def test_why_it_gave_up_stands_in_its_note(three: Consortium) -> None:
+    three.grid.nodes.clear()
+    with pytest.raises(FedloomError, match="not there after 5 s") as refused:
+        serve(three, "engine.patience=5.0")
+    assert Note(three.folder / "flower").read() == (os.getpid(), str(refused.value))
+    assert not (three.folder / "flower").exists()
+
+
+def test_without_a_note_nobody_is_there(tmp_path: Path) -> None:
+    assert Note(tmp_path / "flower").read() == (0, "")
+
+
+def test_replies_that_are_nonsense_end_the_run_with_what_is_saved(three: Consortium) -> None:
     three.bend = lambda letter, answer: answer if letter.kind == "hello" else b"nonsense"
-    with pytest.raises(FedloomError, match="0 of 3 clients answered, twice"):
+    with pytest.raises(FedloomError, match=r"0 of 3 clients answered, twice.*do not begin with"):
         three.run("engine.patience=3.0")
-    assert not (three.folder / "flower").exists() or RunFolder(three.folder / "flower").last() is not None
+    last = RunFolder(three.folder / "flower").last()
+    assert last is not None
+    assert last.round == 0
