@@ -17,7 +17,8 @@ from fedloom import engines
 from fedloom.core import config
 from fedloom.core.contracts import Job, Reply
 from fedloom.core.errors import FedloomError
-from fedloom.engines.flower import Note, server_app
+from fedloom.engines._notes import Note
+from fedloom.engines.flower import server_app
 from fedloom.federation.record import RunFolder
 from fedloom.federation.round import Stopped
 from fedloom.site.desk import Desk

@@ -63,6 +63,7 @@ def start(
             "--for", help="An experiment file: its model and data are loaded at once, as the server will ask."
         ),
     ] = "",
+    only: Annotated[bool, typer.Option("--only", help="Take part in the experiment of --for and in no other.")] = False,
     device: Annotated[str, typer.Option(help="Where to compute: cpu, cuda, cuda:1, mps; else the best there is.")] = "",
     state: State = None,
 ) -> None:
@@ -78,6 +79,9 @@ def start(
     folder = state_of(name, state)
     desk = Desk(folder, name, read(rules), model, data, cache=folder / "cache")
     at_once = config.dump(config.load(experiment)) if experiment else ""
+    if only and not at_once:
+        raise FedloomError("--only: say which experiment with --for.")
+    desk.only = at_once if only else ""
     worker = Worker(desk, tell=lambda text: say(f"site {name}: {text}"))
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: worker.stop())

@@ -1,5 +1,6 @@
 """From an experiment file and ``--set`` overrides to a checked Experiment, and back to TOML."""
 
+import importlib
 import inspect
 import tomllib
 from collections.abc import Iterable, Sequence
@@ -125,7 +126,7 @@ def check(experiment: Experiment) -> None:
     """
     for key in AXES:
         build(experiment, key)
-    pipeline = resolve.builder("channel", "fedloom.channel:pipeline")
+    pipeline = importlib.import_module("fedloom.channel").pipeline
     pipeline(list(experiment.channel.up))
     pipeline(list(experiment.channel.down), down=True)
 

@@ -357,6 +357,8 @@ def use_device(name: str) -> None:
     if not name:
         return
     try:
+        if name.split(":")[0] not in ("cpu", "cuda", "mps"):
+            raise RuntimeError("it is none that fedloom computes on")
         torch.empty(0, device=name)
     except (RuntimeError, AssertionError) as error:
         reason = str(error).split("\n", 1)[0]

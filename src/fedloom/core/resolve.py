@@ -7,7 +7,9 @@ An axis is a folder of ``fedloom``; a choice is one file in it; the file's build
 import importlib
 import inspect
 import pkgutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 from pydantic import ConfigDict, ValidationError, validate_call
@@ -15,6 +17,19 @@ from pydantic import ConfigDict, ValidationError, validate_call
 from fedloom.core.errors import FedloomError, nearest
 
 Builder = Callable[..., Any]
+Guard = Callable[[str], None]
+
+_guard: ContextVar[Guard | None] = ContextVar("guard", default=None)
+
+
+@contextmanager
+def guarded(guard: Guard) -> Iterator[None]:
+    """Ask ``guard`` about every ``package.module:function`` before it is imported; it raises where it may not be."""
+    token = _guard.set(guard)
+    try:
+        yield
+    finally:
+        _guard.reset(token)
 
 
 def known(axis: str) -> dict[str, str]:
@@ -40,6 +55,8 @@ def builder(axis: str, name: str) -> Builder:
         FedloomError: no such name in the axis (with the nearest ones), or no such ``package.module:function``.
     """
     if ":" in name:
+        if guard := _guard.get():
+            guard(name)
         module_name, function = name.split(":", 1)
         try:
             return getattr(importlib.import_module(module_name), function)  # type: ignore[no-any-return]

@@ -34,6 +34,9 @@ CONNECTION = "consortium"
 BIN, ETC, STATE, SRV = "/opt/fedloom/bin", "/etc/fedloom", "/var/lib/fedloom", "/srv/fedloom"
 """Where program, settings, state, and a site's data and models are, on every machine and in every container."""
 
+DEADLINE = 3600.0
+"""Seconds that a site has for a turn, where the experiment does not say."""
+
 PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 PORT = 443
 
@@ -109,6 +112,8 @@ def of_sites(source: str, sites: list[str]) -> Experiment:
     title = re.sub(r"[^A-Za-z0-9._-]+", "-", given.name or Path(source).stem).strip("-.") or "experiment"
     own = [f"name={json.dumps(title)}", "scenario=sites", f"scenario.names={json.dumps(names)}"]
     own += [f"scenario.clients={len(names)}", "evaluation.where=clients", 'data.path=""']
+    if not given.engine.deadline:  # a site that hangs must not hold the others
+        own += [f"engine.deadline={DEADLINE}"]
     experiment = config.load(source, [*own, "engine.name=flower", f"engine.superlink={CONNECTION}"])
     setup = Setup(experiment)
     if setup.method.pooled:  # built first: it refuses what clients' ranks and the method cannot do

@@ -119,9 +119,9 @@ class Consortium:
         authority, keys = self.folder / "certificates", self.folder / "keys"
         if not (authority / "server.key").exists():
             certificates.authority(authority, ["127.0.0.1", "localhost"])
-        fresh = [name for name in self.names if not (keys / name).exists()]
-        for name in fresh:
-            certificates.site_key(keys, name)
+        for name in self.names:
+            if not (keys / name).exists():
+                certificates.site_key(keys, name)
         write_atomic(self.folder / "experiment.toml", config.dump(self.experiment).encode())
         self._superlink = SuperLink(self.folder / "superlink", authority)
         self.superlink.process.start()
@@ -131,7 +131,7 @@ class Consortium:
         self.superlink.process.wait_ready(READY)
         with ThreadPoolExecutor() as pool:  # a process each
             register = self.superlink.flwr.register
-            list(pool.map(lambda name: register(keys / f"{name}.pub", name), fresh))
+            list(pool.map(lambda name: register(keys / f"{name}.pub", name), self.names))
         for site in self.sites:
             site.node.start()
         for site in self.sites:
@@ -143,7 +143,9 @@ class Consortium:
         folder.mkdir(parents=True, exist_ok=True)
         rules = folder / "site.toml"
         if not rules.exists():
-            rules.write_text(tomli_w.dumps({"code": ["*"]}))  # this machine's own code, named by its own user
+            rules.write_text(
+                tomli_w.dumps({"code": ["*"], "layer_patterns": True, **_models(self.experiment)})
+            )  # this machine's own code, named by its own user
         state = folder / "state"
         python, env = sys.executable, environment(folder / "flower")
         worker = [python, "-m", "fedloom.cli", "site", "start", "--name", name]
@@ -205,3 +207,9 @@ class Consortium:
             part.ask_to_end()
         for part in self.parts:
             part.end(CLOSE)
+
+
+def _models(experiment: Experiment) -> dict[str, dict[str, str]]:
+    """The rule that allows the experiment's own model where it is a folder of this machine."""
+    name = experiment.model.name
+    return {"models": {name: str(Path(name).expanduser().absolute())}} if Path(name).expanduser().is_dir() else {}

@@ -48,8 +48,12 @@ class Flower:
         return found
 
     def register(self, key: Path, name: str) -> None:
-        """Let the node with this public key in, under a name; it cannot say that it is another site."""
-        self("supernode", "register", str(key), self.connection, "--name", name)
+        """Let the node with this public key in, under a name; it cannot say that it is another."""
+        try:
+            self("supernode", "register", str(key), self.connection, "--name", name)
+        except FedloomError as error:
+            if "already in use" not in str(error):
+                raise
 
     def submit(self, app: Path, federation: str = "") -> str:
         """Start a run of the app folder; returns its id. ``federation``: Flower's settings of a simulation."""

@@ -5,6 +5,7 @@
 
 import shutil
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,9 +15,10 @@ from fedloom.core.config import Experiment
 from fedloom.core.contracts import Engine
 from fedloom.core.errors import FedloomError
 from fedloom.federation import result
+from fedloom.federation.evaluate import keep_their_own
 from fedloom.federation.record import RunFolder
 from fedloom.federation.round import Federation
-from fedloom.federation.setup import Setup
+from fedloom.federation.setup import Holding, Setup
 from fedloom.federation.watch import Silent, Watch
 
 if TYPE_CHECKING:
@@ -64,10 +66,13 @@ def run(
     setup.use_threads()
     watch.stage("reading data and model")
     setup.check()
+    _check_place(setup)
     if name in FLOWER and grid is None:
         from fedloom.engines._submit import submit  # Flower is optional, and takes a second to import
 
         return submit(experiment, out, watch, stop, kills)
+    told = folder.read_json("sites.json") if begun and setup.scenario.sites else None
+    setup.told.update({name: Holding(**held) for name, held in (told or {}).items()})
     try:
         engine: Engine = resolve.build("engines", name, {}, setup=setup, kept=folder.kept, run=folder.id, grid=grid)
         try:
@@ -77,6 +82,8 @@ def run(
             if not begun:
                 folder.begin(experiment)
             folder.write_json("partition.json", held)
+            if setup.scenario.sites:
+                folder.write_json("sites.json", {name: asdict(held) for name, held in setup.told.items()})
             last = Federation(setup, folder, engine, watch, stop).run()
         finally:
             peak = engine.close()
@@ -88,6 +95,24 @@ def run(
         raise
     except OSError as error:
         raise FedloomError(f"{out}: {error}. What was finished is saved: mend the cause and resume.") from None
+
+
+def _check_place(setup: Setup) -> None:
+    """Refuse an experiment that its engine cannot run.
+
+    Raises:
+        FedloomError: what does not go together, and the mend.
+    """
+    name, where = setup.experiment.engine.name, setup.experiment.evaluation.where
+    if setup.scenario.sites and name != "flower":
+        raise FedloomError(f"engine {name!r}: the sites have the data. Set engine.name = 'flower', or rehearse it.")
+    if name == "flower" and setup.method.pooled:
+        raise FedloomError(f"method {setup.experiment.method.name!r} has all data in one place, not at sites.")
+    if name == "flower" and where == "server" and keep_their_own(setup):
+        raise FedloomError(
+            f"method {setup.experiment.method.name!r}: clients keep adapters of their own, which stay at the sites. "
+            "Set evaluation.where = 'clients'."
+        )
 
 
 def export(run_folder: Path, out: Path) -> None:

@@ -16,7 +16,7 @@ from fedloom.core.errors import FedloomError
 from fedloom.deploy import app
 from fedloom.deploy.loopback import READY, Consortium, Kill
 from fedloom.deploy.superlink import Flower, SuperLink
-from fedloom.engines.flower import Note
+from fedloom.engines._notes import MEND, Note
 from fedloom.federation.record import RunFolder
 from fedloom.federation.round import Stopped
 from fedloom.federation.setup import Setup
@@ -55,7 +55,7 @@ def submit(
         app.write(experiment, out, machines / "app")
         result = Follower(experiment, out, place, watch, stop, list(kills)).run(machines / "app")
     shutil.rmtree(machines)
-    Note(out).file.unlink(missing_ok=True)
+    Note(out).remove()
     return result
 
 
@@ -105,6 +105,11 @@ class Follower:
     shown: int = 0
     _asked: float = field(default_factory=time.monotonic)
 
+    @property
+    def note(self) -> Note:
+        """What the run's server says of itself."""
+        return Note(self.out)
+
     def run(self, folder: Path) -> dict[str, Any]:
         """Submit the app in ``folder`` until the run has a result.
 
@@ -112,16 +117,12 @@ class Follower:
             FedloomError: another server writes the run folder, or the run gave up.
             Stopped: the user asked for it.
         """
-        process, _ = Note(self.out).read()
-        if process and _runs(process):
-            raise FedloomError(
-                f"{self.out}: a server of this run is at work (process {process}). Mend: `flwr list`, `flwr stop RUN`, "
-                "and then --resume; or let it finish."
-            )
+        if self.note.held():
+            raise FedloomError(f"{self.out}: a server of this run is at work. Mend: {MEND}")
         tries = 0
         while tries < ATTEMPTS:
             before = self.shown
-            Note(self.out).file.unlink(missing_ok=True)
+            self.note.clear()
             self.watch.stage("submitted")
             run = self._submitted(folder)
             result = self._until_it_ends(run)
@@ -159,10 +160,10 @@ class Follower:
             if self.stop():
                 self._end(run)
                 raise Stopped
-            process, error = Note(self.out).read()
+            process, error = self.note.read()
             if error:
                 raise FedloomError(error)
-            if (process and not _runs(process)) or not self._flower_runs(run):
+            if (process and not self.note.held()) or not self._flower_runs(run):
                 done: dict[str, Any] | None = RunFolder(self.out).read_json("result.json")
                 return done
             self._faults(process)
@@ -187,7 +188,7 @@ class Follower:
             raise
         if status == "finished:completed" and not self.out.exists():
             raise FedloomError(f"The run is finished; its folder {self.out} is on the SuperLink's machine.")
-        if status.startswith("finished") and not Note(self.out).file.exists():
+        if status.startswith("finished") and not self.note.file.exists():
             raise FedloomError(self._why(f"Flower could not start the run: {details}."))
         return not status.startswith("finished")
 
@@ -206,12 +207,12 @@ class Follower:
 
     def _restart(self) -> None:
         """Have Flower there again, and the old server gone, before the run is submitted again."""
-        process, _ = Note(self.out).read()
+        process, _ = self.note.read()
         superlink = self.place.superlink
         until = time.monotonic() + (END if superlink else READY)
-        while process and _runs(process) and time.monotonic() < until:
+        while self.note.held() and time.monotonic() < until:
             time.sleep(POLL)
-        if superlink and process and _runs(process):  # two servers must not write one folder
+        if superlink and process and self.note.held():  # it does not see that its SuperLink is gone
             os.kill(process, signal.SIGKILL)
         if superlink and not superlink.process.alive:
             superlink.process.end()
@@ -222,9 +223,8 @@ class Follower:
 
     def _wait_for_the_server(self) -> None:
         """Let the ServerApp end by itself: Flower then knows the run as completed."""
-        process, _ = Note(self.out).read()
         until = time.monotonic() + (1 if self.place.superlink else ASK)
-        while process and _runs(process) and time.monotonic() < until:
+        while self.note.held() and time.monotonic() < until:
             time.sleep(POLL)
 
     def _end(self, run: str) -> None:
@@ -260,16 +260,3 @@ def _rows(file: Path) -> list[dict[str, Any]]:
     """The whole lines of a file that another process writes."""
     lines = file.read_text(encoding="utf-8").split("\n")[:-1] if file.exists() else []
     return [json.loads(line) for line in lines]
-
-
-def _runs(process: int) -> bool:
-    """Whether a process runs (one that has ended and is not yet waited for does not)."""
-    try:
-        return Path(f"/proc/{process}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
-    except OSError:
-        pass
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    return not Path("/proc/self").exists()

@@ -7,7 +7,8 @@ from flwr.serverapp import Grid
 
 from fedloom.core.contracts import Engine, Job, Reply
 from fedloom.core.errors import FedloomError
-from fedloom.engines.flower import POLL, Node, Sites
+from fedloom.engines._directory import POLL, Node
+from fedloom.engines.flower import Sites
 from fedloom.federation.setup import Setup
 
 
@@ -28,7 +29,7 @@ class Simulated(Sites):
         until = time.monotonic() + self.table.patience
         while not self.nodes:
             self.nodes = {number: Node("", b"", "") for number in sorted(self.grid.get_node_ids())}
-            if time.monotonic() > until:
+            if not self.nodes and time.monotonic() > until:
                 raise FedloomError(f"no simulated node after {self.table.patience:g} s. Mend: see Flower's log.")
             time.sleep(POLL)
 
@@ -38,9 +39,9 @@ class Simulated(Sites):
         while batch := [job for _, job in zip(range(ahead), waiting, strict=False)]:
             yield from super().exchange(batch)
 
-    def _node_of(self, client: str) -> int | None:
+    def node_of(self, client: str) -> int | None:
         numbers = list(self.nodes)
         return numbers[list(self.setup.clients).index(client) % len(numbers)]
 
-    def _look(self) -> None:
+    def look(self) -> None:
         """Simulated nodes neither come nor go."""

@@ -54,8 +54,9 @@ class Scores:
 
 
 def evaluator(setup: Setup, kept: Kept, engine: Engine) -> "Evaluator | AtClients":
-    """Who answers the test half: ``evaluation.where``."""
-    return Evaluator(setup, kept) if setup.experiment.evaluation.where == "server" else AtClients(setup, engine)
+    """Who answers the test half: ``evaluation.where``; where all data is in one place, whoever has it."""
+    here = setup.experiment.evaluation.where == "server" or setup.method.pooled
+    return Evaluator(setup, kept) if here else AtClients(setup, engine)
 
 
 @dataclass
@@ -75,23 +76,30 @@ class AtClients:
         cohort = [self.setup.clients[name] for name in tested]
         outbox = Outbox(self.setup, round, state, cohort, counted, "evaluate")
         found = Scores([], [])
-        up, unnamed = 0, [0.0, 0.0]
+        if not cohort:
+            raise FedloomError("evaluation: no client has a test example; nothing could be measured.")
+        up, private = 0, dict[str, list[float]]()
         for info, reply in in_order(iter(self.engine.exchange(outbox.jobs())), cohort):
             up += len(reply.parcel)
-            if info is None:
+            if info is None:  # a late one, of a round before
+                found.missing[f"{reply.client} (late)"] = reply.error
                 continue
             try:
-                total, private = _opened(reply, len(self._test(info.name)))
+                total, alone = _opened(reply, len(self._test(info.name)))
             except FedloomError as error:
                 found.missing[info.name] = str(error)
                 continue
-            if private:
-                unnamed = [a + b for a, b in zip(unnamed, total, strict=True)]
-            else:
-                found.sums[info.name] = total
-        if len(found.missing) == len(cohort):
+            (found.sums if alone else private)[info.name] = total
+        if len(private) == 1:
+            (name,) = private
+            found.missing[name] = (
+                f"client {name!r}: it tells its score only as a part of a sum, and it is the only one."
+            )
+            private.clear()
+        if not found.sums and not private:
             raise FedloomError(f"evaluation after round {round}: nobody answered. {'; '.join(found.missing.values())}")
         down = sum(sum(parts.values()) for parts in outbox.sizes.values())
+        unnamed = [sum(column) for column in zip([0.0, 0.0], *private.values(), strict=True)]
         return replace(found, unnamed=unnamed, bytes_up=up, bytes_down=down)
 
     def _held(self) -> tuple[list[str], list[list[int]]]:
@@ -114,7 +122,7 @@ def _opened(reply: Reply, tested: int) -> tuple[list[float], bool]:
     if count != tested or not isinstance(total, int | float) or not 0 <= total <= tested:
         told = f"its score is {total!r} over {count!r} examples, expected one from 0 to {tested} over {tested}."
         raise FedloomError(f"client {reply.client!r}: {told}")
-    return [float(total), tested], bool(facts.get(PRIVATE))
+    return [float(total), tested], not facts.get(PRIVATE)
 
 
 def answered(setup: Setup, client: str, received: Parcel, kept: dict[str, Tree]) -> Parcel:

@@ -72,8 +72,11 @@ class Tally:
     def loss(self) -> float:
         """The mean over the examples of those who counted and told theirs."""
         pairs = zip(self.lines, self.losses, strict=True)
-        told = [(int(line["examples"]), loss) for line, loss in pairs if not line["error"] and loss is not None]
-        return sum(examples * loss for examples, loss in told) / max(1, sum(examples for examples, _ in told))
+        told = [(line, loss) for line, loss in pairs if not line["error"] and loss is not None]
+        if sum(line["loss"] is None for line, _ in told) < 2:  # a sum of one would be no secret
+            told = [(line, loss) for line, loss in told if line["loss"] is not None]
+        total = sum(float(line["examples"]) * loss for line, loss in told)
+        return total / max(1, sum(int(line["examples"]) for line, _ in told))
 
     @property
     def left_out(self) -> list[dict[str, Any]]:
@@ -215,7 +218,7 @@ def in_order(
                 continue
             awaited.remove(reply.client)
             good += not reply.error
-            waiting[reply.client] = shelf.put(reply)
+            waiting[reply.client] = reply if reply.client == cohort[turn].name else shelf.put(reply)
             del reply
             while turn < len(cohort) and cohort[turn].name in waiting:
                 yield cohort[turn], shelf.take(waiting.pop(cohort[turn].name))
@@ -234,12 +237,14 @@ class Shelf:
     """Replies that wait for their turn: ``IN_MEMORY`` bytes of them in memory, the others in a temporary file."""
 
     files: dict[str, IO[bytes]] = field(default_factory=dict)
+    sizes: dict[str, int] = field(default_factory=dict)
     held: int = 0
 
     def put(self, reply: Reply) -> Reply:
         """The reply as it is to be kept: without its parcel where that went to disk."""
         if self.held + len(reply.parcel) <= IN_MEMORY:
             self.held += len(reply.parcel)
+            self.sizes[reply.client] = len(reply.parcel)
             return reply
         file = self.files[reply.client] = tempfile.TemporaryFile()  # noqa: SIM115
         file.write(reply.parcel)
@@ -249,7 +254,7 @@ class Shelf:
         """The whole reply again; it is no longer kept."""
         file = self.files.pop(reply.client, None)
         if file is None:
-            self.held -= len(reply.parcel)
+            self.held -= self.sizes.pop(reply.client, 0)
             return reply
         with file:
             file.seek(0)

@@ -6,6 +6,7 @@ runs/<name>/  config.toml  run.id  partition.json  before.json  rounds.jsonl  cl
 """
 
 import json
+import os
 import secrets
 from dataclasses import dataclass
 from functools import cached_property
@@ -104,6 +105,8 @@ class RunFolder:
         self.path.mkdir(parents=True, exist_ok=True)
         with (self.path / name).open("a", encoding="utf-8") as file:
             file.writelines(json.dumps(row, allow_nan=False) + "\n" for row in rows)
+            file.flush()
+            os.fsync(file.fileno())  # a checkpoint must not be there without the lines of its round
 
     def rows(self, name: str) -> list[dict[str, Any]]:
         """The lines of a ``.jsonl`` file; a last line that was cut short is passed over."""

@@ -59,7 +59,7 @@ def save_adapter(setup: Setup, folder: RunFolder, last: Checkpoint, target: Path
     """Write the global adapter as a PEFT folder with a model card; where clients keep parts of their own, one each."""
     shared, card = global_model(setup, last.state), _card(setup, last)
     setup.backbone.save(target, shared.trees["adapter"], shared.trees.get("base"), card)
-    for name in setup.partition.names if keep_their_own(setup) else ():
+    for name in setup.names if keep_their_own(setup) else ():
         kept = folder.kept.read(name, before=last.round + 1)
         if "adapter" in kept or "personal" in kept:
             setup.backbone.save(target / "clients" / name, *own_model(setup, shared, kept), card)
@@ -195,7 +195,7 @@ def _card(setup: Setup, last: Checkpoint) -> str:
     """The adapter's model card."""
     experiment = setup.experiment
     score = f"{float(last.facts['score']):.3f}" if "score" in last.facts else "not measured yet"
-    count = len(setup.partition.names)
+    count = setup.experiment.scenario.clients
     apart = f"by {count} clients; no client's data left it"
     told = f"on the data of {count} clients, in one place" if setup.method.pooled else apart
     return f"""---

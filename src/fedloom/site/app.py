@@ -8,6 +8,7 @@ then ``site``, ``rules``, ``state``, ``model`` and ``data`` are what ``fedloom s
 import sys
 import time
 from pathlib import Path
+from threading import Lock
 from typing import TYPE_CHECKING
 
 from flwr.app import Context, Message
@@ -26,6 +27,7 @@ ENDS = 3
 """So often a worker may end over one message before it is not asked again."""
 
 app = ClientApp()
+_one_at_a_time = Lock()
 _desks: dict[str, "Desk"] = {}
 
 
@@ -50,10 +52,13 @@ def evaluate(message: Message, context: Context) -> Message:
 def _reply(message: Message, context: Context) -> Message:
     question = records.blob_of(message)
     worker = str(context.node_config.get("worker", ""))
-    if worker:
-        answer = ask(Path(worker), question, float(context.node_config.get("wait", WAIT)))
-    else:
-        answer = letter.pack(_own_desk(context).answer(letter.unpack(question)))
+    try:
+        if worker:
+            answer = ask(Path(worker), question, float(context.node_config.get("wait", WAIT)))
+        else:
+            answer = _own_answer(question, context)
+    except FedloomError as error:  # an answer, too: raised, it would be asked again
+        answer = letter.pack(letter.unpack(question).answer(error=str(error)))
     return Message(records.content(answer), reply_to=message)
 
 
@@ -85,6 +90,12 @@ def _back(worker: Path, wait: float) -> bool:
         except link.Gone:
             time.sleep(0.2)
     return False
+
+
+def _own_answer(question: bytes, context: Context) -> bytes:
+    with _one_at_a_time:
+        desk = _own_desk(context)
+        return letter.pack(desk.answer(letter.unpack(question, desk.policy.max_bytes)))
 
 
 def _own_desk(context: Context) -> "Desk":

@@ -5,11 +5,12 @@ desk.answer(letter) -> letter         hello: who is here, and what it holds; tra
 
 import shutil
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from fedloom import __version__
-from fedloom.core import config, memory
+from fedloom.core import config, memory, resolve
 from fedloom.core.contracts import Job
 from fedloom.core.errors import FedloomError
 from fedloom.core.files import write_atomic
@@ -18,13 +19,14 @@ from fedloom.federation.kept import Kept
 from fedloom.federation.result import content_fingerprint, data_fingerprint
 from fedloom.federation.setup import Setup
 from fedloom.site.letter import Letter
-from fedloom.site.policy import Policy
+from fedloom.site.policy import Policy, Refusal
 
 
 @dataclass
 class Desk:
     """Answers letters, one after the other. ``site``: the name it answers to ("": any, where sites are only simulated).
 
+    ``only``: TOML of the one experiment that it takes part in ("": any that its rules allow). ``tell``: its own log.
     ``model``, ``data``: where they are here, whatever a server calls them ("": as the server says, and no folder).
     ``state``: the folder for what the site keeps, run by run. ``loads``: models loaded so far.
     """
@@ -35,70 +37,86 @@ class Desk:
     model: str = ""
     data: str = ""
     cache: Path | None = None
+    only: str = ""
+    tell: Callable[[str], None] = lambda text: None
     loads: int = 0
     _setup: Setup | None = None
     _asked: str = ""
+    _data: str = ""
     _trainers: dict[str, Trainer] = field(default_factory=dict)
 
     def answer(self, letter: Letter) -> Letter:
         """The answer; whatever goes wrong is its ``error``."""
         begun = time.perf_counter()
         try:
-            return self._answer(letter)
+            with resolve.guarded(self.policy.guard):
+                return self._answer(letter)
         except Exception as error:
-            reason = str(error) if isinstance(error, FedloomError) else f"{type(error).__name__}: {error}"
             where = f"site {self.site!r}: " if self.site else ""
-            return letter.answer(error=where + reason, seconds=time.perf_counter() - begun)
+            return letter.answer(error=where + self._told(letter, error), seconds=time.perf_counter() - begun)
+
+    def _told(self, letter: Letter, error: Exception) -> str:
+        """What a server is told of an error: a refusal in full, of any other that there was one."""
+        reason = str(error) if isinstance(error, FedloomError) else f"{type(error).__name__}: {error}"
+        if isinstance(error, Refusal) or not self.site:
+            return reason
+        self.tell(f"{letter.kind}, round {letter.round}: {reason}")
+        return f"{letter.kind}, round {letter.round}: it failed ({type(error).__name__}). The site's own log says why."
 
     def _answer(self, letter: Letter) -> Letter:
         if letter.kind not in ("hello", "train", "evaluate"):
-            raise FedloomError(f"{letter.kind!r} is nothing that a server asks.")
+            raise Refusal(f"{letter.kind!r} is nothing that a server asks.")
         if not letter.run.isalnum():
-            raise FedloomError(f"run {letter.run[:40]!r}: expected letters and digits.")
+            raise Refusal(f"run {letter.run[:40]!r}: expected letters and digits.")
         trainer = self._trainer(letter)
         setup = trainer.setup
         if letter.kind == "hello":
             return letter.answer(facts=self._about(setup))
         if letter.model != (here := setup.backbone.fingerprint):
-            raise FedloomError(
+            raise Refusal(
                 f"its model {setup.experiment.model.name!r} has weights {here[:12]}, the server's has "
                 f"{letter.model[:12]}. Mend: give both the same checkpoint."
             )
         if (self.site and letter.client != self.site) or letter.client not in setup.clients:
-            raise FedloomError(f"a message for client {letter.client!r} is not for this site.")
-        self.policy.check_work(setup.experiment, setup.clients[letter.client].examples)
+            raise Refusal(f"a message for client {letter.client!r} is not for this site.")
+        self._check_work(setup, setup.clients[letter.client].examples)
+        if letter.kind == "evaluate" and self.policy.metrics == "none":
+            raise Refusal("the site lets no metric leave: its site.toml says metrics = 'none'.")
         self._not_again(letter)
-        if letter.kind == "train" and self.site:
-            trainer.kept.keep_until(letter.client, letter.counted)
+        trainer.kept.keep_until(letter.client, letter.counted)  # what was kept in turns that did not count is void
         reply = trainer.run(Job(letter.round, letter.client, letter.parcel, letter.kind, letter.counted))
         self._note(letter)
-        return letter.answer(reply.parcel, reply.error, reply.seconds)
+        error = self._told(letter, FedloomError(reply.error)) if reply.error else ""
+        return letter.answer(reply.parcel, error, reply.seconds)
 
     def _about(self, setup: Setup) -> dict[str, str | int | float]:
         """What the site says about itself."""
         own = {name: number for number, name in enumerate(setup.partition.names)}.get(self.site)
         if own is None:
-            raise FedloomError(f"the experiment has no such client; it has {', '.join(setup.partition.names)}.")
+            raise Refusal(f"the experiment has no such client; it has {', '.join(setup.partition.names)}.")
         train, test = setup.partition.train[own], setup.partition.test[own]
-        self.policy.check_work(setup.experiment, len(train))
-        data = f"{data_fingerprint(setup)}/{content_fingerprint(setup)}"
+        self._check_work(setup, len(train))
+        self._data = self._data or f"{data_fingerprint(setup)}/{content_fingerprint(setup)}"
         return {
             "site": self.site,
             "train": len(train),
             "test": len(test),
-            "data": data,
+            "data": self._data,
             "model": setup.backbone.fingerprint,
             "fedloom": __version__,
             "loads": self.loads,
             "peak_memory_bytes": memory.peak(),
         }
 
+    def _check_work(self, setup: Setup, examples: int) -> None:
+        self.policy.check_work(setup.experiment, examples, passes=2 if setup.method.local.personal else 1)
+
     def _trainer(self, letter: Letter) -> Trainer:
         setup = self.prepare(letter.experiment)
         if letter.run not in self._trainers:
             kept = Kept(self._run(letter.run) / "kept" if self.site else self.state)
             self._trainers[letter.run] = Trainer(setup, kept, self.policy.metrics)
-            self._prune()
+            self._prune(letter.run)
         return self._trainers[letter.run]
 
     def prepare(self, toml: str) -> Setup:
@@ -108,14 +126,22 @@ class Desk:
             FedloomError: the site does not take part in it, or it cannot be built here.
         """
         if self._setup is None or self._asked != toml:
-            asked = config.parse(toml, "the server's experiment")
+            if self.only and toml != self.only:
+                raise Refusal("the site takes part in one experiment only, and this is another (--only).")
+            asked = self._parsed(toml)
             self.policy.check(asked)
             here = self._here(asked)
             config.check(here)
             setup = Setup(here, self.cache, site=self.site)
             self._share(setup)
-            self._setup, self._asked, self._trainers = setup, toml, {}
+            self._setup, self._asked, self._data, self._trainers = setup, toml, "", {}
         return self._setup
+
+    def _parsed(self, toml: str) -> config.Experiment:
+        try:
+            return config.parse(toml, "the server's experiment")
+        except FedloomError as error:  # it says nothing but what the server wrote
+            raise Refusal(str(error)) from None
 
     def _share(self, setup: Setup) -> None:
         """Have the model in memory: that of the experiment before where nothing about it differs."""
@@ -144,7 +170,7 @@ class Desk:
         """Refuse a letter that was answered before, unless it is the very last: that answer may have been lost."""
         seen = self._seen(letter.run)
         if letter.nonce in seen[:-1]:
-            raise FedloomError(f"the message {letter.nonce[:8]} of round {letter.round} was answered before: a replay.")
+            raise Refusal(f"the message {letter.nonce[:8]} of round {letter.round} was answered before: a replay.")
 
     def _note(self, letter: Letter) -> None:
         if not self.site:
@@ -156,13 +182,14 @@ class Desk:
         file = self._run(run) / "answered"
         return file.read_text().split("\n") if self.site and file.exists() else []
 
-    def _prune(self) -> None:
-        """Forget the runs that are longest past, beyond those that the site keeps."""
+    def _prune(self, run: str) -> None:
+        """Forget the runs that are longest past, beyond those that the site keeps; this one is kept."""
         folder = self.state / "runs"
         if not self.site or not folder.is_dir():
             return
-        runs = sorted(folder.iterdir(), key=lambda each: each.stat().st_mtime)
-        for old in runs[: -self.policy.keep_runs]:
+        others = [each for each in folder.iterdir() if each.name != run]
+        others.sort(key=lambda each: each.stat().st_mtime, reverse=True)
+        for old in others[self.policy.keep_runs - 1 :]:
             shutil.rmtree(old, ignore_errors=True)
 
 

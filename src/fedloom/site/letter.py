@@ -99,16 +99,18 @@ def _check(name: str, kind: Any, value: object) -> None:
     if name == "kind":
         good = value in KINDS
     elif name == "facts":
-        good = isinstance(value, dict) and all(_plain(each) for each in value.values())
-    elif kind is int:
-        good = type(value) is int and 0 <= value < 2**63
-    elif kind is float:
-        good = type(value) in (int, float) and math.isfinite(value)  # type: ignore[arg-type]
+        good = isinstance(value, dict) and all(map(_plain, (*value, *value.values())))
     else:
-        good = isinstance(value, str)
+        good = _plain(value) and (type(value) is int if kind is int else isinstance(value, str) == (kind is str))
+        good = good and (isinstance(value, str) or value >= 0)  # type: ignore[operator]
     if not good:
-        raise FedloomError(f"Letter: {name!r} is {str(value)[:60]!r}, which cannot be.")
+        raise FedloomError(f"Letter: {name!r} is {ascii(value)[:60]}, which cannot be.")
 
 
 def _plain(value: object) -> bool:
-    return isinstance(value, str | int | float) and not isinstance(value, bool)
+    """Whether a value is text that can be written, a finite number, or an integer of 64 bits."""
+    if isinstance(value, str):
+        return not any("\ud800" <= character <= "\udfff" for character in value)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    return abs(value) < 2**63 if isinstance(value, int) else math.isfinite(value)

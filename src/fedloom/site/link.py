@@ -7,7 +7,7 @@ import os
 import socket
 import struct
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from fedloom.core.errors import FedloomError
@@ -50,7 +50,8 @@ def ask(path: Path, question: bytes, timeout: float | None = None) -> bytes:
         with short(path) as name, socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as link:
             link.settimeout(timeout)
             link.connect(name)
-            send(link, question)
+            with suppress(BrokenPipeError, ConnectionResetError):  # it was refused by its length: the answer says so
+                send(link, question)
             return receive(link)
     except OSError as error:
         raise Gone(f"{path}: {error.strerror or error}") from None

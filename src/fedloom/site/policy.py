@@ -14,10 +14,15 @@ from fedloom.core.tables import Count, Limit, Table
 Patterns = list[str]
 
 
+class Refusal(FedloomError):
+    """What a site tells a server in full. Other errors may name its examples and its files: they stay in its log."""
+
+
 class Policy(Table):
     """A site's own rules. Lists hold names or patterns such as ``icons-qa/*``; ``max_`` 0: no limit.
 
     ``code``: functions ``package.module:function`` that a server may name, and so have called here: none by default.
+    ``layer_patterns``: whether it may choose layers by regular expressions, some of which take for ever.
     ``max_steps``: optimiser steps a round. ``min_examples``: with fewer of its own the site takes part in nothing.
     ``metrics``: whether its loss and scores leave as its own, only to be a part of sums, or not at all.
     ``models``: what a server calls a model, and the folder or id that it is here.
@@ -29,6 +34,7 @@ class Policy(Table):
     models: dict[str, str] = Field(default={})
     other_models: bool = True
     code: Patterns = Field(default=[])
+    layer_patterns: bool = False
     max_rank: Limit = 0
     max_rounds: Limit = 0
     max_steps: Limit = 0
@@ -56,18 +62,26 @@ class Policy(Table):
         model = experiment.model.name
         if model not in self.models and not self.other_models:
             raise _refusal(f"model {model!r}", f"models = {sorted(self.models)} and other_models = false")
+        if model not in self.models and (model.startswith((".", "/", "~")) or Path(model).is_dir()):
+            raise _refusal(f"the folder {model!r}, which a server names", "models has no such name")
         rank = max(adapter.ranks or [adapter.rank])
         for key, asked in (("max_rank", rank), ("max_rounds", experiment.rounds)):
             if 0 < (most := getattr(self, key)) < asked:
                 raise _refusal(f"{key.removeprefix('max_')} {asked}", f"{key} = {most}")
-        places = [experiment.task, experiment.scenario, experiment.method, experiment.sampling]
-        called = [place.name for place in places] + ([] if model in self.models else [model])
-        for name in called:
-            if ":" in name and not _matches(name, self.code):
-                raise _refusal(f"code {name!r}", f"code = {self.code}")
+        if adapter.names and not self.layer_patterns:
+            raise _refusal(f"adapter.names = {adapter.names}", "layer_patterns = false")
 
-    def check_work(self, experiment: Experiment, examples: int) -> None:
-        """Refuse more work than the site gives, or work on too few examples.
+    def guard(self, name: str) -> None:
+        """Refuse a function of a server's choosing before it is imported.
+
+        Raises:
+            FedloomError: as ``check``.
+        """
+        if not _matches(name, self.code):
+            raise _refusal(f"code {name!r}", f"code = {self.code}")
+
+    def check_work(self, experiment: Experiment, examples: int, passes: int = 1) -> None:
+        """Refuse more work than the site gives, or work on too few examples. ``passes``: adapters that are trained.
 
         Raises:
             FedloomError: as ``check``.
@@ -77,6 +91,7 @@ class Policy(Table):
         client = experiment.client
         steps = client.epochs * -(-examples // client.batch_size)
         steps = min(steps, client.max_steps) if client.max_steps else steps
+        steps *= passes
         if 0 < self.max_steps < steps:
             raise _refusal(f"{steps} steps a round", f"max_steps = {self.max_steps}")
 
@@ -102,5 +117,5 @@ def _matches(name: str, patterns: Patterns) -> bool:
     return any(fnmatchcase(name, pattern) for pattern in patterns)
 
 
-def _refusal(asked: str, rule: str) -> FedloomError:
-    return FedloomError(f"the site refuses {asked}: its site.toml says {rule}.")
+def _refusal(asked: str, rule: str) -> Refusal:
+    return Refusal(f"the site refuses {asked}: its site.toml says {rule}.")

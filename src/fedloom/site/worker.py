@@ -1,15 +1,17 @@
 """The resident worker of a site: one process that holds model and data, and answers letters on a local socket."""
 
+import fcntl
 import os
 import socket
 import socketserver
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from fedloom.core import memory
+from fedloom.core import memory, resolve
 from fedloom.core.errors import FedloomError
 from fedloom.site import letter, link
 from fedloom.site.desk import Desk
@@ -36,7 +38,8 @@ class Worker:
     doing: str = "waiting"
 
     def __post_init__(self) -> None:
-        self._busy = threading.Lock()  # one backbone: one letter at a time
+        self.desk.tell = self.tell
+        self.busy = threading.Lock()  # one backbone: one letter at a time, until its answer is on its way
         self._server: socketserver.BaseServer | None = None
 
     @property
@@ -54,8 +57,21 @@ class Worker:
         """
         self.desk.state.mkdir(parents=True, exist_ok=True)
         self.desk.state.chmod(0o700)
-        if _answers(self.path):
-            raise FedloomError(f"{self.path}: a worker of this site is running. Mend: `fedloom site stop` first.")
+        with self._alone():
+            self._serve(experiment)
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Be the only worker of this site's folder, until the very end."""
+        with (self.desk.state / "worker.lock").open("w") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                told = "a worker of this site is running. Mend: `fedloom site stop` first."
+                raise FedloomError(f"{self.path}: {told}") from None
+            yield
+
+    def _serve(self, experiment: str) -> None:
         self.path.unlink(missing_ok=True)
         before = os.umask(0o177)  # the socket is its owner's alone from its first moment
         try:
@@ -70,35 +86,38 @@ class Worker:
             try:
                 server.serve_forever(poll_interval=0.1)
             finally:
-                with self._busy:
-                    self.path.unlink(missing_ok=True)
+                self.path.unlink(missing_ok=True)
 
     def _prepare(self, experiment: str) -> None:
-        with self._busy:
+        with self.busy:
             self.doing, begun = "loading", time.perf_counter()
             try:
-                self.desk.prepare(experiment)
+                with resolve.guarded(self.desk.policy.guard):
+                    self.desk.prepare(experiment)
                 self.tell(f"model and data loaded in {time.perf_counter() - begun:.1f} s")
             except Exception as error:  # a server that asks for it gets the same answer
                 self.tell(f"cannot load: {error}")
             self.doing = "waiting"
 
     def stop(self) -> None:
-        """End ``serve``."""
-        if self._server:
-            threading.Thread(target=self._server.shutdown, daemon=True).start()
+        """End ``serve``, once what is being done is answered."""
+        threading.Thread(target=self._stop, daemon=True).start()
+
+    def _stop(self) -> None:
+        with self.busy:
+            if self._server:
+                self._server.shutdown()
 
     def reply(self, question: Letter) -> Letter:
-        """The answer to a letter, from whichever thread it came."""
+        """The answer to a letter; whoever asks for work holds ``busy``."""
         if question.kind == "health":
             return question.answer(facts=self.health())
         if question.kind == "stop":
             self.stop()
             return question.answer()
-        with self._busy:
-            self.doing = f"round {question.round}: {question.kind}" if question.round else question.kind
-            answer = self.desk.answer(question)
-            self.answered, doing, self.doing = self.answered + 1, self.doing, "waiting"
+        self.doing = f"round {question.round}: {question.kind}" if question.round else question.kind
+        answer = self.desk.answer(question)
+        self.answered, doing, self.doing = self.answered + 1, self.doing, "waiting"
         told = answer.error or f"{answer.seconds:.1f} s, {len(answer.parcel):,} bytes back"
         self.tell(f"{doing}: {told}")
         return answer
@@ -138,17 +157,9 @@ class _Connection(socketserver.BaseRequestHandler):
         worker = self.server.worker
         try:
             limit = worker.desk.policy.max_bytes
-            answer = worker.reply(letter.unpack(link.receive(self.request, limit), limit))
+            question = letter.unpack(link.receive(self.request, limit), limit)
+            with nullcontext() if question.kind in ("health", "stop") else worker.busy:
+                link.send(self.request, letter.pack(worker.reply(question)))
         except FedloomError as error:
             worker.tell(f"refused: {error}")
-            answer = Letter("hello", error=f"site {worker.desk.site!r}: {error}")
-        link.send(self.request, letter.pack(answer))
-
-
-def _answers(path: Path) -> bool:
-    """Whether a worker listens at ``path``."""
-    try:
-        link.ask(path, letter.pack(Letter("health")), timeout=5)
-    except link.Gone:
-        return False
-    return True
+            link.send(self.request, letter.pack(Letter("hello", error=f"site {worker.desk.site!r}: {error}")))
