@@ -165,13 +165,19 @@ def test_a_frame_of_ten_gigabytes_is_refused_before_it_is_read(running: Consorti
         ({"model": "0" * 64}, "the server's has 000000000000"),
         ({"client": "1"}, "not for this site"),
         ({"run": "../../etc"}, "expected letters and digits"),
-        ({"parcel": b"x" * 40}, "Parcel"),
-        ({"parcel": pickle.dumps([1])}, "Parcel"),
+        ({"parcel": b"x" * 40}, "it failed (FedloomError); its own log says why"),
+        ({"parcel": pickle.dumps([1])}, "it failed (FedloomError); its own log says why"),
+        ({"parcel": struct.pack("<Q", 2**60) + b"{}"}, "it failed (FedloomError); its own log says why"),
         ({"experiment": "rounds = 1"}, "is missing"),
     ],
 )
 def test_a_foreign_letter_is_refused(running: Consortium, change: dict[str, object], reason: str) -> None:
     assert reason in told(running, letter.pack(question(**change))).error
+
+
+def test_the_sites_own_log_says_what_the_server_is_not_told(running: Consortium) -> None:
+    told(running, letter.pack(question(parcel=pickle.dumps([1]))))
+    assert "round 1: Parcel: " in running.sites[0].worker.tail(50)
 
 
 def test_a_replayed_message_is_refused(running: Consortium) -> None:

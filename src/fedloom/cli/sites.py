@@ -164,6 +164,27 @@ def init(
         say(line)
 
 
+@deploy_app.command("app")
+def flower_app(
+    source: Source,
+    folder: Annotated[Path, typer.Argument(help="The app's folder.")],
+    out: Annotated[Path, typer.Option(help="The run folder on the machine of the SuperLink.")],
+    sets: Sets = [],  # noqa: B006
+    data: DataPath = None,
+) -> None:
+    """Write an experiment as a Flower app, for `flwr run FOLDER`."""
+    from fedloom.core import config
+    from fedloom.deploy.app import write
+
+    experiment = config.load(source, overrides_of(sets, data))
+    if not experiment.engine.name.startswith("flower"):
+        raise FedloomError(
+            "Mend: --set engine.name=flower, or flower-simulation: which of them `flwr run` is to start."
+        )
+    write(experiment, out, folder)
+    say(f"{folder}: flwr run {folder} CONNECTION; the run folder is {out.absolute()}")
+
+
 @deploy_app.command()
 def superlink(
     certificates: Annotated[

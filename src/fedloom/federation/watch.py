@@ -12,8 +12,8 @@ class Watch(Protocol):
     def round(self, number: int, rounds: int, cohort: int) -> None:
         """A round begins with ``cohort`` clients."""
 
-    def reply(self, client: str, loss: float, bytes_up: int, bytes_down: int) -> None:
-        """A client's reply was folded in."""
+    def reply(self, client: str, loss: float | None, bytes_up: int, bytes_down: int) -> None:
+        """A client's reply was folded in (``loss`` ``None``: it keeps that to itself)."""
 
     def left_out(self, client: str, error: str) -> None:
         """A client's reply was refused, or none came."""
@@ -29,7 +29,7 @@ class Silent:
 
     def round(self, number: int, rounds: int, cohort: int) -> None: ...
 
-    def reply(self, client: str, loss: float, bytes_up: int, bytes_down: int) -> None: ...
+    def reply(self, client: str, loss: float | None, bytes_up: int, bytes_down: int) -> None: ...
 
     def left_out(self, client: str, error: str) -> None: ...
 

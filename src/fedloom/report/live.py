@@ -47,11 +47,12 @@ class Live:
         self.number, self.rounds = number, rounds
         self.progress.update(self.bar, total=rounds * cohort, completed=(number - 1) * cohort)
 
-    def reply(self, client: str, loss: float, bytes_up: int, bytes_down: int) -> None:
+    def reply(self, client: str, loss: float | None, bytes_up: int, bytes_down: int) -> None:
         """A client's turn is done."""
         self.sent += bytes_up + bytes_down
+        fell = "" if loss is None else f" loss {loss:.3f}"
         score = "" if self.score is None else f" score {words.score(self.score)}"
-        told = f"round {self.number}/{self.rounds} {client} loss {loss:.3f}{score} {words.size(self.sent)}"
+        told = f"round {self.number}/{self.rounds} {client}{fell}{score} {words.size(self.sent)}"
         self.progress.update(self.bar, advance=1, told=told)
 
     def left_out(self, client: str, error: str) -> None:

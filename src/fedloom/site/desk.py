@@ -52,16 +52,17 @@ class Desk:
             with resolve.guarded(self.policy.guard):
                 return self._answer(letter)
         except Exception as error:
-            where = f"site {self.site!r}: " if self.site else ""
-            return letter.answer(error=where + self._told(letter, error), seconds=time.perf_counter() - begun)
+            return letter.answer(error=self._told(letter, error), seconds=time.perf_counter() - begun)
 
     def _told(self, letter: Letter, error: Exception) -> str:
         """What a server is told of an error: a refusal in full, of any other that there was one."""
         reason = str(error) if isinstance(error, FedloomError) else f"{type(error).__name__}: {error}"
-        if isinstance(error, Refusal) or not self.site:
+        if not self.site:
             return reason
-        self.tell(f"{letter.kind}, round {letter.round}: {reason}")
-        return f"{letter.kind}, round {letter.round}: it failed ({type(error).__name__}). The site's own log says why."
+        if not isinstance(error, Refusal):
+            self.tell(reason)
+            reason = f"{letter.kind}, round {letter.round}: it failed ({type(error).__name__}); its own log says why."
+        return f"site {self.site!r}: {reason}"
 
     def _answer(self, letter: Letter) -> Letter:
         if letter.kind not in ("hello", "train", "evaluate"):
