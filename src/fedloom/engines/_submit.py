@@ -117,7 +117,9 @@ class Follower:
             FedloomError: another server writes the run folder, or the run gave up.
             Stopped: the user asked for it.
         """
-        if self.note.held():
+        if self.place.superlink:
+            self._end_server(0)
+        elif self.note.held():
             raise FedloomError(f"{self.out}: a server of this run is at work. Mend: {MEND}")
         tries = 0
         while tries < ATTEMPTS:
@@ -207,19 +209,26 @@ class Follower:
 
     def _restart(self) -> None:
         """Have Flower there again, and the old server gone, before the run is submitted again."""
-        process, _ = self.note.read()
         superlink = self.place.superlink
-        until = time.monotonic() + (END if superlink else READY)
-        while self.note.held() and time.monotonic() < until:
-            time.sleep(POLL)
-        if superlink and process and self.note.held():  # it does not see that its SuperLink is gone
-            os.kill(process, signal.SIGKILL)
+        self._end_server(END if superlink else READY)
         if superlink and not superlink.process.alive:
             superlink.process.end()
             superlink.process.start()
         if superlink:
             superlink.process.wait_ready(READY)
         self.watch.stage("the run goes on from its last round")
+
+    def _end_server(self, seconds: float) -> None:
+        """Wait so long for the old server to end; one of this machine's own SuperLink is then killed: it may not see
+        that its SuperLink is gone, and two servers must not write one folder."""
+        until = time.monotonic() + seconds
+        while self.note.held() and time.monotonic() < until:
+            time.sleep(POLL)
+        process, _ = self.note.read()
+        if self.place.superlink and process and self.note.held():
+            os.kill(process, signal.SIGKILL)
+            while self.note.held():
+                time.sleep(POLL)
 
     def _wait_for_the_server(self) -> None:
         """Let the ServerApp end by itself: Flower then knows the run as completed."""

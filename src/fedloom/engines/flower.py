@@ -5,12 +5,14 @@ round.py <-> Sites.exchange <-> Grid <-> SuperLink <-> SuperNode <-> ClientApp <
 A site is known by its name, whatever node it is today. One letter a message; replies are taken as they come.
 """
 
+import os
 import secrets
 import tempfile
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from threading import Thread
 
 from flwr.app import Context, Message
 from flwr.common.constant import ErrorCode
@@ -45,12 +47,22 @@ def main(grid: Grid, context: Context) -> None:
     experiment = config.parse(text, "the app's experiment") if "\n" in text else config.load(text)
     note = Note(out)
     with note.hold():
+        Thread(target=end_with, args=(os.getppid(),), daemon=True).start()
         note.write()
         try:
             engines.run(experiment, out.absolute(), resume=True, watch=Told(), grid=grid)
         except FedloomError as error:
             note.write(str(error))
             raise
+
+
+def end_with(parent: int) -> None:
+    """End this process once its parent is gone: Flower's own watch may wait for ever for a SuperLink that is not there.
+    What was finished is saved."""
+    while os.getppid() == parent:
+        time.sleep(1)
+    time.sleep(5)  # for an end that is under way
+    os._exit(1)
 
 
 def flower(setup: Setup, run: str, grid: Grid) -> Engine:
