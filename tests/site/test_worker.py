@@ -170,7 +170,6 @@ def test_told_to_stop_it_ends_what_it_does_first(tmp_path: Path) -> None:
         asked(made, Letter("health"))
 
 
-@pytest.mark.xfail(strict=True, reason="Worker.reply lets go of _busy before the answer is sent: the process may end")
 def test_it_does_not_end_before_its_last_answer_is_on_its_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     happened: list[str] = []
     made = Worker(Stub(tmp_path, lambda letter: made.stop()))
@@ -222,7 +221,6 @@ def test_a_second_worker_is_refused_while_the_first_is_busy(tmp_path: Path, serv
     thread.join(timeout=5)
 
 
-@pytest.mark.xfail(strict=True, reason="Worker.stop ends the listening at once: a worker that ends its job seems gone")
 def test_a_second_worker_is_refused_while_the_first_ends_its_last_job(
     tmp_path: Path, serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -320,9 +318,6 @@ def test_the_sites_own_limit_holds(tmp_path: Path, serve: Serve) -> None:
         assert "more than the 1048576 allowed" in letter.unpack(link.receive(one)).error
 
 
-@pytest.mark.xfail(
-    strict=True, raises=Gone, reason="link.ask: the worker's refusal is not read when the question breaks off"
-)
 def test_whoever_sends_too_much_is_told_so(tmp_path: Path, serve: Serve) -> None:
     made = serve(Stub(tmp_path, policy=Policy(max_message_mb=1)))
     answer = asked(made, Letter("train", "r", "n", "mercy", 3, parcel=bytes(8 * 2**20)))

@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from threading import Thread
+from threading import Event, Thread
 
 from flwr.app import Context, Message
 from flwr.common.constant import ErrorCode
@@ -59,9 +59,10 @@ def main(grid: Grid, context: Context) -> None:
 def end_with(parent: int) -> None:
     """End this process once its parent is gone: Flower's own watch may wait for ever for a SuperLink that is not there.
     What was finished is saved."""
+    never = Event()
     while os.getppid() == parent:
-        time.sleep(1)
-    time.sleep(5)  # for an end that is under way
+        never.wait(1)
+    never.wait(5)  # for an end that is under way
     os._exit(1)
 
 
