@@ -5,7 +5,7 @@ import os
 import pytest
 import torch
 
-from fedloom.core.contracts import DEVICE, device, use_device
+from fedloom.core.device import DEVICE, device, use_device
 from fedloom.core.errors import FedloomError
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from flwr.cli.config_utils import load_and_validate
 
-from fedloom.core import config
+from fedloom.core import config, resolve
 from fedloom.core.errors import FedloomError
 from fedloom.deploy import folder
 from fedloom.deploy.folder import Place, files, init, of_sites
@@ -14,6 +14,7 @@ from fedloom.site import policy
 
 NAMES = ["mercy", "charite"]
 HOST = "superlink.example.org"
+PATTERN = 'adapter.names=["q_proj$"]'
 CODE = """
 rounds = 4
 [model]
@@ -127,7 +128,14 @@ def test_a_site_s_rules_allow_this_experiment_and_nothing_else(tmp_path: Path) -
     rules.check(experiment)
     rules.check_work(experiment, examples=8 * 50)  # 50 steps of 8
     assert rules.models == {"llava-hf/llava-1.5-7b-hf": "/srv/fedloom/models/llava-1.5-7b-hf"}
-    for override in ("method=fedavg", "rounds=4", "adapter.ranks=[17]", "model.name=nano-vlm", "task=icons-memes"):
+    for override in (
+        "method=fedavg",
+        "rounds=4",
+        "adapter.ranks=[17]",
+        "model.name=nano-vlm",
+        "task=icons-memes",
+        PATTERN,
+    ):
         with pytest.raises(FedloomError, match="the site refuses"):
             rules.check(config.load(source, [override]))
     with pytest.raises(FedloomError, match="51 steps a round"):
@@ -138,13 +146,41 @@ def test_code_is_let_in_by_the_site_alone(tmp_path: Path) -> None:
     experiment = of_sites(source := written(tmp_path, CODE), NAMES)
     text, file = rendered(source)["sites/mercy/site.toml"], tmp_path / "site.toml"
     file.write_text(text)
-    with pytest.raises(FedloomError, match=r"refuses code 'tests\.federation\.toy:task': its site\.toml says code"):
-        policy.read(file).check(experiment)
-    needed = '["tests.federation.toy:task", "tests.federation.toy:model"]'
+    rules, needed = policy.read(file), '["tests.federation.toy:task", "tests.federation.toy:model"]'
+    rules.check(experiment)
+    with (
+        pytest.raises(
+            FedloomError, match=r"refuses code 'tests\.federation\.toy:task': its site\.toml says code = \[\]"
+        ),
+        resolve.guarded(rules.guard),
+    ):
+        config.check(experiment)
     assert f"this experiment needs {needed}" in text
     file.write_text(text.replace("code = []", f"code = {needed}"))
-    policy.read(file).check(experiment)
+    with resolve.guarded(policy.read(file).guard):
+        config.check(experiment)
     assert "code   tests.federation.toy:task" in "\n".join(init(tmp_path / "new", source, NAMES, HOST))
+
+
+def test_code_in_the_channel_is_code_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "own").mkdir()
+    (tmp_path / "own" / "stages.py").write_text("from fedloom.channel.int8 import int8 as mine, int8 as other\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    channel = '[channel]\nup = ["own.stages:mine:64"]\ndown = ["own.stages:other"]\n'
+    source = written(tmp_path, (config.PRESETS / "quickstart.toml").read_text() + channel)
+    needed = '["own.stages:mine", "own.stages:other"]'
+    assert f"this experiment needs {needed}" in rendered(source)["sites/mercy/site.toml"]
+    with resolve.guarded(policy.Policy(code=["own.stages:mine", "own.stages:other"]).guard):
+        config.check(of_sites(source, NAMES))
+
+
+def test_layers_by_patterns_are_let_in_where_the_experiment_has_them(tmp_path: Path) -> None:
+    source, file = written(tmp_path, READS), tmp_path / "site.toml"
+    assert "layer_patterns = false  #" in rendered(source)["sites/mercy/site.toml"]
+    named = written(tmp_path, READS.replace("[adapter]\n", '[adapter]\nnames = ["q_proj$"]\n'))
+    file.write_text(rendered(named)["sites/mercy/site.toml"])
+    assert policy.read(file).layer_patterns is True
+    policy.read(file).check(of_sites(named, NAMES))
 
 
 def test_what_is_next_is_told(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from flwr.app import Error, Message
+from flwr.common.constant import ErrorCode
 from flwr.proto.node_pb2 import NodeInfo
 from flwr.serverapp import Grid
 from flwr.supercore.task_identity import TaskIdentity
@@ -24,7 +25,13 @@ from fedloom.site.letter import Letter, pack
 from tests.federation import toy
 
 LOST = Error(1, "the node is gone")
-"""What Flower answers for a node that it cannot reach."""
+"""What Flower answers for a ClientApp that it could not run."""
+
+AWAY = Error(ErrorCode.NODE_UNAVAILABLE, "the node is offline")
+"""What Flower answers, once, for a message to a node whose last heartbeat was too long ago."""
+
+EXPIRED = Error(ErrorCode.MESSAGE_UNAVAILABLE, "the message is not known any more")
+"""What Flower answers for a message that has outlived its time."""
 
 Answer = Callable[[Letter], Letter | bytes | Error | None]
 """What a node makes of a letter: its answer, any bytes, an error of Flower's, or ``None``: nothing ever comes."""
@@ -85,6 +92,7 @@ class FakeGrid(Grid):
     pulled: list[int] = field(default_factory=list)
     over: bool = False
     _replies: dict[str, tuple[float, int, Message]] = field(default_factory=dict)
+    _open: dict[str, tuple[float, Message]] = field(default_factory=dict)
     _numbers: Iterator[int] = field(default_factory=itertools.count)
 
     def get_nodes(self) -> list[NodeInfo]:
@@ -111,6 +119,7 @@ class FakeGrid(Grid):
         if node is None or self.over:
             return ""
         message.metadata.__dict__["_message_id"] = number
+        self._open[number] = (self.clock.now, message)
         answer = node.answer(letter)
         if answer is not None:
             self.reply(message, answer, node.seconds)
@@ -125,11 +134,24 @@ class FakeGrid(Grid):
         self._replies[asked.metadata.message_id] = (self.clock.now + seconds, asked.metadata.dst_node_id, made)
 
     def pull_messages(self, numbers: Iterable[str]) -> list[Message]:
-        """The replies that are there; each comes once."""
+        """The replies that are there, and errors for what never gets one; each comes once."""
         asked = set(numbers)
+        for number in asked & self._open.keys():
+            self._give_up(number)
         there = [number for number in asked if number in self._replies and self._replies[number][0] <= self.clock.now]
         self.pulled.append(len(asked))
+        for number in there:
+            self._open.pop(number, None)
         return [self._replies.pop(number)[2] for number in sorted(there)]
+
+    def _give_up(self, number: str) -> None:
+        """Answer in Flower's name for a node that is offline, or a message whose time is over."""
+        pushed, message = self._open[number]
+        due = number in self._replies and self._replies[number][0] <= self.clock.now
+        if not due and self.clock.now - pushed > message.metadata.ttl:
+            self.reply(message, EXPIRED)
+        elif not due and message.metadata.dst_node_id not in self.nodes:
+            self.reply(message, AWAY)
 
     def set_run(self, run: Any) -> None:
         """Nobody asks."""
@@ -139,7 +161,7 @@ class FakeGrid(Grid):
     create_message = send_and_receive = set_run  # type: ignore[assignment]
 
     def lose(self, number: int) -> FakeNode:
-        """A node goes, and with it the replies that are still on their way."""
+        """A node is offline from now on (its last heartbeat was 20 s ago); replies on their way go with it."""
         self._replies = {key: value for key, value in self._replies.items() if value[1] != number}
         return self.nodes.pop(number)
 

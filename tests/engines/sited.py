@@ -56,7 +56,7 @@ def _sample(id: str) -> Sample:
 
 def experiment(*sets: str) -> Experiment:
     """The toy's experiment with this module's model."""
-    text = toy.toml(model="", engine="threads = 1\npatience = 40").replace('name = "toy"\n[', f'name = "{HERE}:model"\n[')
+    text = toy.toml(model="", engine="threads = 1\npatience = 40")
     given = config.parse(text.replace('[model]\nname = "toy"', f'[model]\nname = "{HERE}:model"'), "sited")
     raw = given.model_dump()
     for each in sets:

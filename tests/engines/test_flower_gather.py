@@ -83,7 +83,6 @@ def test_where_sites_hold_their_own_all_are_needed_the_first_time_and_the_quorum
     assert set(sites.setup.told) == {"0", "1", "2"}
 
 
-@pytest.mark.xfail(strict=True, reason="Sites.gather does not look at all where the patience is 0")
 def test_without_patience_who_is_there_is_enough(bench: Bench) -> None:
     sites = bench.sites("engine.patience=0.0")
     sites.gather()
@@ -193,7 +192,6 @@ def test_what_sites_hold_is_what_they_said_first(bench: Bench) -> None:
     assert "site '2': its data is not what it had when the run began. Mend: put it back." in sites.nodes[13].error
 
 
-@pytest.mark.xfail(strict=True, reason="Sites._holds believes any number; the partition lists them one by one")
 @pytest.mark.parametrize("fact", ["train", "test"])
 def test_a_site_that_claims_more_than_can_be_is_refused(bench: Bench, fact: str) -> None:
     sites = bench.sites(*OWN, "engine.patience=3.0", nodes=(11, 12))
@@ -216,7 +214,6 @@ HOSTILE: list[tuple[str, Callable[[Letter], bytes]]] = [
 ]
 
 
-@pytest.mark.xfail(strict=True, reason="letter.unpack lets these through, and they end the server")
 @pytest.mark.parametrize("answer", [answer for _, answer in HOSTILE], ids=[name for name, _ in HOSTILE])
 def test_what_one_site_answers_never_ends_the_run(bench: Bench, answer: Callable[[Letter], bytes]) -> None:
     sites = bench.sites("engine.patience=3.0", nodes=(11, 12))

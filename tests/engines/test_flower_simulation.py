@@ -82,7 +82,6 @@ def test_without_a_node_it_gives_up_after_the_patience(make: Make, grid: FakeGri
     assert 5 <= grid.clock.now - begun < 6
 
 
-@pytest.mark.xfail(strict=True, raises=FedloomError, reason="Simulated.gather gives up though the nodes have just come")
 def test_nodes_that_come_at_the_last_moment_are_taken(make: Make, grid: FakeGrid) -> None:
     nodes, grid.nodes = grid.nodes, {}
     made = make("engine.patience=5.0")
@@ -132,13 +131,19 @@ def test_an_actor_that_dies_is_asked_again(simulated: Simulated, grid: FakeGrid)
     assert reply.error == "client '0', round 1: its ClientApp did not answer: the node is gone"
 
 
-def test_a_client_over_its_deadline_is_asked_again_in_the_next_round(make: Make, grid: FakeGrid) -> None:
+def test_a_client_over_its_deadline_is_asked_again_once_its_work_is_done(make: Make, grid: FakeGrid) -> None:
     made = make("engine.deadline=10.0")
     made.gather()
     grid.nodes[3].seconds = 50.0
     assert {reply.client for reply in made.exchange(jobs()) if reply.error} == {"0", "2"}
     grid.nodes[3].seconds = 0.0
-    assert {reply.client for reply in made.exchange(jobs(2)) if reply.error} == set()
+    still = {reply.client: reply.error for reply in made.exchange(jobs(2))}
+    assert still == {"1": ""} | {c: f"client {c!r}, round 2: the site is still at round 1." for c in "02"}
+    grid.clock.sleep(50)
+    grid.nodes[5].seconds = 1.0
+    late = [(reply.client, reply.parcel) for reply in made.exchange(jobs(3)) if reply.late]
+    assert sorted(late) == [("0", b"round 1 of 0"), ("2", b"round 1 of 2")]
+    assert {reply.client: reply.error for reply in made.exchange(jobs(4))} == dict.fromkeys("012", "")
 
 
 @pytest.mark.parametrize(

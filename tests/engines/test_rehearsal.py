@@ -1,6 +1,5 @@
 """Real processes on loopback: the same adapter as on the local engine, whatever is killed on the way."""
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -31,13 +30,13 @@ class Noted(Silent):
 
 
 @pytest.fixture(autouse=True)
-def own_code(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Path]:
+def own_code(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     """Every process finds the toy, and notes its loads in the file that this returns."""
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     monkeypatch.setenv(sited.LOADS, str(tmp_path / "loads"))
     monkeypatch.chdir(tmp_path)
-    yield tmp_path / "loads"
+    return tmp_path / "loads"
 
 
 def adapter(folder: Path) -> bytes:

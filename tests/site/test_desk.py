@@ -1,6 +1,5 @@
 """The desk: each letter answered once, from one loaded model, and from what is the site's own."""
 
-import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path

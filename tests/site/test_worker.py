@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from fedloom.core import config
 from fedloom.core.errors import FedloomError
 from fedloom.site import letter, link, worker
 from fedloom.site.desk import Desk
@@ -19,6 +20,7 @@ from fedloom.site.letter import Letter
 from fedloom.site.link import Gone
 from fedloom.site.policy import Policy
 from fedloom.site.worker import Worker, state_of
+from tests.federation import toy
 
 Serve = Callable[..., Worker]
 TRAIN = Letter("train", run="r", nonce="n", client="mercy", round=3)
@@ -44,9 +46,9 @@ def serve() -> Iterator[Serve]:
     """``serve(desk, tell)``: a worker in a thread of its own, which is ended after the test."""
     started: list[tuple[Worker, threading.Thread]] = []
 
-    def start(desk: Desk, tell: Callable[[str], None] = lambda text: None) -> Worker:
+    def start(desk: Desk, tell: Callable[[str], None] = lambda text: None, experiment: str = "") -> Worker:
         made = Worker(desk, tell)
-        thread = threading.Thread(target=made.serve)
+        thread = threading.Thread(target=made.serve, args=(experiment,))
         started.append((made, thread))
         thread.start()
         until = time.monotonic() + 5
@@ -338,6 +340,28 @@ def test_whoever_says_nothing_keeps_nobody_waiting(tmp_path: Path, serve: Serve)
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as silent:
         silent.connect(str(made.path))
         assert asked(made, TRAIN).nonce == "n"
+
+
+def test_what_a_server_is_not_told_is_told_here(tmp_path: Path) -> None:
+    lines: list[str] = []
+    Worker(desk := Stub(tmp_path), lines.append)
+    desk.tell("batch 1 (ward-7/patient-12): broken")
+    assert lines == ["batch 1 (ward-7/patient-12): broken"]
+
+
+def test_the_rules_hold_for_what_is_loaded_at_once(
+    tmp_path: Path, serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    called: list[str] = []
+    monkeypatch.setattr("os.system", called.append)
+    lines: list[str] = []
+    made = serve(Desk(tmp_path, "mercy"), lines.append, config.dump(toy.experiment("task=os:system")))
+    until = time.monotonic() + 5
+    while not lines and time.monotonic() < until:
+        time.sleep(0.005)
+    assert lines == ["cannot load: the site refuses code 'os:system': its site.toml says code = []."]
+    assert called == []
+    assert asked(made, Letter("health")).facts["loads"] == 0
 
 
 def test_a_stop_before_it_serves_is_nothing(tmp_path: Path) -> None:

@@ -68,14 +68,15 @@ def start(
     state: State = None,
 ) -> None:
     """Start the site's resident worker: it holds model and data, and answers until it is stopped."""
-    from fedloom.core import config, contracts
+    from fedloom.core import config
+    from fedloom.core import device as devices
     from fedloom.site.desk import Desk
     from fedloom.site.policy import read
     from fedloom.site.worker import Worker, state_of
 
     if data and not Path(data).is_dir():
         raise FedloomError(f"--data {data}: there is no such folder.")
-    contracts.use_device(device)
+    devices.use_device(device)
     folder = state_of(name, state)
     desk = Desk(folder, name, read(rules), model, data, cache=folder / "cache")
     at_once = config.dump(config.load(experiment)) if experiment else ""
@@ -85,7 +86,7 @@ def start(
     worker = Worker(desk, tell=lambda text: say(f"site {name}: {text}"))
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: worker.stop())
-    say(f"site {name}: waiting at {worker.path} on {contracts.device()}; Ctrl-C or `fedloom site stop` ends it")
+    say(f"site {name}: waiting at {worker.path} on {devices.device()}; Ctrl-C or `fedloom site stop` ends it")
     worker.serve(at_once)
     say(f"site {name}: stopped")
 

@@ -5,18 +5,14 @@
 Everything here is data or a plain function; nothing imports a sibling room.
 """
 
-import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
-import torch
 from PIL import Image
 from torch import Tensor
-
-from fedloom.core.errors import FedloomError
 
 Tree = dict[str, Tensor]
 """Named tensors; an adapter's names are PEFT's, as in ``adapter_model.safetensors``."""
@@ -333,34 +329,3 @@ class Engine(Protocol):
 
     def close(self) -> int:
         """End what the engine started; returns the peak memory of its largest process in bytes (0: it had none)."""
-
-
-DEVICE = "FEDLOOM_DEVICE"
-"""The environment variable that names the device, for this process and those that it starts."""
-
-
-def device() -> torch.device:
-    """The device everything runs on: the one that was chosen, else CUDA, MPS or the CPU. The one place that decides."""
-    if chosen := os.environ.get(DEVICE):
-        return torch.device(chosen)
-    if torch.cuda.is_available():
-        return torch.device("cuda")
-    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
-
-
-def use_device(name: str) -> None:
-    """Choose the device (``"cpu"``, ``"cuda:1"``, ``"mps"``; empty: the best there is).
-
-    Raises:
-        FedloomError: this machine has no such device.
-    """
-    if not name:
-        return
-    try:
-        if name.split(":")[0] not in ("cpu", "cuda", "mps"):
-            raise RuntimeError("it is none that fedloom computes on")
-        torch.empty(0, device=name)
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).split("\n", 1)[0]
-        raise FedloomError(f"device {name!r}: {reason}. Mend: cpu, cuda, cuda:1 or mps, as this machine has.") from None
-    os.environ[DEVICE] = name

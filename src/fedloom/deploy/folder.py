@@ -215,7 +215,9 @@ def _names(experiment: Experiment) -> list[str]:
 def _code(experiment: Experiment) -> list[str]:
     """What the experiment has called at a site that is none of fedloom's own choices."""
     tables = (experiment.task, experiment.method, experiment.sampling, experiment.model)
-    return [table.name for table in tables if ":" in table.name]
+    stages = [stage.split(":") for stage in (*experiment.channel.up, *experiment.channel.down)]
+    own = [":".join(parts[:2]) for parts in stages if "." in parts[0]]  # package.module:function[:arguments]
+    return list(dict.fromkeys([*(table.name for table in tables if ":" in table.name), *own]))
 
 
 def _own_models(experiment: Experiment) -> dict[str, str]:

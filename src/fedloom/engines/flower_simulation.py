@@ -40,6 +40,7 @@ class Simulated(Sites):
             yield from super().exchange(batch)
 
     def node_of(self, client: str) -> int | None:
+        """Any node can be any client."""
         numbers = list(self.nodes)
         return numbers[list(self.setup.clients).index(client) % len(numbers)]
 

@@ -23,7 +23,8 @@ from peft.tuners.lora import LoraLayer
 from torch import Tensor, nn
 
 from fedloom.core import lora
-from fedloom.core.contracts import Example, Tree, device
+from fedloom.core.contracts import Example, Tree
+from fedloom.core.device import device
 from fedloom.core.errors import FedloomError
 from fedloom.core.seeds import Seeds
 from fedloom.core.tables import Component

@@ -6,7 +6,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fedloom.core.contracts import Tree, device
+from fedloom.core.contracts import Tree
+from fedloom.core.device import device
 from fedloom.models.features import FeatureCache
 
 

@@ -15,7 +15,7 @@ from transformers import AutoConfig, AutoModel, AutoModelForImageTextToText, Aut
 from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES
 from transformers.utils import logging
 
-from fedloom.core.contracts import device
+from fedloom.core.device import device
 from fedloom.core.errors import FedloomError, nearest
 
 CONTRASTIVE = ("clip", "siglip", "siglip2")

@@ -13,7 +13,8 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
-from fedloom.core.contracts import Example, Tree, device
+from fedloom.core.contracts import Example, Tree
+from fedloom.core.device import device
 from fedloom.core.errors import FedloomError
 from fedloom.core.seeds import Seeds
 from fedloom.models import decoding

@@ -5,7 +5,8 @@ from typing import Any
 
 import torch
 
-from fedloom.core.contracts import Picture, Tree, device
+from fedloom.core.contracts import Picture, Tree
+from fedloom.core.device import device
 from fedloom.models.features import FeatureCache
 from fedloom.models.pictures import Digests, open_picture
 
