@@ -57,7 +57,7 @@ def test_a_late_reply_is_counted_and_dropped_and_its_site_is_back(bench: Bench) 
     late = [reply for reply in second if reply.late]
     told = "client '2': its reply to round 1 came too late and was dropped."
     assert late == [Reply("2", b"train 1 of 2", error=told, late=True)]
-    assert [reply.client for reply in second if reply.error and not reply.late] == ["2"]  # it was asked too early
+    assert [reply.client for reply in second if reply.error and not reply.late] == []
     third = {reply.client: reply for reply in sites.exchange(jobs(3))}
     assert third["2"] == Reply("2", b"train 3 of 2", seconds=2.0)
     assert sites.absent == {}
@@ -128,13 +128,11 @@ def late_reply_at_hand(bench: Bench) -> Sites:
     return sites
 
 
-@pytest.mark.xfail(strict=True, reason="Sites.exchange: without a message under way nobody looks for late replies")
 def test_a_site_whose_late_reply_is_there_is_asked_at_once(bench: Bench) -> None:
     replies = list(late_reply_at_hand(bench).exchange(jobs(2, "2")))
     assert [(reply.late, reply.parcel) for reply in replies] == [(True, b"train 1 of 2"), (False, b"train 2 of 2")]
 
 
-@pytest.mark.xfail(strict=True, reason="Directory.gather does not wait for sites that are still at work")
 def test_a_round_is_done_again_once_those_who_were_too_slow_are_done(bench: Bench) -> None:
     """Nobody answers in 30 s; all have 10 s later, well within the patience: the second attempt gets three replies."""
     sites = gathered(bench.sites("engine.deadline=30.0"))
@@ -343,7 +341,6 @@ def test_one_that_flower_gave_up_and_that_stays_away_is_left_out(
     assert len(bench.grid.sent(to=13)) == 1
 
 
-@pytest.mark.xfail(strict=True, raises=AssertionError, reason="Sites._replies: waits for a new activation without end")
 def test_a_node_back_before_anybody_saw_it_go_gets_its_letter_again(bench: Bench) -> None:
     """Flower sees that a node is offline when it is asked for replies, and marks it so only when asked for nodes."""
     sites = gathered(bench.sites())

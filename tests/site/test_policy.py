@@ -99,7 +99,8 @@ def test_a_function_that_a_pattern_names_may_be_called(pattern: str) -> None:
 
 
 def test_what_a_rule_refuses_may_be_told_to_a_server() -> None:
-    for rules in ({"tasks": []}, {"max_rank": 1}, {"other_models": False}):
+    refusing: list[dict[str, object]] = [{"tasks": []}, {"max_rank": 1}, {"other_models": False}]
+    for rules in refusing:
         with pytest.raises(Refusal):
             Policy.model_validate(rules).check(asked())
 

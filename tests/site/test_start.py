@@ -4,7 +4,7 @@ import signal
 from pathlib import Path
 
 import pytest
-from typer.testing import CliRunner, Result
+from typer.testing import CliRunner
 
 from fedloom.cli.shell import app
 from fedloom.core import config
@@ -24,16 +24,18 @@ def started(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Desk, str]]:
     return found
 
 
-def start(folder: Path, *more: str) -> Result:
+def start(folder: Path, *more: str) -> tuple[int, str]:
+    """The command's exit code, and what it says."""
     rules, file = folder / "site.toml", folder / "agreed.toml"
     rules.write_text('code = ["tests.federation.toy:*"]\n')
     file.write_text(toy.toml())
     given = ["--name", "1", "--state", str(folder / "state"), "--rules", str(rules)]
-    return CliRunner().invoke(app, ["site", "start", *given, *more])
+    done = CliRunner().invoke(app, ["site", "start", *given, *more])
+    return done.exit_code, f"{done.output} {done.exception}"
 
 
 def test_without_only_it_takes_part_in_what_its_rules_allow(tmp_path: Path, started: list[tuple[Desk, str]]) -> None:
-    assert start(tmp_path, "--for", str(tmp_path / "agreed.toml")).exit_code == 0
+    assert start(tmp_path, "--for", str(tmp_path / "agreed.toml"))[0] == 0
     ((desk, at_once),) = started
     assert (desk.only, at_once) == ("", config.dump(toy.experiment()))
     for experiment in (toy.experiment(), toy.experiment("rounds=3")):
@@ -43,7 +45,7 @@ def test_without_only_it_takes_part_in_what_its_rules_allow(tmp_path: Path, star
 def test_with_only_it_takes_part_in_the_agreed_experiment_alone(
     tmp_path: Path, started: list[tuple[Desk, str]]
 ) -> None:
-    assert start(tmp_path, "--for", str(tmp_path / "agreed.toml"), "--only").exit_code == 0
+    assert start(tmp_path, "--for", str(tmp_path / "agreed.toml"), "--only")[0] == 0
     ((desk, at_once),) = started
     assert desk.only == at_once == config.dump(toy.experiment())
     agreed, other = (Letter("hello", "run1", "h", experiment=config.dump(toy.experiment(*s))) for s in ([], ["seed=1"]))
@@ -53,7 +55,7 @@ def test_with_only_it_takes_part_in_the_agreed_experiment_alone(
 
 
 def test_only_without_an_experiment_is_refused(tmp_path: Path, started: list[tuple[Desk, str]]) -> None:
-    done = start(tmp_path, "--only")
-    assert done.exit_code != 0
-    assert "--only: say which experiment with --for." in f"{done.output} {done.exception}"
+    code, said = start(tmp_path, "--only")
+    assert code != 0
+    assert "--only: say which experiment with --for." in said
     assert started == []

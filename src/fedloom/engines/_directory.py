@@ -32,6 +32,9 @@ AGAIN = 10.0
 MOST = 10**7
 """The most examples that a site is believed to hold."""
 
+LOST = "lost"
+"""What the number begins with of a message that is at no node."""
+
 DAY = 86400.0
 
 
@@ -185,6 +188,10 @@ class Directory:
             return None
         return next((number for number, node in self.nodes.items() if node.site == client), None)
 
+    def doubt(self, node: int) -> None:
+        """Have a node say who it is once more: it was away, whether or not that was seen."""
+        self.nodes.pop(node, None)
+
     def since(self, node: int) -> str:
         """When a node was activated."""
         return self.nodes[node].since
@@ -205,6 +212,6 @@ class Directory:
 
     def pull(self, numbers: list[str]) -> Iterator[Message]:
         """The answers that are there to messages with these numbers."""
-        sent = [number for number in numbers if not number.startswith("lost ")]
+        sent = [number for number in numbers if not number.startswith(LOST)]
         for begin in range(0, len(sent), AT_ONCE):
             yield from self.grid.pull_messages(sent[begin : begin + AT_ONCE])

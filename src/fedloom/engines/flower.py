@@ -23,7 +23,7 @@ from fedloom.core import config, wire
 from fedloom.core import tree as trees
 from fedloom.core.contracts import Engine, Job, Reply
 from fedloom.core.errors import FedloomError
-from fedloom.engines._directory import POLL, Directory, plain
+from fedloom.engines._directory import LOST, POLL, Directory, plain
 from fedloom.engines._notes import Note, Told
 from fedloom.federation.messages import LARGEST
 from fedloom.federation.setup import Setup
@@ -93,12 +93,16 @@ class Sites(Directory):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        self._came: list[Reply] = []  # late replies that came between two exchanges
         self._spool = tempfile.TemporaryDirectory(prefix="fedloom-")
 
     def exchange(self, jobs: Iterable[Job]) -> Iterator[Reply]:
         """Replies as they come; a site that is lost, or over its deadline, costs its turn."""
         pending: dict[str, Sent] = {}
         try:
+            yield from self._came
+            self._came.clear()
+            yield from self._replies(pending)
             for job in jobs:
                 yield from self._begin(job, pending)
             pause = POLL
@@ -114,7 +118,31 @@ class Sites(Directory):
                     time.sleep(pause)
         finally:
             for number, sent in pending.items():  # they were not needed any more
-                self.late[number] = sent
+                self._leave(number, sent)
+
+    def gather(self) -> None:
+        """Wait for all sites, as ``Directory.gather``, and then for those that are still at work on an earlier round.
+
+        Raises:
+            FedloomError: as there.
+        """
+        until = time.monotonic() + self.table.patience
+        super().gather()
+        while any(map(self._at_work, self.late.values())) and time.monotonic() < until:
+            self._came += self._replies({})
+            self.look()
+            time.sleep(POLL)
+
+    def _at_work(self, sent: Sent) -> bool:
+        node = self.node_of(sent.job.client)
+        return node is not None and (node, self.since(node)) == (sent.node, sent.since)
+
+    def _leave(self, number: str, sent: Sent) -> None:
+        """Wait no longer for a message's reply; one that never reached its node is forgotten."""
+        if number.startswith(LOST):
+            sent.file.unlink(missing_ok=True)
+        else:
+            self.late[number] = sent
 
     def _begin(self, job: Job, pending: dict[str, Sent]) -> Iterator[Reply]:
         node = self.node_of(job.client)
@@ -148,7 +176,7 @@ class Sites(Directory):
             self.model,
             parcel=parcel,
         )
-        return self.push(letter, sent.node) or f"lost {sent.nonce} {sent.tries}"
+        return self.push(letter, sent.node) or f"{LOST} {sent.nonce} {sent.tries}"
 
     def _replies(self, pending: dict[str, Sent]) -> Iterator[Reply]:
         """What came; a message that Flower lost is sent again."""
@@ -159,7 +187,9 @@ class Sites(Directory):
                 continue
             sent = pending.pop(number)
             if message.has_error() and message.error.code == ErrorCode.NODE_UNAVAILABLE:
-                pending[f"lost {sent.nonce} {sent.tries}"] = sent  # until it is back, or over its time
+                pending[f"{LOST} {sent.nonce} {sent.tries}"] = sent  # until it is back, or over its time
+                sent.since = ""
+                self.doubt(sent.node)
                 continue
             if message.has_error() and sent.tries < TRIES and (node := self.node_of(sent.job.client)) is not None:
                 self._again(sent, node, pending)
@@ -219,7 +249,7 @@ class Sites(Directory):
             sent.lost = (sent.lost or now) if node is None or moved else 0.0
             over = self.table.deadline and now - sent.at > self.table.deadline
             if over or (not self.table.deadline and sent.lost and now - sent.lost > self.table.patience):
-                self.late[number] = pending.pop(number)
+                self._leave(number, pending.pop(number))
                 self.absent[site] = sent.job.round
                 told = f"no reply within {self.table.deadline:g} s" if over else "the site is lost"
                 yield Reply(site, error=f"client {site!r}, round {sent.job.round}: {told}.")

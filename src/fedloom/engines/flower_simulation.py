@@ -44,5 +44,8 @@ class Simulated(Sites):
         numbers = list(self.nodes)
         return numbers[list(self.setup.clients).index(client) % len(numbers)]
 
+    def doubt(self, node: int) -> None:
+        """Simulated nodes do not go away."""
+
     def look(self) -> None:
         """Simulated nodes neither come nor go."""

@@ -74,10 +74,8 @@ class Desk:
         if letter.kind == "hello":
             return letter.answer(facts=self._about(setup))
         if letter.model != (here := setup.backbone.fingerprint):
-            raise Refusal(
-                f"its model {setup.experiment.model.name!r} has weights {here[:12]}, the server's has "
-                f"{letter.model[:12]}. Mend: give both the same checkpoint."
-            )
+            weights = f"weights {here[:12]}, the server's has {letter.model[:12]}"
+            raise Refusal(f"its model has {weights}. Mend: give both the same checkpoint.")
         if (self.site and letter.client != self.site) or letter.client not in setup.clients:
             raise Refusal(f"a message for client {letter.client!r} is not for this site.")
         self._check_work(setup, setup.clients[letter.client].examples)
