@@ -100,11 +100,14 @@ def test_a_message_over_which_the_worker_ends_again_and_again_is_given_up(monkey
     assert len(away.asked) == 3
 
 
-def test_how_long_is_waited_stands_in_the_nodes_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_how_long_is_waited_stands_in_the_nodes_settings(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     away = Away(monkeypatch, 7.0)
     asked = message(Letter("train", "run1", "n", "mercy", 3))
     answer = records.letter_of(client_app.app(asked, context(worker="worker.sock", wait=2)), 2**20)
-    assert answer.error.startswith("no worker for 2 s: ")
+    assert answer.error == "site '': the message did not reach a worker; the node's own log says why."
+    assert capsys.readouterr().err.startswith("fedloom: no worker for 2 s: ")  # which names the socket: here alone
     assert answer == Letter("train", "run1", "n", "mercy", 3, error=answer.error)  # raised, it would be asked again
     assert away.now < 3
     away = Away(monkeypatch, 100.0)
@@ -170,9 +173,10 @@ class TestWithoutAWorker:
             assert (answer.facts["site"], answer.facts["loads"]) == ("1", 1)
         assert capsys.readouterr().err == "fedloom: no resident worker: 1 works in this process\n"
 
-    def test_a_site_must_have_a_name(self) -> None:
+    def test_a_site_must_have_a_name(self, capsys: pytest.CaptureFixture[str]) -> None:
         answer = self.answered(hello(), context())
-        assert answer.error.startswith("the SuperNode names no site. Mend: --node-config 'site=")
+        assert answer.error.endswith("the node's own log says why.")
+        assert "the SuperNode names no site. Mend: --node-config 'site=" in capsys.readouterr().err
         assert (answer.kind, answer.run, answer.nonce, answer.facts) == ("hello", "run1", "h", {})
 
     def test_the_sites_rules_hold(self, tmp_path: Path) -> None:

@@ -260,7 +260,7 @@ def test_a_letter_for_another_client_is_refused(tmp_path: Path) -> None:
 def test_another_models_adapter_is_refused_by_both_fingerprints(tmp_path: Path, kind: str) -> None:
     answer = desk(tmp_path).answer(letter(toy.experiment(), kind, model="0123456789abcdef"))
     assert answer.error == (
-        "site '0': its model 'toy' has weights toy, the server's has 0123456789ab. Mend: give both the same checkpoint."
+        "site '0': its model has weights toy, the server's has 0123456789ab. Mend: give both the same checkpoint."
     )
     assert answer.parcel == b""
 

@@ -121,7 +121,6 @@ def test_a_refusal_is_told_to_the_server_in_full(tmp_path: Path) -> None:
     assert asked(here, hello(toy.experiment()))[0].error == "site '0': the site refuses it."
 
 
-@pytest.mark.xfail(strict=True, reason="desk._answer: a Refusal that names the model names the site's own folder of it")
 def test_a_refusal_holds_no_folder_of_the_sites(tmp_path: Path) -> None:
     answer, _ = asked(desk(tmp_path, model="/srv/private/clip"), letter(toy.experiment(), model="other"))
     assert "has weights" in answer.error

@@ -131,6 +131,8 @@ class Desk:
             self.policy.check(asked)
             here = self._here(asked)
             config.check(here)
+            if ":" in here.model.name and not Path(here.model.name).exists():  # before another model is let go for it
+                self.policy.guard(here.model.name)
             setup = Setup(here, self.cache, site=self.site)
             self._share(setup)
             self._setup, self._asked, self._data, self._trainers = setup, toml, "", {}

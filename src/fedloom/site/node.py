@@ -127,7 +127,8 @@ def do_task(client: RuntimeHttpClient) -> None:
         try:
             reply = app(message=message, context=context)
         except Exception as error:
-            status, details = SubStatus.FAILED, f"{type(error).__name__}: {error}"
+            traceback.print_exc()  # here alone: its text may name what is the site's
+            status, details = SubStatus.FAILED, type(error).__name__
             reply = Message(Error(ErrorCode.CLIENT_APP_RAISED_EXCEPTION, details), reply_to=message)
         runtime.push_message(client, reply, context)
         runtime.push_task_output(client, context, status, details)
