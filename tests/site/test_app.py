@@ -112,7 +112,7 @@ def test_how_long_is_waited_stands_in_the_nodes_settings(
     assert away.now < 3
     away = Away(monkeypatch, 100.0)
     answer = records.letter_of(client_app.app(asked, context(worker="worker.sock")), 2**20)
-    assert answer.error.startswith("no worker for 60 s: ")
+    assert capsys.readouterr().err.startswith("fedloom: no worker for 60 s: ")
 
 
 @pytest.fixture

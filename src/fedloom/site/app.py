@@ -59,7 +59,8 @@ def _reply(message: Message, context: Context) -> Message:
             answer = _own_answer(question, context)
     except FedloomError as error:  # an answer, too: raised, it would be asked again. The rest is nobody else's
         print(f"fedloom: {error}", file=sys.stderr, flush=True)
-        told = f"site {context.node_config.get('site', '')!r}: the message did not reach a worker; the node's own log says why."
+        site = context.node_config.get("site", "")
+        told = f"site {site!r}: the message did not reach a worker; the node's own log says why."
         answer = letter.pack(letter.unpack(question).answer(error=told))
     return Message(records.content(answer), reply_to=message)
 
