@@ -33,6 +33,7 @@ sys.path.insert(0, str(ROOT))  # for whoever runs this file as a script
 from benchmarks.noted import MEGABYTES, NOTES  # noqa: E402
 from benchmarks.places import PLACES, Cell  # noqa: E402
 from benchmarks.watched import Watched  # noqa: E402
+from fedloom.core.errors import FedloomError  # noqa: E402
 
 DEPLOYED = ("flower", "plain-flower")
 TIMES = {0.1: 50.0, 16.0: 10.0}
@@ -43,6 +44,9 @@ FLAT = 1.10
 
 ROUND = 2.0
 """Seconds that a round of a deployment is to take at most, the first one apart."""
+
+TRIES = 3
+"""How often a cell is measured in which a client does not answer."""
 
 COLUMNS = "engine|clients|MB|start s|first round s|round s|ms a client-round|server MB|largest other MB|models loaded"
 MEASURED = "## Measured\n"
@@ -69,6 +73,18 @@ def run_cell(engine: str, clients: int, megabytes: float, rounds: int) -> Figure
             watched.end()
         asked = {key: value for key, value in asdict(cell).items() if key != "folder"}
         return asked | watched.figures(clients) | {"loads_sites": loads}
+
+
+def again(engine: str, clients: int, megabytes: float, rounds: int, console: Console) -> Figures:
+    """A cell's figures; one that does not come to its end is said and measured again, ``TRIES`` times at most."""
+    for tries in range(1, TRIES + 1):
+        try:
+            return run_cell(engine, clients, megabytes, rounds) | {"tries": tries}
+        except FedloomError as error:
+            console.print(f"  again: {error}", style="yellow", highlight=False)
+            if tries == TRIES:
+                raise
+    raise AssertionError
 
 
 def check(cells: list[Figures]) -> list[Figures]:
@@ -181,7 +197,7 @@ def main() -> None:
         for engine in given.engines:
             for clients in [given.sites] if engine in DEPLOYED else given.clients:
                 console.print(f"{engine}, {clients} x {megabytes:g} MB ...", style="dim", highlight=False)
-                cells.append(run_cell(engine, clients, megabytes, given.rounds))
+                cells.append(again(engine, clients, megabytes, given.rounds, console))
     console.print(table(cells))
     found = figures(cells, load)
     for entry in found["checks"]:
