@@ -29,6 +29,7 @@ from fedloom.federation.messages import LARGEST
 from fedloom.federation.setup import Setup
 from fedloom.site import records
 from fedloom.site.letter import MAX_HEAD, Letter
+from fedloom.site.quick import look_again_soon
 
 SLOWEST = 0.5
 """Seconds between two looks for replies when none has come for a while."""
@@ -45,6 +46,7 @@ def main(grid: Grid, context: Context) -> None:
     given = context.run_config
     text, out = str(given["experiment"]), Path(str(given["out"]))
     experiment = config.parse(text, "the app's experiment") if "\n" in text else config.load(text)
+    look_again_soon()
     note = Note(out)
     with note.hold():
         Thread(target=end_with, args=(os.getppid(),), daemon=True).start()

@@ -40,6 +40,7 @@ from flwr.supernode.node_auth_http_interceptor import NodeAuthHttpInterceptor
 from flwr.supernode.runtime import run_clientapp as runtime
 
 from fedloom.site.app import app
+from fedloom.site.quick import look_again_soon
 
 POLL = 0.1
 """Seconds between two looks for work."""
@@ -72,6 +73,7 @@ def run_node(arguments: Sequence[str], state: Path) -> None:
         file.write_bytes(secret)
         own = ["--host", "127.0.0.1", "--isolation", "process", "--superexec-auth-secret-file", str(file)]
         sys.argv = ["flower-supernode", *arguments, *own]
+        look_again_soon()
         loop.time = Quick  # type: ignore[assignment, attr-defined]
         fleet.HEARTBEAT_DEFAULT_INTERVAL = heartbeats.HEARTBEAT_DEFAULT_INTERVAL = HEARTBEAT  # type: ignore[attr-defined]
         loop.http_request_response = partial(connected, state / "node.id")  # type: ignore[attr-defined]
