@@ -103,7 +103,7 @@ def test_activations_of_a_generative_model_are_what_autograd_keeps(where: tuple[
     spec = {**EVERYTHING, "where": where}
     real = backbone(tiny("llava"), adapter=spec)
     batch = real.collate(examples(4))
-    shape = Batch(4, tokens=batch.tokens.shape[1] - 4, answer=len(batch.keep))  # a picture takes four tokens
+    shape = Batch(4, tokens=batch.tokens.shape[1] - 4, answer=len(batch.target.keep))  # a picture takes four tokens
     planned = Meta(str(tiny("llava")), AdapterSpec(**spec)).activations(shape)
     assert planned == pytest.approx(saved(real, batch), rel=0.01)
 

@@ -68,7 +68,7 @@ class AdapterTable(Table):
     megabytes. ``"data"``: between ``min_rank`` and ``rank``, by how the field ``rank_by`` of its examples differs.
     """
 
-    kind: Literal["lora", "lora-sb"] = "lora"
+    kind: Literal["lora", "lora-sb", "nano"] = "lora"
     init: Literal["kaiming", "svd"] = "kaiming"
     rank: Count = 8
     alpha: Positive = 16.0

@@ -1,13 +1,16 @@
 """Backbones: a frozen vision-language model from the hub, a folder or this package, and one trainable adapter in it."""
 
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from fedloom.core import resolve
 from fedloom.core.contracts import Backbone
 from fedloom.core.errors import FedloomError, nearest
 from fedloom.core.seeds import Seeds
 from fedloom.models.adapter import AdapterSpec
+
+if TYPE_CHECKING:
+    from fedloom.models.generative import Route
 
 __all__ = ["NANO", "AdapterSpec", "listing", "load"]
 
@@ -40,13 +43,15 @@ def load(
     normalise: bool = False,
     max_new_tokens: int = 16,
     answer_batch: int = 32,
+    route: "Route | None" = None,
 ) -> Backbone:
     """The backbone ``name`` with a fresh adapter, contrastive or generative as its configuration says.
 
     Frozen features are kept in memory up to ``memory_limit_bytes`` and then in ``cache_dir`` up to
     ``cache_limit_bytes``; without ``cache_dir``, in memory alone. ``dtype`` ``"bfloat16"`` computes under autocast. The
     other options are those of ``fedloom.models.base.Options``. ``package.module:function`` is a user's own, called
-    with ``adapter``, ``seeds`` and ``dtype``, whichever of them it names, and returns a backbone.
+    with ``adapter``, ``seeds`` and ``dtype``, whichever of them it names, and returns a backbone. ``route`` says where
+    the language model of a generative one is used (``fedloom.models.generative``).
 
     Raises:
         FedloomError: no such model, one that fedloom cannot train, or an adapter that fits no layer of it.
@@ -66,5 +71,8 @@ def load(
     found = checkpoint.read(name, checkpoint.locate(name, NANO), dtype)
     cache = FeatureCache(cache_dir, cache_limit_bytes, memory_limit_bytes)
     options = Options(dtype, loss, normalise, max_new_tokens, answer_batch)
-    kind = Generative if found.generative else Contrastive
-    return kind(found, adapter, seeds, cache, options)
+    if found.generative:
+        return Generative(found, adapter, seeds, cache, options, route)
+    if route:
+        raise FedloomError(f"split: {name!r} has no language model that could be elsewhere. Set split.wire = 'none'.")
+    return Contrastive(found, adapter, seeds, cache, options)

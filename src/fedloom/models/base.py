@@ -4,6 +4,8 @@ base_model.model.<module>.lora_A.weight   [r, k]     y = (W0 + B_base A_base) x 
 base_model.model.<module>.lora_B.weight   [d, r]
 base_model.model.<module>.lora_R.weight   [r, r]     kind lora-sb: B R A in the place of B A
 
+Kind nano: y = h + (alpha / rank) B A h with h = W0 x, under the same names; there is no change to a base then.
+
 Where the adapter starts from the weights themselves (``adapter.init = "svd"``), W0 stands for what they are without it,
 so that model and start adapter together are the checkpoint.
 """
@@ -26,13 +28,15 @@ from fedloom.core import lora
 from fedloom.core.contracts import Example, Tree
 from fedloom.core.device import device
 from fedloom.core.errors import FedloomError
+from fedloom.core.passage import Where
 from fedloom.core.seeds import Seeds
 from fedloom.core.tables import Component
-from fedloom.models import peft_folder, starts
+from fedloom.models import nano_adapters, peft_folder, starts
 from fedloom.models.adapter import AdapterSpec, component, select
 from fedloom.models.checkpoint import Checkpoint
 from fedloom.models.features import FeatureCache
 from fedloom.models.lora_sb import Squared
+from fedloom.models.nano_adapters import NanoAdapter
 
 _PREFIX = "base_model.model."
 
@@ -61,7 +65,14 @@ class LoraBackbone(ABC):
         self._model, self._processor = checkpoint.model, checkpoint.processor
         self._generative = checkpoint.generative
         self._spec, self._seeds, self._cache, self._options = spec, seeds, cache, options
-        self._layers = _place(self._model, spec, self._generative)
+        self._nano: dict[Where, NanoAdapter] = {}
+        if spec.kind == "nano":
+            found = nano_adapters.sites(self._model, spec, self._generative)
+            width = self._model.get_input_embeddings().embedding_dim
+            self._nano = {where: NanoAdapter(layer, width, spec).to(device()) for where, (_, layer) in found.items()}
+            self._layers: dict[str, Any] = {_PREFIX + name: self._nano[where] for where, (name, _) in found.items()}
+        else:
+            self._layers = _place(self._model, spec, self._generative)
         self._originals: dict[str, Tensor] = {}  # W0 of layers whose weight is changed, by PEFT's module name
         self._held: dict[str, lora.Pair] = {}  # what the start took out of a weight, as a plain product
         self._leaves: Tree = {}
@@ -87,7 +98,7 @@ class LoraBackbone(ABC):
 
     def _begin(self, module: str, stream: torch.Generator) -> starts.Start:
         spec, layer = self._spec, self._layers[module]
-        if spec.init == "kaiming":
+        if spec.init == "kaiming":  # of kind nano always
             return starts.kaiming(layer.out_features, layer.in_features, spec.rank, stream)
         weight = layer.get_base_layer().weight
         if spec.kind == "lora-sb":
@@ -145,6 +156,11 @@ class LoraBackbone(ABC):
     def _check(self, tree: Mapping[str, Tensor], what: str, whole: bool) -> None:
         """Refuse a tree whose names or shapes are not this backbone's; ``whole``: every name must be there."""
         known = self._leaves.keys()
+        if tree and not whole and self._nano:
+            raise FedloomError(
+                "adapter.kind = 'nano': its method changes the base, but a NanoAdapter sits beside no weight. Use a "
+                "method that averages adapters, such as fedavg or fednano."
+            )
         wrong = [f"unexpected {name!r}" for name in sorted(tree.keys() - known)]
         wrong += [f"unexpected {name!r}" for name in sorted(tree) if name.endswith(lora.R) and not whole]
         wrong += [f"missing {name!r}" for name in sorted(known - tree.keys())] if whole else []
@@ -168,6 +184,10 @@ class LoraBackbone(ABC):
         what the start took out of it, and R are folded into the pairs."""
         self._check(adapter, "adapter", whole=True)
         self._check(base or {}, "base", whole=False)
+        if self._nano:
+            tree = nano_adapters.as_peft(self._layers, dict(adapter), self._spec.scale)
+            peft_folder.write_tree(folder, tree, self._spec, list(self._layers), self.name, card)
+            return
         pairs = lora.pairs(dict(adapter))
         for module, (a, b) in pairs.items():
             if module + lora.R in adapter:
@@ -180,7 +200,8 @@ class LoraBackbone(ABC):
 
     def _frozen(self, part: Component) -> bool:
         """Whether no adapter and no change to the base sits in ``part``, so that what it puts out can be kept."""
-        return all(component(m.removeprefix(_PREFIX), self._generative) != part for m in self._layers)
+        inside = () if self._nano else self._layers
+        return all(component(m.removeprefix(_PREFIX), self._generative) != part for m in inside)
 
     # --- computing ------------------------------------------------------------------------------------------------
 

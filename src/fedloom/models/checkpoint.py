@@ -24,13 +24,15 @@ _FILES = ["*.json", "*.safetensors", "*.txt", "*.model", "*.jinja"]
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A base model as it was saved, frozen, on the device; ``fingerprint`` is the hash of its weight files."""
+    """A base model as it was saved, frozen, on the device; ``fingerprint`` is the hash of its weight files.
+    ``whole``: its language model is in it."""
 
     name: str
     model: Any
     processor: Any
     fingerprint: str
     generative: bool
+    whole: bool = True
 
 
 def locate(name: str, nano: dict[str, Path]) -> Path:

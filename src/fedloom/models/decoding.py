@@ -26,18 +26,27 @@ class Forward(Protocol):
     ) -> Tensor: ...
 
 
+Embed = Callable[[Tensor], Tensor]
+"""Ids of words to what the language model reads, ``[..., d]``."""
+
+
 @dataclass
 class Prefix:
-    """B prompts that have been read: the cache, their mask ``[B, P]``, and the logits after each, ``[B, V]``."""
+    """B prompts that have been read: the cache, their mask ``[B, P]``, and the logits after each, ``[B, V]``.
+
+    ``next``: the position that comes after each, ``[B]``; ``axes``: how many positions a place has (0: a plain one).
+    """
 
     cache: Any
     mask: Tensor
     after: Tensor
+    next: Tensor
+    axes: int = 0
 
-    @property
-    def lengths(self) -> Tensor:
-        """Tokens of each prompt, ``[B]``."""
-        return self.mask.sum(dim=1)
+    def positions(self, index: Tensor, places: Tensor) -> Tensor:
+        """Positions of the ``places`` ``[L]`` after the prompts ``index`` ``[N]``: ``[N, L]`` or ``[axes, N, L]``."""
+        found = self.next[index][:, None] + places
+        return found.expand(self.axes, *found.shape) if self.axes else found
 
     def rows(self, index: Tensor) -> Any:
         """A fresh cache that holds the prompts ``index`` ``[N]``."""
@@ -52,18 +61,23 @@ class Prefix:
         return max(1, min(_ROWS, _CACHE_BYTES * len(self.mask) // size))
 
 
-def read(forward: Forward, embeddings: Tensor, mask: Tensor) -> Prefix:
-    """Read B prompts ``[B, P, D]`` once."""
+def read(forward: Forward, embeddings: Tensor, mask: Tensor, positions: Tensor | None = None) -> Prefix:
+    """Read B prompts ``[B, P, D]`` once; ``positions`` ``[B, P]`` or ``[axes, B, P]`` where they are not 0, 1, 2 ..."""
     cache = DynamicCache()
     last = mask.sum(dim=1) - 1
     keep, column = torch.unique(last, return_inverse=True)
-    logits = forward(embeddings, mask, keep, cache)
-    return Prefix(cache, mask, logits[torch.arange(len(mask), device=mask.device), column])
+    logits = forward(embeddings, mask, keep, cache, positions)
+    following, axes = mask.sum(dim=1), 0
+    if positions is not None:
+        axes = positions.shape[0] if positions.ndim == 3 else 0
+        largest = positions.amax(dim=0) if axes else positions
+        following = largest.masked_fill(~mask, -1).amax(dim=1) + 1
+    return Prefix(cache, mask, logits[torch.arange(len(mask), device=mask.device), column], following, axes)
 
 
 def score(
     forward: Forward,
-    embed: Callable[[Tensor], Tensor],
+    embed: Embed,
     prefix: Prefix,
     continuations: Sequence[tuple[int, Sequence[int]]],
     end: int,
@@ -79,7 +93,7 @@ def score(
         if ids.shape[1]:
             mask = torch.cat([prefix.mask[index], real], dim=1)
             places = torch.arange(ids.shape[1], device=index.device)
-            more = forward(embed(ids), mask, places, prefix.rows(index), prefix.lengths[index][:, None] + places)
+            more = forward(embed(ids), mask, places, prefix.rows(index), prefix.positions(index, places))
             logits = torch.cat([logits, more], dim=1)
         wanted, counted = (t.to(index.device) for t in pad([[*ids, end] for _, ids in part], end))
         likely = logits.log_softmax(dim=-1).gather(-1, wanted[..., None])[..., 0]
@@ -87,11 +101,10 @@ def score(
     return scores
 
 
-def generate(
-    forward: Forward, embed: Callable[[Tensor], Tensor], prefix: Prefix, end: int, longest: int
-) -> list[list[int]]:
+def generate(forward: Forward, embed: Embed, prefix: Prefix, end: int, longest: int) -> list[list[int]]:
     """The likeliest next token, again and again, until the end or ``longest`` tokens. The prefix is used up."""
-    mask, position, logits = prefix.mask, prefix.lengths, prefix.after
+    mask, logits = prefix.mask, prefix.after
+    rows = torch.arange(len(mask), device=mask.device)
     made: list[list[int]] = [[] for _ in range(len(mask))]
     going = torch.ones(len(mask), dtype=torch.bool, device=mask.device)
     first = torch.zeros(1, dtype=torch.long, device=mask.device)
@@ -103,6 +116,5 @@ def generate(
         if not going.any() or step == longest - 1:
             break
         mask = torch.cat([mask, mask.new_ones(len(mask), 1)], dim=1)
-        logits = forward(embed(token[:, None]), mask, first, prefix.cache, position[:, None])[:, 0]
-        position = position + 1
+        logits = forward(embed(token[:, None]), mask, first, prefix.cache, prefix.positions(rows, first + step))[:, 0]
     return made

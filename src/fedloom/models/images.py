@@ -24,6 +24,14 @@ class Images:
         self._processor, self._cache, self._key, self.encode = processor, cache, key, encode
         self._digests = Digests()
 
+    def digest(self, picture: Picture) -> str:
+        """The hash of a picture's content.
+
+        Raises:
+            FedloomError: the file cannot be read.
+        """
+        return self._digests.of(picture)
+
     def batch(self, pictures: Sequence[Picture]) -> Tree:
         """The pictures' features, or pixels, stacked on the device: each tensor is ``[pictures, ...]``.
 

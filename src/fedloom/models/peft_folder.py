@@ -41,10 +41,23 @@ def write(
     else:
         pairs = fold(pairs, lora.pairs(dict(base)), spec.scale)
         settings = _folded_config(spec, {m.removeprefix(_PREFIX): a.shape[0] for m, (a, _) in pairs.items()})
+    _write(folder, lora.tree(pairs), settings, base_model, card)
+
+
+def write_tree(folder: Path, tree: Tree, spec: AdapterSpec, modules: Sequence[str], base_model: str, card: str) -> None:
+    """Write tensors that already bear PEFT's names, for the layers ``modules``, under the scale of ``spec``."""
+    ranks = {value.shape[0] for name, value in tree.items() if name.endswith((lora.A, ".lora_embedding_A"))}
+    (rank,) = ranks
+    options = {"r": rank, "lora_alpha": spec.scale * rank}
+    names = [module.removeprefix(_PREFIX) for module in modules]
+    _write(folder, tree, config(spec, names, **options), base_model, card)
+
+
+def _write(folder: Path, found: Tree, settings: LoraConfig, base_model: str, card: str) -> None:
     settings.base_model_name_or_path = base_model
     settings.inference_mode = True
     plain = {key: sorted(v) if isinstance(v, set) else v for key, v in settings.to_dict().items()}
-    tree: Tree = {name: half.detach().cpu().contiguous() for name, half in lora.tree(pairs).items()}
+    tree: Tree = {name: half.detach().cpu().contiguous() for name, half in found.items()}
     write_atomic(folder / "adapter_model.safetensors", save(tree, metadata={"format": "pt"}))
     write_atomic(folder / "adapter_config.json", json.dumps(plain, indent=2, sort_keys=True).encode())
     write_atomic(folder / "README.md", card.encode())

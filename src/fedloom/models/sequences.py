@@ -12,8 +12,7 @@ from torch import Tensor
 
 from fedloom.core.contracts import IMAGE, Example
 from fedloom.core.errors import FedloomError
-
-IGNORE = -100
+from fedloom.core.passage import IGNORE, Target
 
 
 class Words:
@@ -93,12 +92,12 @@ def pad(rows: Sequence[Sequence[int]], filler: int) -> tuple[Tensor, Tensor]:
     return ids.reshape(len(rows), longest), torch.arange(longest) < lengths[:, None]
 
 
-def targets(prompts: Sequence[Sequence[int]], answers: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
-    """Where logits are needed, ``[K]``, and what they should predict: ids ``[B, K]``, ``IGNORE`` elsewhere."""
+def targets(prompts: Sequence[Sequence[int]], answers: Sequence[Sequence[int]]) -> Target:
+    """Where logits are needed, and what they should predict."""
     places = [range(len(p) - 1, len(p) - 1 + len(a)) for p, a in zip(prompts, answers, strict=True)]
     keep = sorted({place for row in places for place in row})
     column = {place: k for k, place in enumerate(keep)}
     wanted = torch.full((len(prompts), len(keep)), IGNORE)
     for row, (where, answer) in enumerate(zip(places, answers, strict=True)):
         wanted[row, [column[place] for place in where]] = torch.tensor(answer)
-    return torch.tensor(keep), wanted
+    return Target(torch.tensor(keep), wanted)

@@ -25,9 +25,10 @@ from transformers import (
 )
 
 from fedloom.core.contracts import IMAGE, Example
+from fedloom.core.passage import IGNORE
 from fedloom.core.seeds import Seeds
 from fedloom.models.pictures import open_picture
-from fedloom.models.sequences import IGNORE, Words, pad
+from fedloom.models.sequences import Words, pad
 from fedloom.pretrain.pictures import DEVIATION, MEAN, PATCHES, pixels, random_scene
 from fedloom.pretrain.tokens import LENGTH
 from fedloom.pretrain.tower import Tell, TowerRecipe, schedule, tower_config
