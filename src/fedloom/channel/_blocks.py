@@ -9,9 +9,7 @@ import torch
 from torch import Tensor
 
 from fedloom.channel._stage import Coded, Shapes, Stage, check_count, expect, length
-
-LARGEST = 0x7F7F0000
-"""The bits of the largest bfloat16, as float32."""
+from fedloom.core.blocks import block_scales, divided, multiplied
 
 
 @dataclass(frozen=True)
@@ -113,35 +111,3 @@ def worst(gap: float, block: int) -> float:
     """
     others = (block - 1) * (gap * (1 + 2**-7)) ** 2
     return math.sqrt((others + 2**-14) / (others + 1))
-
-
-def block_scales(values: Tensor, block: int) -> Tensor:
-    """Each block's largest magnitude, bfloat16 ``[blocks]``, rounded up: no entry is larger than its scale."""
-    full = len(values) // block * block
-    largest = [values[:full].view(-1, block).abs().amax(1)] if full else []
-    if full < len(values):
-        largest.append(values[full:].abs().amax(0, keepdim=True))
-    if not largest:
-        return torch.zeros(0, dtype=torch.bfloat16)
-    bits = torch.cat(largest).view(torch.int32)
-    return ((bits + 0xFFFF) & ~0xFFFF).clamp(max=LARGEST).view(torch.float32).bfloat16()
-
-
-def divided(values: Tensor, scales: Tensor, block: int) -> Tensor:
-    """Each entry as a share of its block's scale, from -1 to 1; a block of zeros stays so."""
-    safe = torch.where(scales == 0, 1, scales).float()
-    full = len(values) // block
-    shares = torch.empty_like(values)
-    torch.div(values[: full * block].view(-1, block), safe[:full, None], out=shares[: full * block].view(-1, block))
-    if full * block < len(values):
-        torch.div(values[full * block :], safe[-1], out=shares[full * block :])
-    return shares
-
-
-def multiplied(shares: Tensor, scales: Tensor, block: int) -> Tensor:
-    """Undoes ``divided``, in place."""
-    full, floats = len(shares) // block, scales.float()
-    shares[: full * block].view(-1, block).mul_(floats[:full, None])
-    if full * block < len(shares):
-        shares[full * block :] *= floats[-1]
-    return shares

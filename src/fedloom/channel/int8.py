@@ -3,8 +3,9 @@
 import torch
 from torch import Tensor
 
-from fedloom.channel._blocks import block_scales, divided, multiplied, worst
+from fedloom.channel._blocks import worst
 from fedloom.channel._stage import Coded, Shapes, Stage, check_count, expect, length
+from fedloom.core.blocks import eight_bits, from_eight_bits
 
 
 def int8(block: int = 256) -> Stage:
@@ -19,14 +20,13 @@ def int8(block: int = 256) -> Stage:
     check_count("int8: block", block)
 
     def encode(values: Tensor, shapes: Shapes, seed: int) -> Coded:
-        scales = block_scales(values, block)
-        codes = divided(values, scales, block).mul_(127).round_().clamp_(-127, 127)
-        return Coded(codes.to(torch.int8), {"scales": scales})
+        codes, scales = eight_bits(values, block)
+        return Coded(codes, {"scales": scales})
 
     def decode(coded: Coded, shapes: Shapes) -> Tensor:
         entries = length(shapes)
         codes = expect(coded.values, torch.int8, entries, "the values of 'int8'")
         scales = expect(coded.parts.get("scales"), torch.bfloat16, -(-entries // block), "the scales of 'int8'")
-        return multiplied(codes.float(), scales.float() / 127, block)
+        return from_eight_bits(codes, scales, block)
 
     return Stage("format", worst(1 / 254, block), encode, decode)

@@ -4,7 +4,7 @@ h [B, T, d]  ->  h + s z U^T  at the places of a NanoAdapter,  z = h D^T        
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, Protocol
 
 import torch
@@ -54,6 +54,15 @@ class Passage:
             made = made.index_put((part.places,), made[part.places] + change.to(made.dtype))
         return made
 
+    def to(self, device: torch.device) -> "Passage":
+        """The same on a device."""
+        codes = tuple(
+            replace(part, places=part.places.to(device), z=part.z.to(device), up=part.up.to(device))
+            for part in self.codes
+        )
+        positions = None if self.positions is None else self.positions.to(device)
+        return Passage(self.base.to(device), self.mask.to(device), codes, positions, self.keys)
+
 
 @dataclass(frozen=True)
 class Target:
@@ -62,6 +71,10 @@ class Target:
 
     keep: Tensor
     wanted: Tensor
+
+    def to(self, device: torch.device) -> "Target":
+        """The same on a device."""
+        return Target(self.keep.to(device), self.wanted.to(device))
 
     def losses(self, logits: Tensor) -> Tensor:
         """Mean cross-entropy over what each row is to predict, ``[B]``, from logits ``[B, K, V]``."""
@@ -86,6 +99,13 @@ class Speech:
         down, up, scale = self.words
         change = scale * (embeddings.to(down.dtype) @ down.T @ up.T)
         return embeddings + change.to(embeddings.dtype)
+
+    def to(self, device: torch.device) -> "Speech":
+        """The same on a device."""
+        if self.words is None:
+            return self
+        down, up, scale = self.words
+        return Speech(self.end, (down.to(device), up.to(device), scale))
 
 
 class Middle(Protocol):

@@ -1,0 +1,172 @@
+"""The host's half: requests answered with one frozen language model, several of them in one pass.
+
+    read:  bytes -> Job, everything checked             run:  jobs -> one forward and backward pass -> answers
+
+What is held between requests are rows of embeddings that wire "low-rank" refers to by name, within a budget.
+"""
+
+import threading
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from fedloom.core import wire
+from fedloom.core.contracts import Parcel
+from fedloom.core.device import device
+from fedloom.core.errors import FedloomError
+from fedloom.core.passage import LanguageModel
+from fedloom.split import parse, passes
+from fedloom.split.errors import Refused
+from fedloom.split.messages import Kind, Request, opened
+
+PADDING = 0.25
+"""The share of a pass over several requests that padding may be."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """One request of a site, ready to be computed; ``answer``: what it is answered with, where nothing is computed."""
+
+    site: str
+    kind: Kind
+    nbytes: int
+    request: Request | None = None
+    answer: bytes | None = None
+
+
+@dataclass
+class Desk:
+    """Answers requests with ``language``.
+
+    ``memory_bytes``: of rows held between requests, and of the embeddings of one pass. ``together``: requests that may
+    share a pass. ``places``: padded places that a pass of several may have, beyond which the model has enough to do.
+    ``about``: what it says of itself when it is asked (facts of the answer to ``hello``); ``embeddings`` among them is
+    the hash of the word embeddings, which a client's must be.
+
+    Raises:
+        FedloomError: something of the language model can learn.
+    """
+
+    language: LanguageModel
+    memory_bytes: int = 4 << 30
+    together: int = 1
+    places: int = 4096
+    about: dict[str, str] = field(default_factory=dict)
+    held_bytes: int = 0
+    _held: OrderedDict[tuple[str, str], Tensor] = field(default_factory=OrderedDict)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def __post_init__(self) -> None:
+        if learning := self.language.learning():
+            raise FedloomError(f"host: {learning[0]!r} can learn; what is served must be frozen (requires_grad False).")
+
+    @property
+    def max_bytes(self) -> int:
+        """Bytes of the largest request that is read."""
+        return self.memory_bytes
+
+    # --- reading --------------------------------------------------------------------------------------------------
+
+    def read(self, site: str, blob: bytes) -> Job:
+        """One request of ``site``, parsed and checked.
+
+        Raises:
+            Refused: it is not what a request must be, or more than the model can take.
+        """
+        parcel = opened(blob, self.max_bytes)
+        kind = parse.kind(parcel)
+        if kind == "hello":
+            return Job(site, kind, len(blob), answer=self._hello(parcel))
+        if kind == "forget":
+            self.forget(site)
+            return Job(site, kind, len(blob), answer=wire.pack(Parcel()))
+        base = self._base(site, parcel) if "keys" in parcel.facts else []
+        if missing := [key for key, row in base if row is None]:
+            return Job(site, kind, len(blob), answer=wire.pack(Parcel({}, {"missing": ",".join(missing)})))
+        rows = [row for _, row in base if row is not None]
+        return Job(site, kind, len(blob), parse.request(parcel, kind, rows, self.language, self.memory_bytes))
+
+    def _hello(self, parcel: Parcel) -> bytes:
+        theirs, ours = parcel.facts.get("embeddings", ""), self.about.get("embeddings", "")
+        if theirs and ours and theirs != ours:
+            raise Refused(
+                f"split: the client's word embeddings are {str(theirs)[:12]}, the host's {ours[:12]}: parts of two "
+                "models. Mend: give both the same checkpoint."
+            )
+        model = self.language
+        facts = {"width": model.width, "vocabulary": model.vocabulary, "longest": model.longest}
+        return wire.pack(Parcel({}, {**self.about, **facts}))
+
+    def _base(self, site: str, parcel: Parcel) -> list[tuple[str, Tensor | None]]:
+        """Each row's base by its key, new ones kept; ``None`` where it is not here."""
+        keys = parse.keys(parcel)
+        new = parse.base(parcel, keys, self.language)
+        found: list[tuple[str, Tensor | None]] = []
+        with self._lock:
+            for key in keys:
+                place = (site, key)
+                if key in new:
+                    self._keep(place, new[key])
+                elif place in self._held:
+                    self._held.move_to_end(place)
+                found.append((key, new.get(key, self._held.get(place))))
+            for key in keys if parcel.facts.get("drop") else ():
+                self._drop((site, key))
+        return found
+
+    def _keep(self, place: tuple[str, str], value: Tensor) -> None:
+        """Hold a row, dropping those that were not asked for the longest; one larger than the budget is not held."""
+        self._drop(place)
+        if value.nbytes > self.memory_bytes:
+            return
+        self._held[place] = value
+        self.held_bytes += value.nbytes
+        while self.held_bytes > self.memory_bytes:
+            self.held_bytes -= self._held.popitem(last=False)[1].nbytes
+
+    def _drop(self, place: tuple[str, str]) -> None:
+        value = self._held.pop(place, None)
+        self.held_bytes -= 0 if value is None else value.nbytes
+
+    def forget(self, site: str) -> None:
+        """Drop all that is held for a site."""
+        with self._lock:
+            for place in [place for place in self._held if place[0] == site]:
+                self._drop(place)
+
+    # --- computing ------------------------------------------------------------------------------------------------
+
+    def fits(self, jobs: Sequence[Job], job: Job) -> bool:
+        """Whether ``job`` may go through the model in one pass with ``jobs``."""
+        every = [each.request for each in (*jobs, job)]
+        first = every[0]
+        if len(every) > self.together or first is None or first.kind not in ("loss", "logits", "backward"):
+            return False
+        axes = {None if each is None or (p := each.passage.positions) is None else p.ndim for each in every}
+        if any(each is None or (each.kind, each.learn) != (first.kind, first.learn) for each in every) or len(axes) > 1:
+            return False
+        lengths = [length for each in every if each is not None for length in each.lengths]
+        padded = len(lengths) * max(lengths)
+        return padded <= self.places and padded - sum(lengths) <= PADDING * padded
+
+    def run(self, jobs: Sequence[Job]) -> list[bytes]:
+        """Answers in order, from one pass for all; several jobs must fit each other."""
+        if jobs[0].answer is not None or jobs[0].request is None:
+            return [job.answer or b"" for job in jobs]
+        requests = [job.request for job in jobs if job.request is not None]
+        with torch.autocast(device().type, enabled=False):
+            if jobs[0].kind in ("rank", "generate"):
+                return [wire.pack(self._answer(each)) for each in requests]
+            return [wire.pack(parcel) for parcel in passes.run(requests, self.language)]
+
+    def _answer(self, request: Request) -> Parcel:
+        passage, speech = request.passage.to(device()), request.speech.to(device())
+        if request.kind == "rank":
+            scores = self.language.rank(passage, request.continuations, speech)
+            return Parcel({"scores": {"scores": torch.tensor(scores, dtype=torch.float64)}})
+        made = self.language.generate(passage, request.longest, speech)
+        ids = torch.tensor([id for row in made for id in row], dtype=torch.int32)
+        return Parcel({"made": {"counts": torch.tensor([len(row) for row in made], dtype=torch.int32), "ids": ids}})
