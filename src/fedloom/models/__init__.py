@@ -11,8 +11,9 @@ from fedloom.models.adapter import AdapterSpec
 
 if TYPE_CHECKING:
     from fedloom.models.generative import Route
+    from fedloom.models.halves import Served
 
-__all__ = ["NANO", "AdapterSpec", "listing", "load"]
+__all__ = ["NANO", "AdapterSpec", "fingerprint", "listing", "load", "served"]
 
 _FOLDER = Path(__file__).parent / "nano"
 NANO = {name: _FOLDER / name for name in ("nano-clip", "nano-vlm")}
@@ -44,6 +45,7 @@ def load(
     max_new_tokens: int = 16,
     answer_batch: int = 32,
     route: "Route | None" = None,
+    edge: bool = False,
 ) -> Backbone:
     """The backbone ``name`` with a fresh adapter, contrastive or generative as its configuration says.
 
@@ -51,7 +53,8 @@ def load(
     ``cache_limit_bytes``; without ``cache_dir``, in memory alone. ``dtype`` ``"bfloat16"`` computes under autocast. The
     other options are those of ``fedloom.models.base.Options``. ``package.module:function`` is a user's own, called
     with ``adapter``, ``seeds`` and ``dtype``, whichever of them it names, and returns a backbone. ``route`` says where
-    the language model of a generative one is used (``fedloom.models.generative``).
+    the language model of a generative one is used (``fedloom.models.generative``). ``edge``: it is elsewhere, and
+    nothing of it is read here; ``route(None)`` then says where (``fedloom.models.halves``).
 
     Raises:
         FedloomError: no such model, one that fedloom cannot train, or an adapter that fits no layer of it.
@@ -68,7 +71,12 @@ def load(
     from fedloom.models.features import FeatureCache
     from fedloom.models.generative import Generative
 
-    found = checkpoint.read(name, checkpoint.locate(name, NANO), dtype)
+    if edge:
+        from fedloom.models import halves
+
+        found = halves.edge(name, halves.locate(name, NANO), dtype, adapter)
+    else:
+        found = checkpoint.read(name, checkpoint.locate(name, NANO), dtype)
     cache = FeatureCache(cache_dir, cache_limit_bytes, memory_limit_bytes)
     options = Options(dtype, loss, normalise, max_new_tokens, answer_batch)
     if found.generative:
@@ -76,3 +84,32 @@ def load(
     if route:
         raise FedloomError(f"split: {name!r} has no language model that could be elsewhere. Set split.wire = 'none'.")
     return Contrastive(found, adapter, seeds, cache, options)
+
+
+def served(name: str, dtype: Literal["float32", "bfloat16"] = "float32") -> "Served":
+    """The language model of ``name`` alone, frozen, to be served to clients that have the rest.
+
+    Raises:
+        FedloomError: no such model, or it has no language model.
+    """
+    from fedloom.models import checkpoint, halves
+
+    return halves.language(name, checkpoint.locate(name, NANO), dtype)
+
+
+def fingerprint(name: str, part: Literal["edge", "embeddings", "language", "split"]) -> str:
+    """The hash of a part of the checkpoint ``name`` (``fedloom.models.fingerprints``): what a client holds, the word
+    embeddings, the language model with them, or ``"split"``: the two halves together.
+
+    Raises:
+        FedloomError: no such model, or the part's files are not here.
+    """
+    from fedloom.models import checkpoint, fingerprints, halves
+
+    if part == "edge":
+        return fingerprints.edge(halves.locate(name, NANO))
+    if part == "embeddings":
+        return fingerprints.embeddings(halves.locate(name, NANO))
+    folder = checkpoint.locate(name, NANO)
+    language = fingerprints.language(folder)
+    return fingerprints.split(fingerprints.edge(folder), language) if part == "split" else language

@@ -61,7 +61,7 @@ class LoraBackbone(ABC):
     ) -> None:
         self.name = checkpoint.name
         self.fingerprint = checkpoint.fingerprint
-        self.total_parameters: int = sum(p.numel() for p in checkpoint.model.parameters())
+        self.total_parameters: int = checkpoint.parameters or sum(p.numel() for p in checkpoint.model.parameters())
         self._model, self._processor = checkpoint.model, checkpoint.processor
         self._generative = checkpoint.generative
         self._spec, self._seeds, self._cache, self._options = spec, seeds, cache, options
@@ -85,12 +85,13 @@ class LoraBackbone(ABC):
         stream = self._seeds.torch("adapter/init")
         tree: Tree = {}
         for module in sorted(self._layers):
-            weight, start = self._layers[module].get_base_layer().weight, self._begin(module, stream)
+            start = self._begin(module, stream)
             tree |= {module + lora.A: start.a, module + lora.B: start.b}
             if start.r is not None:
                 tree[module + lora.R] = start.r
             if start.held:
                 self._held[module] = start.a, -self._spec.scale * start.b
+                weight = self._layers[module].get_base_layer().weight
                 with torch.no_grad():
                     weight.sub_(self._spec.scale * (start.b @ start.a).to(weight.device))
         self._leaves = {name: half.weight for name, half in self._halves().items()}

@@ -2,6 +2,7 @@
 
 import hashlib
 import sys
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,21 +12,27 @@ from huggingface_hub import snapshot_download
 from huggingface_hub.utils.tqdm import disable_progress_bars
 from safetensors import SafetensorError
 from torch import nn
-from transformers import AutoConfig, AutoModel, AutoModelForImageTextToText, AutoProcessor
+from transformers import AutoConfig, AutoModel, AutoModelForImageTextToText
 from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES
 from transformers.utils import logging
 
 from fedloom.core.device import device
 from fedloom.core.errors import FedloomError, nearest
+from fedloom.models import processors
+from fedloom.models.shards import INDEX, Shards
+
+WEIGHTS = "*.safetensors"
+"""Files that hold weights, as the hub is asked for them."""
 
 CONTRASTIVE = ("clip", "siglip", "siglip2")
-_FILES = ["*.json", "*.safetensors", "*.txt", "*.model", "*.jinja"]
+_UNREADABLE = (OSError, ValueError, KeyError, RuntimeError, SafetensorError)
+_FILES = ["*.json", "*.txt", "*.model", "*.jinja"]
 
 
 @dataclass(frozen=True)
 class Checkpoint:
     """A base model as it was saved, frozen, on the device; ``fingerprint`` is the hash of its weight files.
-    ``whole``: its language model is in it."""
+    ``whole``: its language model is in it. ``parameters``: of the whole model, where the language model is not."""
 
     name: str
     model: Any
@@ -33,10 +40,12 @@ class Checkpoint:
     fingerprint: str
     generative: bool
     whole: bool = True
+    parameters: int | None = None
 
 
-def locate(name: str, nano: dict[str, Path]) -> Path:
-    """The folder that holds the checkpoint ``name``, fetched from the Hugging Face hub if need be.
+def locate(name: str, nano: dict[str, Path], weights: bool = True) -> Path:
+    """The folder that holds the checkpoint ``name``, fetched from the Hugging Face hub if need be; without ``weights``,
+    the rest of it alone is.
 
     Raises:
         FedloomError: no such nano model, folder or id, or the hub cannot be reached.
@@ -56,17 +65,23 @@ def locate(name: str, nano: dict[str, Path]) -> Path:
         raise FedloomError(
             f"model: there is no {name!r}: not a folder, not a Hugging Face id (owner/model). {nearest(name, nano)}"
         )
-    return _fetch(name)
+    return fetch(name, [WEIGHTS] if weights else [])
 
 
-def _fetch(name: str) -> Path:
-    """The hub's files for ``name`` in the local Hugging Face cache; what is there already is used without a network."""
+def fetch(name: str, weights: list[str]) -> Path:
+    """The hub's files for ``name`` in the local Hugging Face cache, of its weights the files ``weights``; what is there
+    already is used without a network.
+
+    Raises:
+        FedloomError: they cannot be fetched.
+    """
+    patterns = [*_FILES, *weights]
+    with suppress(OSError, ValueError):  # not here yet: ask the hub
+        folder = Path(snapshot_download(name, allow_patterns=patterns, local_files_only=True))
+        if _complete(folder, weights):
+            return folder
     try:
-        return Path(snapshot_download(name, allow_patterns=_FILES, local_files_only=True))
-    except (OSError, ValueError):
-        pass  # not here yet: ask the hub
-    try:
-        return Path(snapshot_download(name, allow_patterns=_FILES))
+        return Path(snapshot_download(name, allow_patterns=patterns))
     except (OSError, ValueError) as error:
         reason = str(error).strip().split("\n", 1)[0]
         raise FedloomError(
@@ -76,39 +91,74 @@ def _fetch(name: str) -> Path:
         ) from None
 
 
+def _complete(folder: Path, weights: list[str]) -> bool:
+    """Whether a folder of the cache has its weights: half of them are fetched where half of a model is used."""
+    index = folder / INDEX
+    if not weights or (weights == [WEIGHTS] and not index.is_file()):
+        return True
+    files = Shards.of(folder).places.values() if weights == [WEIGHTS] else weights
+    return all((folder / file).is_file() for file in files)
+
+
 def read(name: str, folder: Path, dtype: str) -> Checkpoint:
     """Load the checkpoint in ``folder``.
 
     Raises:
         FedloomError: neither a contrastive nor an image-text-to-text model, no safetensors, or damaged files.
     """
-    if not sys.stderr.isatty():
-        logging.disable_progress_bar()
-        disable_progress_bars()
     weights = sorted(folder.glob("*.safetensors"))
     if not weights:
         raise FedloomError(
             f"model: {name!r} has no *.safetensors file. fedloom never opens pickled weights: convert it."
         )
-    # Training steps in float32; half-precision base weights only where memory counts and the hardware is made for it.
-    half = dtype == "bfloat16" and device().type == "cuda"
-    options = {"dtype": torch.bfloat16 if half else torch.float32, "use_safetensors": True}
+    config = configuration(name, folder)
+    generative = config.model_type not in CONTRASTIVE
+    auto = AutoModelForImageTextToText if generative else AutoModel
     try:
-        config = AutoConfig.from_pretrained(folder)
-        generative = config.model_type not in CONTRASTIVE
-        if generative and config.model_type not in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES:
-            raise FedloomError(
-                f"model: {name!r} is a {config.model_type!r}: neither contrastive ({', '.join(CONTRASTIVE)}) nor a "
-                "model that answers in text about images (AutoModelForImageTextToText). Choose another checkpoint."
-            )
-        auto = AutoModelForImageTextToText if generative else AutoModel
-        model: nn.Module = auto.from_pretrained(folder, **options)
-        # The PIL backend gives the same pixels wherever it runs and needs no torchvision.
-        processor = AutoProcessor.from_pretrained(folder, backend="pil")
-    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+        model: nn.Module = auto.from_pretrained(folder, dtype=precision(dtype), use_safetensors=True)
+    except _UNREADABLE as error:
         raise FedloomError(f"model: {name!r} cannot be read from its files: {error}") from error
     model.requires_grad_(False).eval().to(device())
-    return Checkpoint(name, model, processor, _fingerprint(weights), generative)
+    return Checkpoint(name, model, processor(name, folder), _fingerprint(weights), generative)
+
+
+def configuration(name: str, folder: Path) -> Any:
+    """The configuration of the checkpoint in ``folder``.
+
+    Raises:
+        FedloomError: it cannot be read, or is neither a contrastive nor an image-text-to-text model's.
+    """
+    if not sys.stderr.isatty():
+        logging.disable_progress_bar()
+        disable_progress_bars()
+    try:
+        config = AutoConfig.from_pretrained(folder)
+    except _UNREADABLE as error:
+        raise FedloomError(f"model: {name!r} cannot be read from its files: {error}") from error
+    if config.model_type not in (*CONTRASTIVE, *MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES):
+        raise FedloomError(
+            f"model: {name!r} is a {config.model_type!r}: neither contrastive ({', '.join(CONTRASTIVE)}) nor a "
+            "model that answers in text about images (AutoModelForImageTextToText). Choose another checkpoint."
+        )
+    return config
+
+
+def processor(name: str, folder: Path) -> Any:
+    """The tokenizer and image processor of the checkpoint in ``folder``.
+
+    Raises:
+        FedloomError: they cannot be read.
+    """
+    try:
+        return processors.read(folder)
+    except _UNREADABLE as error:
+        raise FedloomError(f"model: {name!r} cannot be read from its files: {error}") from error
+
+
+def precision(dtype: str) -> torch.dtype:
+    """What the frozen weights are in memory: training steps in float32; half-precision base weights only where memory
+    counts and the hardware is made for it."""
+    return torch.bfloat16 if dtype == "bfloat16" and device().type == "cuda" else torch.float32
 
 
 def _fingerprint(files: list[Path]) -> str:

@@ -1,0 +1,112 @@
+"""Which tensors of a checkpoint are the language model's and which a client's, by their names in its files.
+
+Files name tensors as the release of Transformers that wrote them did: ``language_model.model.layers.0...`` once,
+``model.language_model.layers.0...`` now. ``plain`` leaves out what differs.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import AutoModelForImageTextToText
+
+from fedloom.core.errors import FedloomError
+from fedloom.models.adapter import component
+from fedloom.models.shards import Shards
+
+_WRAPPERS = frozenset({"model", "language_model", "text_model"})
+
+
+@dataclass(frozen=True)
+class Parts:
+    """Names in ``shards``: ``edge`` (vision tower, connector, whatever else stands before the language model),
+    ``embeddings`` (of words; both sides have them) and ``language`` (all others that the model has).
+
+    ``shape``: the whole model, without memory.
+    """
+
+    shards: Shards
+    shape: Any
+    edge: tuple[str, ...]
+    embeddings: str
+    language: tuple[str, ...]
+
+    @property
+    def parameters(self) -> int:
+        """Parameters of the whole model."""
+        return sum(p.numel() for p in self.shape.parameters())
+
+    def is_language(self, name: str) -> bool:
+        """Whether a tensor is the language model's or the embeddings."""
+        return component(name, True) == "language" or plain(name).startswith(language_prefixes(self.shape))
+
+    @property
+    def edge_files(self) -> list[str]:
+        """The files that a client needs."""
+        return sorted({self.shards.places[name] for name in (*self.edge, self.embeddings)})
+
+
+def plain(name: str) -> str:
+    """A tensor's name without what has changed between releases of Transformers."""
+    kept: list[str] = []
+    for part in name.split("."):
+        if part not in _WRAPPERS and not (part == "vision_model" and kept[-1:] == ["vision_tower"]):
+            kept.append(part)
+    return ".".join(kept)
+
+
+def of(folder: Path, config: Any) -> Parts:
+    """Those of the checkpoint in ``folder``; of its files, the index or the headers are read.
+
+    Raises:
+        FedloomError: no safetensors, damaged ones, or none that holds the word embeddings.
+    """
+    return divided(Shards.of(folder), shaped(config))
+
+
+def shaped(config: Any) -> Any:
+    """The model of a configuration, without memory."""
+    with torch.device("meta"):
+        return AutoModelForImageTextToText.from_config(config).eval()
+
+
+def divided(shards: Shards, shape: Any) -> Parts:
+    """The tensors of ``shards`` as parts of the model ``shape``.
+
+    Raises:
+        FedloomError: none holds the word embeddings.
+    """
+    table = f"{plain(name_of(shape, shape.get_input_embeddings()))}.weight"
+    inside = language_prefixes(shape)
+    known = {plain(name) for name in shape.state_dict()}
+    edge, language, embeddings = [], [], ""
+    for name in sorted(shards.places):
+        short = plain(name)
+        if short not in known:
+            continue  # a buffer of an older release
+        if short == table:
+            embeddings = name
+        elif component(name, True) == "language" or short.startswith(inside):
+            language.append(name)
+        else:
+            edge.append(name)
+    if not embeddings:
+        raise FedloomError(f"model: {str(shards.folder)!r} holds no word embeddings ({table!r}). Fetch it again.")
+    return Parts(shards, shape, tuple(edge), embeddings, tuple(language))
+
+
+def language_prefixes(model: Any) -> tuple[str, ...]:
+    """How plain names of the language model's tensors begin, the embeddings among them: the decoder's and the output
+    layer's."""
+    decoder, head = model.get_decoder(), model.get_output_embeddings()
+    inside = name_of(model, decoder)
+    own = [*(name for name, _ in decoder.named_children()), *(n for n, _ in decoder.named_parameters(recurse=False))]
+    found = [plain(f"{inside}.{name}") for name in own]
+    return tuple(f"{name}." for name in [*found, plain(name_of(model, head))])
+
+
+def name_of(model: nn.Module, wanted: nn.Module) -> str:
+    """The name of a module in a model."""
+    return next(str(name) for name, module in model.named_modules() if module is wanted)
