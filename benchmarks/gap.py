@@ -45,7 +45,7 @@ METHODS = (
     "frlora adapter.init=svd",
     "ffa-lora",
     "fed-sb adapter.kind=lora-sb adapter.init=svd",
-    "fisher",
+    "fednano",
     "median",
     "trimmed-mean",
 )

@@ -1,7 +1,6 @@
-"""Averaging in which each entry of a client's adapter counts by how much the client's data depends on it."""
+"""What FedNano's two methods are made of: both estimates of a Fisher information, and the merge they weigh."""
 
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 
@@ -10,9 +9,6 @@ from fedloom.core.contracts import ClientInfo, Local, LocalRun, Method, Parcel, 
 from fedloom.core.errors import FedloomError
 from fedloom.core.tree import WeightedSum
 from fedloom.methods._common import replace_server
-
-Estimate = Literal["examples", "running"]
-"""Squared gradients of single examples after training, or of the batches of training."""
 
 
 @dataclass
@@ -24,29 +20,25 @@ class Merged:
     plain: WeightedSum
 
 
-def fisher(estimate: Estimate = "examples") -> Method:
-    """The mean of the clients' adapters, each entry weighted by its diagonal Fisher information (FedNano's merge).
+def by_fisher(local: Local) -> Method:
+    """The mean of the clients' adapters, each entry weighted by the client's slot ``fisher``, which ``local`` sends::
 
-    arXiv 2506.14824 (as recalled; no code was released), entry by entry::
+        theta = sum_k F_k theta_k / sum_k F_k
 
-        theta = sum_k F_k theta_k / sum_k F_k,   F_k = mean over the client's examples of (d loss / d theta_k)^2
-
-    ``estimate = "examples"`` is that F_k, at the trained adapter with the data's own answers: a pass over the data, one
-    example at a time. ``"running"`` (FedNano-EF) is the mean of the squared gradients of the turn's training batches:
-    no further pass, but the square of a batch's mean gradient is at most the mean of the squares.
-
-    An entry whose Fisher is zero at every client is their plain mean, weighted by examples. The formula has no p_k:
-    otherwise a client counts by its Fisher alone, however many examples are behind it. Slot ``fisher`` holds F_k on
-    its way up, which doubles the upload; a coarse ``channel.up`` may round small F_k to zero. A contrastive loss within
-    a batch tells nothing of one example alone (F_k is zero): use ``"running"`` there.
-
-    Raises:
-        FedloomError: an unknown estimate.
+    An entry whose Fisher is zero at every client is their plain mean, weighted by examples; otherwise a client counts
+    by its Fisher alone. ``lift`` refuses a Fisher whose names or shapes are not the adapter's, or that is negative.
     """
-    if estimate not in ("examples", "running"):
-        raise FedloomError(f"fisher: estimate is {estimate!r}, expected examples or running.")
-    local = Local(send=_of_examples) if estimate == "examples" else Local(gradient=_add_batch, send=_of_batches)
     return Method(Reduce(_lift, _merge, _lower, additive=True), replace_server(), local)
+
+
+def of_examples() -> Local:
+    """Slot ``fisher``: the mean of the squares of each example's own gradient, at the trained adapter."""
+    return Local(send=_of_examples)
+
+
+def of_batches() -> Local:
+    """Slot ``fisher``: the mean of the squares of the gradients that the turn's steps had, before each step."""
+    return Local(gradient=_add_batch, send=_of_batches)
 
 
 def _add_squares(sums: Tree, gradients: Tree) -> None:

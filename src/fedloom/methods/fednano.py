@@ -1,0 +1,28 @@
+"""Averaging in which each entry of a client's adapter counts by how much the client's data depend on it."""
+
+from fedloom.core.contracts import Method
+from fedloom.methods._fisher import by_fisher, of_examples
+
+
+def fednano() -> Method:
+    """The mean of the clients' adapters, entry by entry weighted by their Fisher information after training.
+
+    FedNano, arXiv 2506.14824 (as recalled; no code was released), entry by entry::
+
+        theta = sum_k F_k theta_k / sum_k F_k,   F_k = mean over the client's examples of (d log p(y|x) / d theta)^2
+
+    at the client's trained adapter: a further pass over its data, one example at a time, since the square is of each
+    example's gradient. Slot ``fisher`` holds F_k on its way up, which doubles the upload; it is counted.
+
+    What the paper leaves open, and what is done here:
+
+    - y is the data's own answer, none drawn from the model (the empirical Fisher), and log p is minus the model's loss:
+      for a generative one the mean over the tokens of the answer, so long answers do not count more.
+    - The formula has no p_k: a client counts by its Fisher alone, however many examples are behind it. An entry whose
+      Fisher is zero at every client is their plain mean, weighted by examples.
+    - F_k travels in the adapter's type; a coarse ``channel.up`` may round small ones to zero.
+
+    A contrastive loss within a batch tells nothing of one example alone (F_k is zero): use ``fednano-ef`` there.
+    The merge takes any adapter; that of the paper is ``adapter.kind = "nano"``.
+    """
+    return by_fisher(of_examples())

@@ -1,0 +1,21 @@
+"""FedNano's merge with a Fisher information that costs no pass over the data."""
+
+from fedloom.core.contracts import Method
+from fedloom.methods._fisher import by_fisher, of_batches
+
+
+def fednano_ef() -> Method:
+    """The mean of the clients' adapters, entry by entry weighted by the running mean of squared training gradients.
+
+    FedNano-EF, arXiv 2506.14824 (as recalled; no code was released), entry by entry::
+
+        theta = sum_k F_k theta_k / sum_k F_k,   F_k = mean over the turn's steps of (d loss / d theta)^2
+
+    with the gradients that the steps had anyway, each at the adapter before its step. The rest is as in ``fednano``:
+    slot ``fisher`` doubles the upload, and an entry whose Fisher is zero everywhere is the plain mean.
+
+    What the paper leaves open, and what is done here: the mean is plain, of all the steps of one turn alike, none of it
+    kept for the next. A step's gradient is that of its batch's mean loss, whose square is at most the mean of its
+    examples' squares, and smaller the larger the batch: clients are compared fairly where all have one batch size.
+    """
+    return by_fisher(of_batches())
