@@ -72,6 +72,8 @@ def load(
     from fedloom.models.generative import Generative
 
     if edge:
+        if route is None:
+            raise FedloomError(f"split: {name!r} without its language model needs a route to it.")
         from fedloom.models import halves
 
         found = halves.edge(name, halves.locate(name, NANO), dtype, adapter)
@@ -97,9 +99,10 @@ def served(name: str, dtype: Literal["float32", "bfloat16"] = "float32") -> "Ser
     return halves.language(name, checkpoint.locate(name, NANO), dtype)
 
 
-def fingerprint(name: str, part: Literal["edge", "embeddings", "language", "split"]) -> str:
+def fingerprint(name: str, part: Literal["edge", "embeddings", "language", "split"], language: str = "") -> str:
     """The hash of a part of the checkpoint ``name`` (``fedloom.models.fingerprints``): what a client holds, the word
-    embeddings, the language model with them, or ``"split"``: the two halves together.
+    embeddings, the language model with them, or ``"split"``: the two halves together. ``language``: the hash of that
+    half, where it is not here.
 
     Raises:
         FedloomError: no such model, or the part's files are not here.
@@ -110,6 +113,6 @@ def fingerprint(name: str, part: Literal["edge", "embeddings", "language", "spli
         return fingerprints.edge(halves.locate(name, NANO))
     if part == "embeddings":
         return fingerprints.embeddings(halves.locate(name, NANO))
-    folder = checkpoint.locate(name, NANO)
-    language = fingerprints.language(folder)
+    folder = halves.locate(name, NANO) if language else checkpoint.locate(name, NANO)
+    language = language or fingerprints.language(folder)
     return fingerprints.split(fingerprints.edge(folder), language) if part == "split" else language
