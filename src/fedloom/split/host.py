@@ -1,0 +1,149 @@
+"""The language model's host: a gRPC service with one method, ``/fedloom.Host/Ask``, a stream of parts each way.
+
+event loop: every request, from its first part to the last of its answer (serve.py)
+language-model: the thread that takes what waits, several in one pass (queue.py)
+Prometheus: a port of its own (metrics.py); health: the standard gRPC service
+"""
+
+import asyncio
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import grpc
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_health.v1.health import aio as health
+
+from fedloom.core.errors import FedloomError
+from fedloom.split.address import is_loopback, parted
+from fedloom.split.desk import Desk
+from fedloom.split.frames import METHOD, PART, SERVICE
+from fedloom.split.identity import Identity
+from fedloom.split.serve import Limits, Service
+
+_OPTIONS = (
+    ("grpc.so_reuseport", 0),  # a second host at the same port is an error, and no lottery
+    ("grpc.max_receive_message_length", PART + 1024),
+    ("grpc.max_send_message_length", PART + 1024),
+    ("grpc.keepalive_time_ms", 20_000),  # a client whose cable was cut is found out
+    ("grpc.keepalive_timeout_ms", 10_000),
+    ("grpc.http2.min_recv_ping_interval_without_data_ms", 5_000),
+    ("grpc.keepalive_permit_without_calls", 1),
+)
+_CALLS = 1024  # at a time, strangers' and questions about health included
+
+
+@dataclass(frozen=True)
+class Door:
+    """Where a host listens: ``address`` is ``HOST:PORT`` (port 0: any that is free). ``certificate`` and ``key``: its
+    own, PEM. ``client_ca``: who signed the certificates that every client must show; empty: they need none. Without a
+    certificate nothing is encrypted.
+
+    Raises:
+        FedloomError: that could be read by other machines.
+    """
+
+    address: str
+    certificate: bytes = b""
+    key: bytes = b""
+    client_ca: bytes = b""
+
+    def __post_init__(self) -> None:
+        parted(self.address, "--listen")
+        if not self.certificate and not is_loopback(self.address):
+            raise FedloomError(
+                f"--listen {self.address}: open to other machines, and without TLS all of it could be read on its way. "
+                "Mend: --certificates DIR, or listen on 127.0.0.1."
+            )
+
+
+class Host:
+    """Serves ``desk`` to the sites of ``identity`` at ``door``; ``tell`` is told what an operator should know.
+
+    Raises:
+        FedloomError: something of the language model can learn.
+    """
+
+    def __init__(
+        self,
+        desk: Desk,
+        identity: Identity,
+        door: Door,
+        limits: Limits | None = None,
+        tell: Callable[[str], None] = print,
+    ) -> None:
+        if learning := desk.language.learning():
+            raise FedloomError(f"host: {learning[0]!r} can learn; what is served must be frozen (requires_grad False).")
+        self.door, self.address = door, ""
+        self.service = Service(desk, identity, limits or Limits(), tell)
+        self.metrics = self.service.metrics
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread = threading.Thread(target=self._run, name="host", daemon=True)
+        self._begun = threading.Event()
+        self._failed: Exception | None = None
+
+    def start(self) -> None:
+        """Listen and serve; ``address`` says where.
+
+        Raises:
+            FedloomError: the port is taken, or the certificate is none.
+        """
+        self._thread.start()
+        self._begun.wait()
+        if self._failed:
+            raise self._failed
+        self.service.worker.start()
+
+    def stop(self, grace: float = 60.0) -> None:
+        """Take no new requests, answer what the model works at within ``grace`` seconds, and end."""
+        if self._loop is None or not self._thread.is_alive():
+            return
+        asyncio.run_coroutine_threadsafe(self._end(grace), self._loop).result()
+        self._thread.join()
+        self.service.worker.join(grace)
+
+    def __enter__(self) -> "Host":
+        self.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.stop()
+
+    def _run(self) -> None:
+        try:
+            asyncio.run(self._serve())
+        except Exception as error:
+            self._failed = error
+        finally:
+            self._begun.set()
+
+    async def _serve(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._grpc = grpc.aio.server(options=_OPTIONS, maximum_concurrent_rpcs=_CALLS)
+        ask = grpc.stream_stream_rpc_method_handler(self.service.ask)
+        self._grpc.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, {METHOD: ask}),))
+        self._health = health.HealthServicer()
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._grpc)
+        for name in ("", SERVICE):
+            await self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
+        self.address = f"{self.door.address.rpartition(':')[0]}:{self._listen()}"
+        await self._grpc.start()
+        self._begun.set()
+        await self._grpc.wait_for_termination()
+
+    def _listen(self) -> int:
+        door = self.door
+        try:
+            if not door.certificate:
+                return int(self._grpc.add_insecure_port(door.address))
+            shown = [(door.key, door.certificate)]
+            secrets = grpc.ssl_server_credentials(shown, door.client_ca or None, bool(door.client_ca))
+            return int(self._grpc.add_secure_port(door.address, secrets))
+        except RuntimeError as error:
+            told = "Mend: a port that is free, and PEM files that belong together."
+            raise FedloomError(f"--listen {door.address}: {error}. {told}") from None
+
+    async def _end(self, grace: float) -> None:
+        await self._health.enter_graceful_shutdown()
+        self.service.end()
+        await self._grpc.stop(grace)

@@ -1,0 +1,186 @@
+"""One request's way through a host, on the event loop:
+
+    who is it? -> room? -> all parts, in time -> Desk.read -> queue -> one pass of the model -> answer in parts
+    (identity)   (flight)  (frames)              (threads)    (queue, its own thread)
+
+A slow client keeps its seat, and neither the model nor a thread.
+"""
+
+import asyncio
+import contextlib
+import time
+import traceback
+from collections.abc import AsyncIterator, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any
+
+import grpc
+import torch
+
+from fedloom.core.errors import FedloomError
+from fedloom.split.desk import Desk, Job
+from fedloom.split.errors import Refused
+from fedloom.split.flight import Flight, Seat
+from fedloom.split.frames import RATE, Gathered, parts
+from fedloom.split.identity import Identity, Stranger
+from fedloom.split.metrics import Metrics
+from fedloom.split.queue import Busy, Late, Queue, Stopping, Ticket, Worker
+
+INLINE = 256 << 10
+"""Bytes of a request that is read on the event loop itself; larger ones would hold up others."""
+
+_Code = grpc.StatusCode
+_ENDS: dict[type[Exception], tuple[str, Any]] = {
+    Stranger: ("stranger", _Code.UNAUTHENTICATED),
+    Refused: ("refused", _Code.INVALID_ARGUMENT),
+    Busy: ("busy", _Code.RESOURCE_EXHAUSTED),
+    Late: ("late", _Code.DEADLINE_EXCEEDED),
+    Stopping: ("stopping", _Code.UNAVAILABLE),
+    FedloomError: ("failed", _Code.FAILED_PRECONDITION),
+}
+
+
+@dataclass(frozen=True)
+class Limits:
+    """``queue``: requests that may wait for the model; ``share``: requests of one site at work at a time (0: half of
+    those). ``flight_bytes``: of all requests at work. ``sending``: seconds that a request may take to arrive, and an
+    answer to leave, besides a second for every megabyte."""
+
+    queue: int = 64
+    share: int = 0
+    flight_bytes: int = 8 << 30
+    sending: float = 30.0
+
+
+@dataclass
+class Service:
+    """Answers the sites of ``identity`` with ``desk``; ``tell`` is told of errors that nobody foresaw."""
+
+    desk: Desk
+    identity: Identity
+    limits: Limits
+    tell: Callable[[str], None]
+    metrics: Metrics = field(default_factory=Metrics)
+
+    def __post_init__(self) -> None:
+        limits = self.limits
+        self.queue = Queue(limits.queue)
+        self.flight = Flight(limits.share or max(1, limits.queue // 2), limits.flight_bytes)
+        self.worker = Worker(self.desk, self.queue, self.metrics, self._told)
+        self._readers = ThreadPoolExecutor(2, "read")
+        self.metrics.watch(
+            queue_length=lambda: len(self.queue),
+            open_requests=lambda: len(self.flight),
+            in_flight_bytes=lambda: self.flight.bytes,
+            held_bytes=lambda: self.desk.held_bytes,
+        )
+
+    def end(self) -> None:
+        """Take nothing any more; what the model works at is answered."""
+        self.queue.close()
+        self._readers.shutdown(wait=False)
+
+    async def ask(self, stream: AsyncIterator[bytes], context: Any) -> None:
+        """Answer one request, or say in the call's status why not."""
+        kind, outcome, status = "unread", "answered", None
+        try:
+            site = self.identity.site(context.invocation_metadata() or (), context.auth_context())
+            with self.flight.seat(site) as seat:
+                job = await self._read(site, await self._receive(context, seat))
+                kind = job.kind
+                answer = job.answer if job.answer is not None else await self._compute(job, context)
+                await self._send(context, answer)
+        except asyncio.CancelledError:
+            outcome = "gone"
+            raise
+        except Exception as error:
+            outcome, status = self._verdict(error)
+        finally:
+            self.metrics.requests.labels(kind, outcome).inc()
+        if status:
+            await context.abort(*status)
+
+    async def _receive(self, context: Any, seat: Seat) -> bytes:
+        self.queue.check()  # before anything is sent in vain
+        sending = self.limits.sending
+        with _within("the request did not arrive", sending):
+            async with asyncio.timeout(sending) as patience:
+                came = Gathered(await _part(context), self.desk.max_bytes)
+                seat.load(came.total)
+                patience.reschedule(asyncio.get_running_loop().time() + sending + came.total / RATE)
+                while not came.done:
+                    came.add(await _part(context))
+        self.metrics.bytes.labels("in").inc(came.total)
+        return came.blob()
+
+    async def _read(self, site: str, blob: bytes) -> Job:
+        if len(blob) <= INLINE:
+            return self.desk.read(site, blob)
+        return await asyncio.get_running_loop().run_in_executor(self._readers, self.desk.read, site, blob)
+
+    async def _compute(self, job: Job, context: Any) -> bytes:
+        loop = asyncio.get_running_loop()
+        made: asyncio.Future[bytes] = loop.create_future()
+
+        def settle(answer: bytes | Exception) -> None:
+            if made.done():  # its client is gone
+                return
+            if isinstance(answer, bytes):
+                made.set_result(answer)
+            else:
+                made.set_exception(answer)
+
+        def tell(answer: bytes | Exception) -> None:
+            with contextlib.suppress(RuntimeError):  # the loop has ended
+                loop.call_soon_threadsafe(settle, answer)
+
+        left = context.time_remaining()
+        ticket = Ticket(job, float("inf") if left is None else time.monotonic() + left, tell)
+        self.queue.put(ticket)
+        try:
+            return await made
+        finally:
+            self.queue.drop(ticket)
+
+    async def _send(self, context: Any, answer: bytes) -> None:
+        seconds = self.limits.sending + len(answer) / RATE
+        with _within("the answer was not taken", self.limits.sending):
+            async with asyncio.timeout(seconds):
+                for part in parts(answer):
+                    await context.write(part)
+        self.metrics.bytes.labels("out").inc(len(answer))
+
+    def _verdict(self, error: Exception) -> tuple[str, tuple[Any, str]]:
+        """How a request ends that is not answered: for the metrics, and for the client."""
+        for kind, (outcome, code) in _ENDS.items():
+            if isinstance(error, kind):
+                return outcome, (code, str(error)[:2000])
+        if isinstance(error, torch.OutOfMemoryError):
+            text = "the host has too little memory for this request. Mend: lower client.batch_size."
+            return "failed", (_Code.FAILED_PRECONDITION, text)
+        return "failed", (_Code.ABORTED, f"the host failed at it ({type(error).__name__}); its log says more.")
+
+    def _told(self, error: Exception) -> None:
+        if not isinstance(error, FedloomError):
+            self.tell("".join(traceback.format_exception(error)))
+
+
+async def _part(context: Any) -> bytes:
+    """The next part.
+
+    Raises:
+        Refused: there is none.
+    """
+    part = await context.read()
+    if part is grpc.aio.EOF:
+        raise Refused("split: the request ended before all bytes that it announced had come.")
+    return bytes(part)
+
+
+@contextlib.contextmanager
+def _within(what: str, seconds: float) -> Iterator[None]:
+    try:
+        yield
+    except TimeoutError:
+        raise Late(f"{what} within {seconds:g} s and one more for each megabyte.") from None
