@@ -21,7 +21,7 @@ KEYS = {
     "": "fedloom seed metric zero_shot final best per_client worst_client rounds clients bytes parameters seconds "
     "peak_memory_bytes left_out data versions",
     "bytes": "up down split_up split_down",
-    "parameters": "total trained shared",
+    "parameters": "total client trained shared",
     "seconds": "total train evaluate server",
     "versions": "fedloom python torch transformers peft numpy pillow qtawesome iconipy",
 }

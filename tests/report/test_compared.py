@@ -15,6 +15,7 @@ def row(method: str, final: float | None, sent: float, scenario: str = "iid", ze
         "final": Stat(final, 0.02, 3 if final else 0),
         "bytes_up": Stat(0.75 * sent, 0.0, 3),
         "bytes_down": Stat(0.25 * sent, 0.0, 3),
+        "split": Stat(0.0, 0.0, 3),
     }
     return Row({"method": method, "scenario": scenario}, stats)
 

@@ -14,7 +14,7 @@ def found(tmp_path: Path) -> list[Row]:
     base = read(run_folder(tmp_path)).result
 
     def result(final: float, worst: float | None, seconds: float, up: int = 11_400_000) -> Result:
-        sent = base.bytes.model_copy(update={"up": up, "split_down": 200_000})
+        sent = base.bytes.model_copy(update={"up": up})
         changed = {"final": final, "worst_client": worst, "seconds": {"total": seconds}, "bytes": sent}
         return base.model_copy(update=changed)
 
@@ -46,8 +46,8 @@ def test_markdown(found: list[Row]) -> None:
     assert header == "| method | scenario | n | zero-shot | final | worst client | up | down | time |"
     assert marks == "| --- | --- | --: | --: | --: | --: | --: | --: | --: |"
     assert first.startswith("| fedavg | iid\\|x | 3 | 41.2% ± 0.0 | 73.0% ± 3.0 | 60.0% ± 10.0 |")
-    assert first.endswith("| 11.4 MB ± 200.0 kB | 23.0 MB | 12.0 s ± 2.0 |")
-    assert second == "| local | iid\\|x | 1 | 41.2% | 60.0% | \u2013 | 11.4 MB | 23.0 MB | 10.0 s |"
+    assert first.endswith("| 11.4 MB ± 200.0 kB | 22.8 MB | 12.0 s ± 2.0 |")
+    assert second == "| local | iid\\|x | 1 | 41.2% | 60.0% | \u2013 | 11.4 MB | 22.8 MB | 10.0 s |"
 
 
 def test_csv_has_full_precision(found: list[Row]) -> None:
@@ -58,7 +58,23 @@ def test_csv_has_full_precision(found: list[Row]) -> None:
     assert float(first.split(",")[6]) == pytest.approx(0.03)
     assert second.split(",")[7:9] == ["", ""]
     assert header.endswith("bytes_up,bytes_up_spread,bytes_down,bytes_down_spread,seconds,seconds_spread")
-    assert [float(one) for one in first.split(",")[9:13]] == [11_400_000, 200_000, 23_000_000, 0]
+    assert [float(one) for one in first.split(",")[9:13]] == [11_400_000, 200_000, 22_800_000, 0]
+
+
+def test_what_goes_to_a_language_model_elsewhere_has_a_column_where_there_is_any(tmp_path: Path) -> None:
+    base = read(run_folder(tmp_path)).result
+    away = base.model_copy(
+        update={
+            "bytes": base.bytes.model_copy(update={"split_up": 2_000_000, "split_down": 1_000_000}),
+            "parameters": {**base.parameters, "client": 457_000_000},
+        }
+    )
+    found = rows([({"method": "fednano"}, away), ({"method": "fedavg"}, base)])
+    header, _, first, second = markdown(found).splitlines()
+    assert header.endswith("| up | down | activations | parameters at a client | time |")
+    assert first.split(" | ")[7:9] == ["3.0 MB", "457\u202f000\u202f000"]
+    assert second.split(" | ")[7:9] == ["\u2013", "\u2013"]
+    assert comma_separated(found).splitlines()[0].count("split") == 2
 
 
 def test_terminal(found: list[Row]) -> None:

@@ -135,6 +135,26 @@ class ChannelTable(Table):
     down: list[str] = []
 
 
+class SplitTable(Table):
+    """Where the language model is: with the client (``wire`` ``"none"``), or behind a boundary that embeddings
+    (``"full"``) or the codes of NanoAdapters (``"low-rank"``) cross. See ``fedloom.split.boundary`` for the choices.
+
+    ``host``: its ``HOST:PORT``; ``""``: it is in this process, one for all clients. Real sites have an address, a
+    certificate and a token of their own in ``site.toml``. ``root_certificates``: who signed the host's certificate; the
+    token is read from the environment (``FEDLOOM_HOST_TOKEN``). A host has ``deadline`` seconds for an answer, and one
+    that is gone or busy is asked again for ``patience`` seconds. ``memory_mb``: rows that a host in this process holds.
+    """
+
+    wire: Literal["none", "full", "low-rank"] = "none"
+    labels: Literal["shared", "private"] = "shared"
+    numbers: Literal["fp32", "bf16", "int8"] = "fp32"
+    host: str = ""
+    root_certificates: str = ""
+    deadline: Positive = 120.0
+    patience: Positive = 120.0
+    memory_mb: Count = 1024
+
+
 class EngineTable(Table):
     """Where clients run. ``workers`` never changes a result; ``threads`` (torch's, 0: its own choice) may change its
     last bits. ``quorum``: the least share of a cohort that must answer, else the round is done again once.
@@ -179,6 +199,7 @@ class Experiment(Table):
     method: MethodTable = MethodTable()
     client: ClientTable = ClientTable()
     channel: ChannelTable = ChannelTable()
+    split: SplitTable = SplitTable()
     engine: EngineTable = EngineTable()
     evaluation: EvaluationTable = EvaluationTable()
 

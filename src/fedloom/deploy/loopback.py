@@ -1,12 +1,15 @@
 """A whole consortium on this machine: real processes that talk over loopback, as they would between hospitals.
 
-FOLDER/certificates/  keys/<site>  superlink/  sites/<site>/{site.toml, state/, worker.log, supernode.log}
+FOLDER/certificates/  keys/<site>  superlink/  host/{tokens.toml, host.log}
+       sites/<site>/{site.toml, host.token, state/, worker.log, supernode.log}
 """
 
 import re
+import socket
 import sys
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -23,8 +26,9 @@ from fedloom.deploy.superlink import SuperLink
 from fedloom.site import letter, link
 from fedloom.site.letter import Letter
 from fedloom.site.worker import SOCKET
+from fedloom.split import identity
 
-KILL = re.compile(r"(?:(worker|supernode):(\d+)|(superlink|server))@(\d+)")
+KILL = re.compile(r"(?:(worker|supernode):(\d+)|(superlink|server|host))@(\d+)")
 CLOSE = 3.0
 """Seconds that a process has to end by itself."""
 
@@ -34,7 +38,8 @@ READY = 60.0
 
 @dataclass(frozen=True)
 class Kill:
-    """A fault to try: ``part`` (``worker``, ``supernode``, ``superlink`` or ``server``) ends in round ``round``."""
+    """A fault to try: ``part`` (``worker``, ``supernode``, ``superlink``, ``server`` or ``host``) ends in round
+    ``round``."""
 
     part: str
     site: int
@@ -42,14 +47,16 @@ class Kill:
 
     @classmethod
     def parse(cls, text: str, sites: int) -> "Kill":
-        """``worker:1@2``, ``supernode:0@1``, ``superlink@2``, ``server@1``: the part, its site, and the round.
+        """``worker:1@2``, ``supernode:0@1``, ``superlink@2``, ``server@1``, ``host@2``: the part, its site, the round.
 
         Raises:
             FedloomError: it is none of these, or there is no such site.
         """
         found = KILL.fullmatch(text)
         if not found:
-            raise FedloomError(f"--kill {text}: expected worker:SITE@ROUND, supernode:SITE@ROUND or superlink@ROUND.")
+            raise FedloomError(
+                f"--kill {text}: expected worker:SITE@ROUND, supernode:SITE@ROUND, superlink@ROUND or host@ROUND."
+            )
         part, site, alone, round = found.groups()
         if site and int(site) >= sites:
             raise FedloomError(f"--kill {text}: there are sites 0 to {sites - 1}.")
@@ -87,6 +94,7 @@ class Site:
 class Consortium:
     """A SuperLink with TLS, and a worker and a SuperNode with a key of its own for every site; a context manager.
 
+    Where the experiment splits its model, the language model has a host, with TLS and a token for every site.
     ``data``: the folder of a site's own data: ``data/SITE`` where sites hold their own, else ``data`` itself.
     """
 
@@ -95,6 +103,7 @@ class Consortium:
     names: Sequence[str]
     sites: list[Site] = field(default_factory=list)
     _superlink: SuperLink | None = None
+    _host: Process | None = None
 
     def __enter__(self) -> "Consortium":
         try:
@@ -125,10 +134,15 @@ class Consortium:
         write_atomic(self.folder / "experiment.toml", config.dump(self.experiment).encode())
         self._superlink = SuperLink(self.folder / "superlink", authority)
         self.superlink.process.start()
+        if self.experiment.split.wire != "none":
+            self._host = Host(self.folder, self.experiment).process(self.names)
+            self._host.start()
         self.sites = [self._site(name) for name in self.names]
         for site in self.sites:
             site.worker.start()
         self.superlink.process.wait_ready(READY)
+        if self._host:
+            self._host.wait_ready(READY)
         with ThreadPoolExecutor() as pool:  # a process each
             register = self.superlink.flwr.register
             list(pool.map(lambda name: register(keys / f"{name}.pub", name), self.names))
@@ -143,9 +157,9 @@ class Consortium:
         folder.mkdir(parents=True, exist_ok=True)
         rules = folder / "site.toml"
         if not rules.exists():
-            rules.write_text(
-                tomli_w.dumps({"code": ["*"], "layer_patterns": True, **_models(self.experiment)})
-            )  # this machine's own code, named by its own user
+            own = {"code": ["*"], "layer_patterns": True}  # this machine's own code, named by its own user
+            host = {"host": Host(self.folder, self.experiment).rules(name)} if self._host else {}
+            rules.write_text(tomli_w.dumps(own | _models(self.experiment) | host))
         state = folder / "state"
         python, env = sys.executable, environment(folder / "flower")
         worker = [python, "-m", "fedloom.cli", "site", "start", "--name", name]
@@ -181,11 +195,12 @@ class Consortium:
     def parts(self) -> list[Process]:
         """Every process."""
         superlink = [self._superlink.process] if self._superlink else []
-        return [*(part for site in self.sites for part in (site.node, site.worker)), *superlink]
+        host = [self._host] if self._host else []
+        return [*(part for site in self.sites for part in (site.node, site.worker)), *host, *superlink]
 
     def supervise(self) -> list[str]:
-        """Start again what has ended at a site, as its service manager does; returns what that was."""
-        ended = [part for site in self.sites for part in (site.node, site.worker) if not part.alive]
+        """Start again what has ended at a site, or the host, as a service manager does; returns what that was."""
+        ended = [part for part in self.parts if part is not self.superlink.process and not part.alive]
         for part in ended:
             part.end()
             part.start()
@@ -199,7 +214,9 @@ class Consortium:
     def kill(self, kill: Kill) -> None:
         """End a part at once."""
         site = self.sites[kill.site]
-        {"worker": site.worker, "supernode": site.node, "superlink": self.superlink.process}[kill.part].kill()
+        parts = {"worker": site.worker, "supernode": site.node, "superlink": self.superlink.process, "host": self._host}
+        if part := parts[kill.part]:
+            part.kill()
 
     def close(self) -> None:
         """End every process, the sites' first; nothing is left of them."""
@@ -207,6 +224,59 @@ class Consortium:
             part.ask_to_end()
         for part in self.parts:
             part.end(CLOSE)
+
+
+@dataclass(frozen=True)
+class Host:
+    """The language model's host of a consortium in ``folder``."""
+
+    folder: Path
+    experiment: Experiment
+
+    @property
+    def _own(self) -> Path:
+        return self.folder / "host"
+
+    @property
+    def address(self) -> str:
+        """Where it listens: the same port each time it is started."""
+        note = self._own / "address"
+        if not note.exists():
+            write_atomic(note, f"127.0.0.1:{free_port()}".encode())
+        return note.read_text()
+
+    def process(self, sites: Sequence[str]) -> Process:
+        """Its process, with a token drawn for every site."""
+        tokens = self._own / "tokens.toml"
+        for name in sites:
+            file = self.folder / "sites" / name / "host.token"
+            if not file.exists():
+                write_atomic(file, identity.draw(tokens, name).encode())
+                file.chmod(0o600)
+        model = self.experiment.model
+        name = str(Path(model.name).expanduser().absolute()) if Path(model.name).expanduser().is_dir() else model.name
+        arguments = [sys.executable, "-m", "fedloom.cli", "host", "--model", name, "--dtype", model.dtype]
+        arguments += ["--listen", self.address, "--certificates", str(self.folder / "certificates")]
+        arguments += ["--tokens", str(tokens)]
+        made = Process(
+            "the language model's host", arguments, self._own / "host.log", environment(self._own / "flower")
+        )
+        made.ready = self._listens
+        return made
+
+    def _listens(self) -> bool:
+        host, _, port = self.address.rpartition(":")
+        with suppress(OSError), socket.create_connection((host, int(port)), timeout=1):
+            return True
+        return False
+
+    def rules(self, site: str) -> dict[str, str]:
+        """What a site's own rules say of it."""
+        return {
+            "address": self.address,
+            "root_certificates": str(self.folder / "certificates" / "ca.pem"),
+            "token_file": str(self.folder / "sites" / site / "host.token"),
+        }
 
 
 def _models(experiment: Experiment) -> dict[str, dict[str, str]]:

@@ -45,9 +45,11 @@ class Trainer:
 
     def run(self, job: Job) -> Reply:
         """One turn; whatever goes wrong comes back as the reply's error, with client, round and batch."""
-        begun = time.perf_counter()
+        begun, before = time.perf_counter(), self.setup.middle.traffic.copy()
         try:
-            parcel = wire.pack(self._told(self._turn(job) if job.kind == "train" else self._evaluate(job)))
+            reply = self._told(self._turn(job) if job.kind == "train" else self._evaluate(job))
+            reply.facts |= self.setup.middle.traffic.since(before)
+            parcel = wire.pack(reply)
         except Exception as error:
             reason = str(error) if isinstance(error, FedloomError) else f"{type(error).__name__}: {error}"
             return Reply(job.client, error=f"client {job.client!r}, round {job.round}: {reason}", seconds=_since(begun))

@@ -4,6 +4,7 @@ Where the whole adapter is shared that is one adapter for all; where clients kee
 server answers, or, where it has no data or must not see what clients keep, the clients do.
 """
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -13,7 +14,7 @@ from fedloom.core.contracts import Engine, Parcel, Reply, Sample, State, Tree
 from fedloom.core.errors import FedloomError
 from fedloom.core.partition import Partition
 from fedloom.federation.kept import Kept
-from fedloom.federation.messages import PRIVATE, Outbox, in_order
+from fedloom.federation.messages import PRIVATE, Outbox, in_order, split_bytes
 from fedloom.federation.setup import Setup
 
 
@@ -33,6 +34,8 @@ class Scores:
     missing: dict[str, str] = field(default_factory=dict)
     bytes_up: int = 0
     bytes_down: int = 0
+    split_up: int = 0
+    split_down: int = 0
 
     @property
     def mean(self) -> float:
@@ -78,17 +81,18 @@ class AtClients:
         found = Scores([], [])
         if not cohort:
             raise FedloomError("evaluation: no client has a test example; nothing could be measured.")
-        up, private = 0, dict[str, list[float]]()
+        up, private, split = 0, dict[str, list[float]](), Counter[str]()
         for info, reply in in_order(iter(self.engine.exchange(outbox.jobs())), cohort):
             up += len(reply.parcel)
             if info is None:  # a late one, of a round before
                 found.missing[f"{reply.client} (late)"] = reply.error
                 continue
             try:
-                total, alone = _opened(reply, len(self._test(info.name)))
+                total, alone, traffic = _opened(reply, len(self._test(info.name)))
             except FedloomError as error:
                 found.missing[info.name] = str(error)
                 continue
+            split.update(traffic)
             (found.sums if alone else private)[info.name] = total
         if len(private) == 1:
             (name,) = private
@@ -100,7 +104,8 @@ class AtClients:
             raise FedloomError(f"evaluation after round {round}: nobody answered. {'; '.join(found.missing.values())}")
         down = sum(sum(parts.values()) for parts in outbox.sizes.values())
         unnamed = [sum(column) for column in zip([0.0, 0.0], *private.values(), strict=True)]
-        return replace(found, unnamed=unnamed, bytes_up=up, bytes_down=down)
+        found = replace(found, unnamed=unnamed, bytes_up=up, bytes_down=down)
+        return replace(found, split_up=split["split_up"], split_down=split["split_down"])
 
     def _held(self) -> tuple[list[str], list[list[int]]]:
         return self.setup.partition.names, self.setup.partition.test
@@ -109,20 +114,21 @@ class AtClients:
         return dict(zip(*self._held(), strict=True))[name]
 
 
-def _opened(reply: Reply, tested: int) -> tuple[list[float], bool]:
-    """Sum and count of a client's scores, and whether they may stand alone in a file.
+def _opened(reply: Reply, tested: int) -> tuple[list[float], bool, dict[str, int]]:
+    """Sum and count of a client's scores, whether they may stand alone in a file, and its traffic with a host.
 
     Raises:
         FedloomError: no reply, or one that is not what was asked for.
     """
     if reply.error:
         raise FedloomError(reply.error)
-    facts = wire.unpack(reply.parcel, max_bytes=wire.MAX_HEADER).facts
+    parcel = wire.unpack(reply.parcel, max_bytes=wire.MAX_HEADER)
+    facts = parcel.facts
     total, count = facts.get("score"), facts.get("tested")
     if count != tested or not isinstance(total, int | float) or not 0 <= total <= tested:
         told = f"its score is {total!r} over {count!r} examples, expected one from 0 to {tested} over {tested}."
         raise FedloomError(f"client {reply.client!r}: {told}")
-    return [float(total), tested], not facts.get(PRIVATE)
+    return [float(total), tested], not facts.get(PRIVATE), split_bytes(parcel)
 
 
 def answered(setup: Setup, client: str, received: Parcel, kept: dict[str, Tree]) -> Parcel:

@@ -27,6 +27,9 @@ LARGEST = 4
 PRIVATE = "private"
 """The fact of a reply whose other figures may stand in a file only as a part of a sum."""
 
+SPLIT = ("split_up", "split_down")
+"""Facts of a reply: bytes that went to the language model's host and came from it, where it is elsewhere."""
+
 LARGEST_LOSS = 3e38
 """No float32 is larger; a loss beyond it is no loss, and the mean of such would be no number."""
 
@@ -58,6 +61,7 @@ class Tally:
                 "bytes_down": sum(down.values()),
                 "parts_up": up,
                 "parts_down": down,
+                **{fact: int(facts[fact]) for fact in SPLIT if fact in facts},
                 "seconds": round_off(reply.seconds),
                 "error": error,
             }
@@ -180,7 +184,21 @@ def open_reply(reply: Reply, start: Tree, held: int, up: Channel) -> Parcel:
         raise FedloomError(f"Parcel: fact 'steps' is {steps!r}, expected a whole number from 0.")
     if loss is not None and (not isinstance(loss, int | float) or abs(loss) > LARGEST_LOSS):
         raise FedloomError(f"Parcel: fact 'loss' is {loss!r}, expected a number of at most {LARGEST_LOSS:g}.")
+    split_bytes(parcel)
     return parcel
+
+
+def split_bytes(parcel: Parcel) -> dict[str, int]:
+    """What a reply says of its traffic with the language model's host.
+
+    Raises:
+        FedloomError: it is no number of bytes.
+    """
+    found = {fact: parcel.facts[fact] for fact in SPLIT if fact in parcel.facts}
+    for fact, count in found.items():
+        if not isinstance(count, int) or count < 0:
+            raise FedloomError(f"Parcel: fact {fact!r} is {count!r}, expected a whole number from 0.")
+    return {fact: int(count) for fact, count in found.items()}
 
 
 def _differs(one: Tensor, other: Tensor) -> bool:

@@ -154,12 +154,14 @@ class RunFolder:
 
 
 def decisive(experiment: Experiment) -> dict[str, Any]:
-    """The part of an experiment that decides its result: all but its name, how many workers run it, and for how long
-    the others are waited for."""
+    """The part of an experiment that decides its result: all but its name, how many workers run it, where a language
+    model's host is, and for how long the others are waited for."""
     table = experiment.model_dump()
     table.pop("name")
     for key in ("workers", "superlink", "deadline", "patience"):
         table["engine"].pop(key)
+    for key in ("host", "root_certificates", "deadline", "patience", "memory_mb"):
+        table["split"].pop(key)
     return table
 
 

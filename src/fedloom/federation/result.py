@@ -18,6 +18,9 @@ from fedloom.federation.evaluate import Scores, global_model, keep_their_own, ow
 from fedloom.federation.record import Checkpoint, RunFolder
 from fedloom.federation.setup import Setup
 
+WAYS = {"up": "bytes_up", "down": "bytes_down", "split_up": "split_up", "split_down": "split_down"}
+"""Kinds of bytes, and where a line of ``clients.jsonl`` has them."""
+
 SHOWN = 12
 """Examples whose answers before and after are shown."""
 
@@ -84,15 +87,12 @@ def _result(setup: Setup, folder: RunFolder, last: Checkpoint, before: Scores, a
         "rounds": setup.experiment.rounds,
         "clients": len(setup.partition.names),
         "bytes": {
-            way: sum(row[f"bytes_{way}"] for row in clients) + int(last.facts.get(f"bytes.evaluate_{way}", 0))
-            for way in ("up", "down")
-        }
-        | {
-            "split_up": 0,
-            "split_down": 0,
+            way: sum(row.get(column, 0) for row in clients) + int(last.facts.get(f"bytes.evaluate_{way}", 0))
+            for way, column in WAYS.items()
         },
         "parameters": {
             "total": setup.backbone.total_parameters,
+            "client": getattr(setup.backbone, "client_parameters", setup.backbone.total_parameters),
             "trained": sum(count for name, count in size.items() if method.trains(name)),
             "shared": sum(count for name, count in size.items() if method.shares(name)),
         },

@@ -4,7 +4,7 @@ cohort -> server.send -> channel.down -> engine -> channel.up -> reduce.lift/mer
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -69,8 +69,8 @@ class Federation:
         self.folder.write_json("before.json", asdict(before))
         seconds = time.perf_counter() - begun
         figures = {"zero_shot": before.mean, "seconds.total": seconds, "seconds.evaluate": seconds}
-        figures |= {"bytes.evaluate_up": before.bytes_up, "bytes.evaluate_down": before.bytes_down}
-        first = Checkpoint(0, state, {**self._inputs(), **figures, "seconds.train": 0.0, "seconds.server": 0.0})
+        sent = _evaluation_bytes({}, before)
+        first = Checkpoint(0, state, {**self._inputs(), **figures, **sent, "seconds.train": 0.0, "seconds.server": 0.0})
         self.folder.save(first)
         return first
 
@@ -95,8 +95,7 @@ class Federation:
         if number == experiment.rounds or (every and number % every == 0):
             scores = evaluator.state(state, number, self._counted)
             missing = scores.missing
-            for way, count in (("up", scores.bytes_up), ("down", scores.bytes_down)):
-                facts[f"bytes.evaluate_{way}"] = int(facts.get(f"bytes.evaluate_{way}", 0)) + count
+            facts |= _evaluation_bytes(facts, scores)
             score = facts["score"] = scores.mean
             facts["best"] = max(float(facts.get("best", 0.0)), score)
             self.watch.scored(number, score)
@@ -192,3 +191,10 @@ class Federation:
 
     def _after(self, scores: Scores) -> None:
         self.folder.write_json("after.json", asdict(scores))
+
+
+def _evaluation_bytes(facts: Mapping[str, float | int | str], scores: Scores) -> dict[str, int]:
+    """The run's figures of bytes that clients' evaluations took, with one more of them."""
+    ways = {"up": scores.bytes_up, "down": scores.bytes_down}
+    ways |= {"split_up": scores.split_up, "split_down": scores.split_down}
+    return {f"bytes.evaluate_{way}": int(facts.get(f"bytes.evaluate_{way}", 0)) + count for way, count in ways.items()}

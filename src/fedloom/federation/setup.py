@@ -15,6 +15,7 @@ from fedloom.core.contracts import Backbone, ClientInfo, Data, Example, Method, 
 from fedloom.core.errors import FedloomError
 from fedloom.core.seeds import Seeds
 from fedloom.core.tables import AdapterTable
+from fedloom.federation.middle import Access, Middle
 
 POOL = "all"
 """The one client of a pooled method: it holds everybody's data."""
@@ -34,13 +35,15 @@ class Setup:
     """All parts of an experiment, each made when it is first asked for and then kept.
 
     Where the data is dealt, everyone who builds it sees the same. Where sites hold their own, ``site`` says which of
-    them this is, with its own data and no other; ``""`` is the server, which knows what it is ``told``.
+    them this is, with its own data and no other; ``""`` is the server, which knows what it is ``told``. ``host``: how
+    this process reaches the language model's host, where the experiment itself does not say.
     """
 
     experiment: Experiment
     cache_dir: Path | None = None
     site: str = ""
     told: dict[str, Holding] = field(default_factory=dict)
+    host: Access | None = None
 
     @cached_property
     def seeds(self) -> Seeds:
@@ -118,10 +121,15 @@ class Setup:
         return Channel({}) if self.method.pooled else channel
 
     @cached_property
+    def middle(self) -> Middle:
+        """Where the language model is, and what is sent to it."""
+        return Middle(self.experiment.split, self.host)
+
+    @cached_property
     def backbone(self) -> Backbone:
         """The one model of this process, with an adapter of the largest rank that a client may have."""
-        model = self.experiment.model
-        return models.load(
+        model, split = self.experiment.model, self.experiment.split.wire != "none"
+        made = models.load(
             model.name,
             adapter=adapter_spec(self.experiment.adapter, self._drawn),
             seeds=self.seeds,
@@ -133,7 +141,12 @@ class Setup:
             normalise=model.normalise,
             max_new_tokens=model.max_new_tokens,
             answer_batch=self.experiment.evaluation.batch_size,
+            route=self.middle.route if split else None,
+            edge=split and self.middle.elsewhere,
         )
+        if split:  # the same whether the halves are in one process or in two
+            made.fingerprint = self.middle.fingerprint(model.name)
+        return made
 
     @cached_property
     def ranks(self) -> list[int]:

@@ -62,6 +62,8 @@ def load(
     if dtype not in ("float32", "bfloat16"):
         raise FedloomError(f"model: dtype {dtype!r} is not offered. {nearest(dtype, ('float32', 'bfloat16'))}")
     if ":" in name and not Path(name).exists():
+        if route:
+            raise FedloomError(f"split: {name!r} is a backbone of your own, which is not split. Set split.wire = 'none'.")
         own: Backbone = resolve.build("models", name, {}, adapter=adapter, seeds=seeds, dtype=dtype)
         return own
     # Transformers takes seconds to import: `fedloom models` and a mistyped experiment need not wait for it.

@@ -231,7 +231,8 @@ def _final(row: Row) -> float:
 
 
 def _sent(row: Row) -> float:
-    return (row.stats["bytes_up"].mean or 0.0) + (row.stats["bytes_down"].mean or 0.0)
+    """Everything that travelled, also to a language model that is elsewhere."""
+    return sum(row.stats[column].mean or 0.0 for column in ("bytes_up", "bytes_down", "split"))
 
 
 def _method(row: Row) -> str:

@@ -18,8 +18,12 @@ COLUMNS = {
     "worst_client": "worst client",
     "bytes_up": "up",
     "bytes_down": "down",
+    "split": "activations",
+    "client": "parameters at a client",
     "seconds": "time",
 }
+OF_A_SPLIT = ("split", "client")
+"""Columns that are shown where a language model was elsewhere in some of the runs."""
 
 
 @dataclass(frozen=True)
@@ -68,9 +72,10 @@ def comma_separated(found: Sequence[Row]) -> str:
     """The rows as CSV with full precision: mean and spread in columns of their own."""
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow([*found[0].axes, "n", *(f"{column}{part}" for column in COLUMNS for part in ("", "_spread"))])
+    columns = _columns(found)
+    writer.writerow([*found[0].axes, "n", *(f"{column}{part}" for column in columns for part in ("", "_spread"))])
     for row in found:
-        numbers = [number for column in COLUMNS for number in (row.stats[column].mean, row.stats[column].spread)]
+        numbers = [number for column in columns for number in (row.stats[column].mean, row.stats[column].spread)]
         writer.writerow([*row.axes.values(), row.stats["final"].n, *numbers])
     return buffer.getvalue()
 
@@ -90,10 +95,11 @@ def summary(method: str, results: Mapping[str, Mapping[str, Any]]) -> Table:
     """The small table at the end of a run, from zero-shot to centralised: ``result.json`` by method, ``method`` the
     experiment's own."""
     own = results[method]
+    split = any(_split(result["bytes"]) for result in results.values())
     table = Table(title=f"{own['metric']} on the test examples", header_style="bold")
-    for name in ("", "all clients", "worst client", "sent", "time"):
+    for name in ("", "all clients", "worst client", "sent", *["activations"] * split, "time"):
         table.add_column(name, justify="left" if not name else "right")
-    table.add_row("zero-shot", words.score(own["zero_shot"]), "", "", "")
+    table.add_row("zero-shot", words.score(own["zero_shot"]))
     names = {"local": "each client alone", "centralised": "centralised (pooled)"}
     for key in sorted(results, key=("local", method, "centralised").index):
         result = results[key]
@@ -102,16 +108,24 @@ def summary(method: str, results: Mapping[str, Mapping[str, Any]]) -> Table:
             words.score(result["final"]),
             words.score(result["worst_client"]),
             _sent(result["bytes"]["up"] + result["bytes"]["down"]),
+            *[_sent(_split(result["bytes"]))] * split,
             words.duration(result["seconds"]["total"]),
         )
     return table
+
+
+def _split(found: Mapping[str, int]) -> int:
+    """Bytes that went to a language model elsewhere, and came from it."""
+    return found.get("split_up", 0) + found.get("split_down", 0)
 
 
 def shown(column: str, one: Stat) -> str:
     """A statistic as people read it: ``72.0% ± 1.3``. The spread of bytes is said where it is above a thousandth."""
     if one.mean is None:
         return words.MISSING
-    if column in ("bytes_up", "bytes_down"):
+    if column == "client":
+        return words.number(round(one.mean))
+    if column in ("bytes_up", "bytes_down", "split"):
         told = (one.spread or 0.0) > one.mean / 1000
         return _sent(one.mean) + (f" ± {words.size(one.spread or 0.0)}" if told else "")
     spread = "" if one.spread is None else f" ± {one.spread if column == 'seconds' else 100 * one.spread:.1f}"
@@ -124,21 +138,27 @@ def _sent(count: float) -> str:
 
 
 def _cells(found: Sequence[Row]) -> list[list[str]]:
-    header = [*found[0].axes, "n", *COLUMNS.values()]
+    columns = _columns(found)
+    header = [*found[0].axes, "n", *(COLUMNS[column] for column in columns)]
     return [
         header,
-        *(
-            [*row.axes.values(), str(row.stats["final"].n), *(shown(c, one) for c, one in row.stats.items())]
-            for row in found
-        ),
+        *([*row.axes.values(), str(row.stats["final"].n), *(shown(c, row.stats[c]) for c in columns)] for row in found),
     ]
 
 
+def _columns(found: Sequence[Row]) -> list[str]:
+    """The columns that say something about these rows."""
+    split = any(row.stats["split"].mean for row in found)
+    return [column for column in COLUMNS if split or column not in OF_A_SPLIT]
+
+
 def _value(result: Result, column: str) -> float | None:
-    if column == "bytes_up":
-        return float(result.bytes.up + result.bytes.split_up)
-    if column == "bytes_down":
-        return float(result.bytes.down + result.bytes.split_down)
+    if column in ("bytes_up", "bytes_down"):
+        return float(result.bytes.up if column == "bytes_up" else result.bytes.down)
+    if column == "split":
+        return float(result.bytes.split_up + result.bytes.split_down)
+    if column == "client":
+        return result.parameters.get("client")
     if column == "seconds":
         return result.seconds["total"]
     value: float | None = getattr(result, column)

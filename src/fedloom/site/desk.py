@@ -16,6 +16,7 @@ from fedloom.core.errors import FedloomError
 from fedloom.core.files import write_atomic
 from fedloom.federation.client import Trainer
 from fedloom.federation.kept import Kept
+from fedloom.federation.middle import Access
 from fedloom.federation.result import content_fingerprint, data_fingerprint
 from fedloom.federation.setup import Setup
 from fedloom.site.letter import Letter
@@ -133,7 +134,7 @@ class Desk:
             config.check(here)
             if ":" in here.model.name and not Path(here.model.name).exists():  # before another model is let go for it
                 self.policy.guard(here.model.name)
-            setup = Setup(here, self.cache, site=self.site)
+            setup = Setup(here, self.cache, site=self.site, host=self._host(here))
             self._share(setup)
             self._setup, self._asked, self._data, self._trainers = setup, toml, "", {}
         return self._setup
@@ -148,9 +149,11 @@ class Desk:
         """Have the model in memory: that of the experiment before where nothing about it differs."""
         setup.use_threads()
         if self._setup and _loaded(self._setup) == _loaded(setup):
-            same = ("data", "backbone", "initial")
+            same = ("data", "middle", "backbone", "initial")
             setup.__dict__.update({part: getattr(self._setup, part) for part in same})
             return
+        if self._setup:
+            self._setup.middle.forget()
         self._setup, self._trainers = None, {}
         _ = setup.initial, setup.data
         self.loads += 1
@@ -162,7 +165,24 @@ class Desk:
         changed: dict[str, object] = {"model": model}
         if self.site:
             changed["data"] = asked.data.model_copy(update={"path": self.data})
+            changed["split"] = asked.split.model_copy(update={"host": "", "root_certificates": ""})
         return asked.model_copy(update=changed)
+
+    def _host(self, experiment: config.Experiment) -> Access | None:
+        """How the language model's host is reached, where the experiment splits it off and this is a real site.
+
+        Raises:
+            Refusal: the site knows no host.
+        """
+        if not self.site or experiment.split.wire == "none":
+            return None
+        access = self.policy.host.access()
+        if access is None:
+            raise Refusal(
+                f"split.wire = {experiment.split.wire!r}: the language model is elsewhere, and the site's own rules "
+                "have no [host] with an address."
+            )
+        return access
 
     def _run(self, run: str) -> Path:
         return self.state / "runs" / run
@@ -197,4 +217,5 @@ class Desk:
 def _loaded(setup: Setup) -> tuple[object, ...]:
     """What decides model, start adapter and data."""
     given = setup.experiment
-    return given.model, given.adapter, given.seed, given.task, given.data, given.scenario, given.evaluation
+    placed = given.task, given.data, given.scenario, given.evaluation
+    return given.model, given.adapter, given.split, given.seed, *placed

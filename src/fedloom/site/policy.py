@@ -10,12 +10,38 @@ from pydantic import Field, ValidationError
 from fedloom.core.config import Experiment
 from fedloom.core.errors import FedloomError
 from fedloom.core.tables import Count, Limit, Table
+from fedloom.federation.middle import Access
 
 Patterns = list[str]
 
 
 class Refusal(FedloomError):
     """What a site tells a server in full. Other errors may name its examples and its files: they stay in its log."""
+
+
+class HostTable(Table):
+    """Where this site's language model is, if it is elsewhere: ``address`` is ``HOST:PORT``. ``token_file`` holds the
+    site's token; or ``key`` and ``certificate`` are files of its own."""
+
+    address: str = ""
+    root_certificates: str = ""
+    token_file: str = ""
+    key: str = ""
+    certificate: str = ""
+
+    def access(self) -> Access | None:
+        """How the host is reached; ``None`` where there is none.
+
+        Raises:
+            FedloomError: the token's file cannot be read.
+        """
+        if not self.address:
+            return None
+        try:
+            token = Path(self.token_file).read_text(encoding="utf-8").strip() if self.token_file else ""
+        except OSError as error:
+            raise FedloomError(f"site.toml: host.token_file: {error}.") from None
+        return Access(self.address, self.root_certificates, token, self.key, self.certificate)
 
 
 class Policy(Table):
@@ -25,7 +51,8 @@ class Policy(Table):
     ``layer_patterns``: whether it may choose layers by regular expressions, some of which take for ever.
     ``max_steps``: optimiser steps a round. ``min_examples``: with fewer of its own the site takes part in nothing.
     ``metrics``: whether its loss and scores leave as its own, only to be a part of sums, or not at all.
-    ``models``: what a server calls a model, and the folder or id that it is here.
+    ``models``: what a server calls a model, and the folder or id that it is here. ``host``: where the language model is
+    of an experiment that splits it off; without one, the site takes part in no such experiment.
     """
 
     tasks: Patterns = Field(default=["*"])
@@ -42,6 +69,7 @@ class Policy(Table):
     metrics: Literal["own", "sums", "none"] = "own"
     max_message_mb: Count = 2048
     keep_runs: Annotated[int, Field(ge=1)] = 10
+    host: HostTable = HostTable()
 
     @property
     def max_bytes(self) -> int:

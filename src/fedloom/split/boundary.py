@@ -42,6 +42,15 @@ class Traffic:
     up: int = 0
     down: int = 0
 
+    def copy(self) -> "Traffic":
+        """The count as it is now."""
+        return Traffic(self.up, self.down)
+
+    def since(self, before: "Traffic") -> dict[str, int]:
+        """Facts of what was sent since then; none where nothing was."""
+        found = {"split_up": self.up - before.up, "split_down": self.down - before.down}
+        return {name: count for name, count in found.items() if count}
+
 
 @dataclass
 class Boundary:

@@ -1,0 +1,89 @@
+"""Where an experiment's language model is: with the client, in this process behind the boundary, or at a host."""
+
+import os
+from contextlib import suppress
+from dataclasses import dataclass, field
+
+from fedloom import models
+from fedloom.core.errors import FedloomError
+from fedloom.core.passage import LanguageModel
+from fedloom.core.tables import SplitTable
+from fedloom.split.boundary import Ask, Boundary, Traffic
+from fedloom.split.desk import Desk
+
+TOKEN = "FEDLOOM_HOST_TOKEN"
+"""The environment variable that holds a host's token, where a site has none of its own."""
+
+
+@dataclass(frozen=True)
+class Access:
+    """How a process reaches a host: ``HOST:PORT``, who signed its certificate, and a token, or a key and a certificate
+    of one's own (files)."""
+
+    address: str
+    root_certificates: str = ""
+    token: str = ""
+    key: str = ""
+    certificate: str = ""
+
+
+@dataclass
+class Middle:
+    """The language model as ``table`` says; ``access``: a site's own way to the host, in the place of the table's."""
+
+    table: SplitTable
+    access: Access | None = None
+    traffic: Traffic = field(default_factory=Traffic)
+    _boundary: Boundary | None = None
+
+    @property
+    def elsewhere(self) -> bool:
+        """Whether another process has the language model."""
+        return self.table.wire != "none" and bool(self.access or self.table.host)
+
+    def route(self, language: LanguageModel | None) -> Boundary:
+        """The boundary to ``language``, or to that of the host (``None``)."""
+        if language is None:
+            ask = self._dialled()
+        else:
+            desk = Desk(language, self.table.memory_mb << 20)
+
+            def ask(blob: bytes) -> bytes:
+                return desk.run([desk.read("", blob)])[0]
+
+        assert self.table.wire != "none"
+        self._boundary = Boundary(ask, self.table.wire, self.table.labels, self.table.numbers, self.traffic)
+        return self._boundary
+
+    def fingerprint(self, name: str) -> str:
+        """The hash of the model ``name`` from those of its halves; that of the host's comes from there.
+
+        Raises:
+            FedloomError: the host has another model, or cannot be reached.
+        """
+        if not self.elsewhere or self._boundary is None:
+            return models.fingerprint(name, "split")
+        about = self._boundary.hello(models.fingerprint(name, "embeddings"))
+        return models.fingerprint(name, "split", str(about.get("language", "")))
+
+    def forget(self) -> None:
+        """Have a host drop what it holds of this client; one that is gone holds nothing."""
+        if self._boundary and self.elsewhere:
+            with suppress(FedloomError):
+                self._boundary.forget()
+
+    def _dialled(self) -> Ask:
+        from fedloom.split.dial import Dial  # gRPC is optional
+
+        table = self.table
+        own = Access(table.host, table.root_certificates, os.environ.get(TOKEN, ""))
+        access = self.access or own
+        return Dial(
+            access.address,
+            token=access.token,
+            root_certificates=access.root_certificates or None,
+            key=access.key or None,
+            certificate=access.certificate or None,
+            deadline=table.deadline,
+            patience=table.patience,
+        ).ask
