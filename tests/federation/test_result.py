@@ -34,7 +34,7 @@ def test_result_has_exactly_the_promised_keys(run: Run, tmp_path: Path) -> None:
         assert (found[table] if table else found).keys() == set(keys.split())
     assert [entry.keys() for entry in found["per_client"]] == [{"client", "examples", "zero_shot", "final"}] * 3
     assert (found["rounds"], found["clients"], found["metric"]) == (2, 3, "accuracy")
-    assert found["parameters"] == {"total": 8, "trained": 12, "shared": 12}  # A [2, 4] and B [2, 2]
+    assert found["parameters"] == {"total": 8, "client": 8, "trained": 12, "shared": 12}  # A [2, 4] and B [2, 2]
     assert found["final"] == pytest.approx(sum(entry["final"] for entry in found["per_client"]) / 3)  # 3 each
     assert found["worst_client"] == min(entry["final"] for entry in found["per_client"])
     assert found["seconds"]["total"] >= found["seconds"]["train"] > 0

@@ -179,6 +179,7 @@ def _facts(experiment: Experiment, place: Place) -> dict[str, Any]:
         "data": f"{SRV}/data",
         "models": f"{SRV}/models",
         "own_models": _own_models(experiment),
+        "split": experiment.split.wire != "none",
         "reads_folder": _reads_folder(experiment),
         "code": _code(experiment),
         "superlink": f"{superlink} --port 8000",
