@@ -9,15 +9,18 @@ import typer
 from rich.text import Text
 
 from fedloom import __version__
-from fedloom.cli import lists, runs, sites
+from fedloom.cli import host, lists, runs, sites
 from fedloom.cli.shell import app, error_console, say
 from fedloom.core.errors import FedloomError
 
-__all__ = ["app", "lists", "main", "runs", "sites"]
+__all__ = ["app", "host", "lists", "main", "runs", "sites"]
 
 
-EXTRA = ("flwr", "cryptography", "starlette", "ray")
-"""Packages that come with the extra ``flower``."""
+EXTRA = {
+    **dict.fromkeys(("flwr", "cryptography", "starlette", "ray"), ("Flower", "flower")),
+    **dict.fromkeys(("grpc", "grpc_health", "prometheus_client"), ("gRPC", "split")),
+}
+"""Packages that may be missing: what they belong to, and the extra that they come with."""
 
 
 def main() -> None:
@@ -27,9 +30,10 @@ def main() -> None:
     try:
         app()
     except ModuleNotFoundError as error:
-        if (error.name or "").split(".")[0] not in EXTRA:
+        if (package := (error.name or "").split(".")[0]) not in EXTRA:
             raise
-        told = f"this needs Flower ({error.name} is not installed). Mend: pip install 'fedloom[flower]'."
+        needed, extra = EXTRA[package]
+        told = f"this needs {needed} ({error.name} is not installed). Mend: pip install 'fedloom[{extra}]'."
         error_console.print(Text.assemble(("error: ", "bold red"), told), soft_wrap=True)
         sys.exit(1)
     except (FedloomError, OSError) as error:

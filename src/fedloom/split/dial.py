@@ -145,12 +145,13 @@ class Dial:
         return FedloomError(f"host {self.address}: {error.details()}")
 
     def _gone(self, error: Any) -> FedloomError:
+        details = str(error.details()).rstrip(".")
         why, mends = _AGAIN[error.code()], "start it, or mend its address, its certificate or the network"
         if error.code() == _Code.RESOURCE_EXHAUSTED:
             mends = "fewer clients at once, or more room there (--queue, --memory-mb)"
         elif error.code() == _Code.DEADLINE_EXCEEDED:
             mends = "raise split.deadline, or lower client.batch_size"
         return FedloomError(
-            f"host {self.address}: {why}, for {self.patience:g} s now ({error.details()}). Mend: {mends}; "
+            f"host {self.address}: {why}, for {self.patience:g} s now ({details}). Mend: {mends}; "
             "split.patience says how long it is tried."
         )

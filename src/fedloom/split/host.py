@@ -96,11 +96,10 @@ class Host:
 
     def stop(self, grace: float = 60.0) -> None:
         """Take no new requests, answer what the model works at within ``grace`` seconds, and end."""
-        if self._loop is None or not self._thread.is_alive():
-            return
-        asyncio.run_coroutine_threadsafe(self._end(grace), self._loop).result()
-        self._thread.join()
-        self.service.worker.join(grace)
+        if self._thread.is_alive() and self._loop:
+            self._loop.call_soon_threadsafe(self._ending.set_result, grace)
+            self._thread.join()
+            self.service.worker.join(grace)
 
     def __enter__(self) -> "Host":
         self.start()
@@ -119,6 +118,7 @@ class Host:
 
     async def _serve(self) -> None:
         self._loop = asyncio.get_running_loop()
+        self._ending: asyncio.Future[float] = self._loop.create_future()
         self._grpc = grpc.aio.server(options=_OPTIONS, maximum_concurrent_rpcs=_CALLS)
         ask = grpc.stream_stream_rpc_method_handler(self.service.ask)
         self._grpc.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, {METHOD: ask}),))
@@ -129,7 +129,10 @@ class Host:
         self.address = f"{self.door.address.rpartition(':')[0]}:{self._listen()}"
         await self._grpc.start()
         self._begun.set()
-        await self._grpc.wait_for_termination()
+        grace = await self._ending
+        await self._health.enter_graceful_shutdown()
+        self.service.end()
+        await self._grpc.stop(grace)
 
     def _listen(self) -> int:
         door = self.door
@@ -142,8 +145,3 @@ class Host:
         except RuntimeError as error:
             told = "Mend: a port that is free, and PEM files that belong together."
             raise FedloomError(f"--listen {door.address}: {error}. {told}") from None
-
-    async def _end(self, grace: float) -> None:
-        await self._health.enter_graceful_shutdown()
-        self.service.end()
-        await self._grpc.stop(grace)

@@ -92,7 +92,7 @@ class Identity:
         if isinstance(given, str) and given.startswith(_BEARER):
             owner = self._owner(given.removeprefix(_BEARER))
             if names and names != [owner]:
-                raise Stranger(f"the token is {owner!r}'s, the certificate {names[0]!r}'s.")
+                raise Stranger(f"the token is that of {owner!r}, the certificate that of {names[0]!r}.")
             return owner
         if len(names) == 1 and _NAME.fullmatch(names[0]):
             return names[0]

@@ -1,0 +1,77 @@
+"""Commands of a language model's host: serve one, and draw the tokens of the sites that may ask it."""
+
+import signal
+import threading
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from fedloom.cli.shell import app, say
+from fedloom.core.errors import FedloomError
+
+host_app = typer.Typer(invoke_without_command=True, help="Serve a language model to clients that hold the rest.")
+app.add_typer(host_app, name="host")
+
+
+@host_app.callback()
+def host(
+    context: typer.Context,
+    model: Annotated[str, typer.Option(help="The model: a name, a folder or an id.")] = "",
+    listen: Annotated[str, typer.Option(help="HOST:PORT where clients reach it.")] = "127.0.0.1:8100",
+    certificates: Annotated[
+        Path | None, typer.Option(help="The folder with server.pem and server.key.", exists=True, file_okay=False)
+    ] = None,
+    tokens: Annotated[Path | None, typer.Option(help="The file of the sites' tokens.")] = None,
+    client_ca: Annotated[
+        Path | None,
+        typer.Option(help="Who signed the sites' certificates; each must show one.", exists=True, dir_okay=False),
+    ] = None,
+    together: Annotated[int, typer.Option(min=1, help="Requests that may share a pass of the model.")] = 8,
+    memory_mb: Annotated[int, typer.Option(min=1, help="Megabytes of rows that are held between requests.")] = 4096,
+    queue: Annotated[int, typer.Option(min=1, help="Requests that may wait; one site has half of the places.")] = 64,
+    metrics: Annotated[str, typer.Option(help="HOST:PORT of Prometheus' metrics; PORT alone: on loopback.")] = "",
+    dtype: Annotated[str, typer.Option(help="float32 or bfloat16: what is computed in.")] = "float32",
+    device: Annotated[str, typer.Option(help="Where to compute: cpu, cuda, cuda:1, mps; else the best there is.")] = "",
+    insecure: Annotated[bool, typer.Option("--insecure", help="Without TLS; on this machine alone.")] = False,
+) -> None:
+    """Serve the language model of MODEL until Ctrl-C; what it works at then is answered first."""
+    if context.invoked_subcommand:
+        return
+    if not model:
+        raise FedloomError("host: which model is to be served? Mend: --model NAME.")
+    if dtype not in ("float32", "bfloat16"):
+        raise FedloomError(f"--dtype {dtype}: expected float32 or bfloat16.")
+    from fedloom.core import device as devices
+    from fedloom.deploy import host as deploy
+    from fedloom.split.address import parted
+    from fedloom.split.host import Host
+    from fedloom.split.serve import Limits
+
+    door, identity = deploy.door(listen, certificates, client_ca, insecure), deploy.identity(tokens, client_ca)
+    at = parted(metrics, "--metrics") if metrics else None
+    devices.use_device(device)
+    half = dtype == "bfloat16"
+    desk = deploy.desk(model, "bfloat16" if half else "float32", memory_mb, together)
+    serving = Host(desk, identity, door, Limits(queue, flight_bytes=2 * desk.max_bytes), tell=say)
+    done = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: done.set())
+    end = serving.metrics.serve(*at) if at else None
+    with serving:
+        say(f"host: serving {model} at {serving.address} on {devices.device()}; Ctrl-C ends it")
+        done.wait()
+        say("host: stopping; what the model works at is answered first")
+    if end:
+        end()
+
+
+@host_app.command()
+def token(
+    name: Annotated[str, typer.Argument(help="The site's name.")],
+    tokens: Annotated[Path, typer.Option(help="The host's file of tokens, which keeps its hash.")],
+) -> None:
+    """Draw a site's token and print it, this once; an older one of the site is no longer taken."""
+    from fedloom.split.identity import draw
+
+    say(draw(tokens, name))
