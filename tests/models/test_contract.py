@@ -15,7 +15,8 @@ from transformers import AutoModel, AutoModelForImageTextToText
 
 from fedloom.core.contracts import Backbone, Tree
 from fedloom.core.errors import FedloomError
-from tests.models.backbones import KINDS, backbone, examples, other_rank, shaken
+from fedloom.models.language import Language
+from tests.models.backbones import GENERATIVE, KINDS, backbone, examples, other_rank, shaken
 
 Tiny = Callable[[str], Path]
 pytestmark = pytest.mark.parametrize("kind", KINDS)
@@ -27,7 +28,7 @@ def losses(model: Backbone) -> torch.Tensor:
 
 
 def raw(kind: str, folder: Path) -> Any:
-    auto = AutoModelForImageTextToText if kind == "llava" else AutoModel
+    auto = AutoModelForImageTextToText if kind in GENERATIVE else AutoModel
     return auto.from_pretrained(folder).eval()
 
 
@@ -39,8 +40,10 @@ def transplant(model: Any, module: Any) -> Any:
         twin._texts = copy.copy(twin._texts)
         twin._texts._model = module
     else:
-        twin._connector = module.model.multi_modal_projector
+        twin._family = copy.copy(twin._family)
+        twin._family.model = module
         twin._embed = module.get_input_embeddings()
+        twin._middle = Language(module, "float32")
     return twin
 
 
@@ -191,7 +194,9 @@ def test_the_saved_folder_opens_with_peft(kind: str, case: str, tiny: Tiny, tmp_
 
 
 def test_a_hit_has_the_bits_of_a_miss(kind: str, tiny: Tiny, tmp_path: Path) -> None:
-    adapter = {"where": ["connector", "language"], "modules": ["q", "mlp"]} if kind == "llava" else {"where": ["text"]}
+    adapter = (
+        {"where": ["connector", "language"], "modules": ["q", "mlp"]} if kind in GENERATIVE else {"where": ["text"]}
+    )
     options = {"adapter": adapter, "cache_dir": tmp_path}
     fresh = backbone(tiny(kind), adapter=adapter)
     missed = backbone(tiny(kind), **options)
@@ -205,13 +210,13 @@ def test_a_hit_has_the_bits_of_a_miss(kind: str, tiny: Tiny, tmp_path: Path) -> 
 
 
 def test_features_do_not_depend_on_the_batch(kind: str, tiny: Tiny) -> None:
-    frozen = {"where": ["language" if kind == "llava" else "text"]}
+    frozen = {"where": ["language" if kind in GENERATIVE else "text"]}
     alone, together = backbone(tiny(kind), adapter=frozen), backbone(tiny(kind), adapter=frozen)
     pictures = [e.images[0] for e in examples(11)]
-    batch = together._images.batch([*pictures, *pictures])
+    batch = together._images.each([*pictures, *pictures])
     for number, picture in enumerate(reversed(pictures)):
-        single = alone._images.batch([picture])
-        assert all(torch.equal(single[name][0], batch[name][10 - number]) for name in batch)
+        (single,) = alone._images.each([picture])
+        assert equal(single, batch[10 - number])
 
 
 def test_dropout_draws_from_the_state_alone(kind: str, tiny: Tiny) -> None:

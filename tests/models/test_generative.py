@@ -14,16 +14,20 @@ from transformers import (
     AutoModelForImageTextToText,
     AutoProcessor,
     CLIPImageProcessorPil,
+    LlavaOnevisionConfig,
     LlavaOnevisionImageProcessorPil,
     LlavaProcessor,
+    PaliGemmaConfig,
     PixtralImageProcessorPil,
+    Qwen3VLConfig,
 )
 
 from fedloom.core.contracts import Example
 from fedloom.core.errors import FedloomError
-from fedloom.models.generative import image_tokens
+from fedloom.models import families
+from fedloom.models.families import image_tokens
 from tests.models.backbones import backbone, examples
-from tests.models.checkpoints import images, llava_next, picture, tokenizer
+from tests.models.checkpoints import images, picture, tokenizer
 
 Tiny = Callable[[str], Path]
 ADAPTERS = [{"where": ["language"]}, {"where": ["connector"], "modules": ["mlp"]}, {"where": ["vision"]}]
@@ -74,7 +78,7 @@ def test_ranking_from_one_prefix_is_the_naive_ranking(
     model = backbone(tiny("llava"), normalise=normalise)
     many = mixed()
     answers = model.answer(many)
-    order = sorted(range(4), key=lambda i: (len(model._words.prompt(many[i])), i))
+    order = sorted(range(4), key=lambda i: (len(model._prompt(many[i])), i))
     expected = [[naive(tiny("llava"), e, choice) for choice in e.choices] for e in many]
     flat = torch.stack([tokens.sum() for i in order for tokens in expected[i]])
     torch.testing.assert_close(torch.tensor(seen), flat, rtol=1e-4, atol=1e-4)
@@ -123,9 +127,20 @@ def test_a_prompt_that_does_not_fit_is_named(tiny: Tiny) -> None:
         model.collate([replace(example, prompt="<image> " + "a " * 70)])
 
 
-def test_a_model_that_cuts_pictures_into_tiles_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(FedloomError, match=r"is a 'llava_next', whose pictures fedloom cannot place yet"):
-        backbone(llava_next(tmp_path), adapter={"where": ["language"]})
+@pytest.mark.parametrize(
+    ("configuration", "told"),
+    [
+        (Qwen3VLConfig, r"is a 'qwen3_vl', whose pictures .* \(deepstack\), past the connector\. Known: llava_next, "),
+        (PaliGemmaConfig, r"is a 'paligemma', whose pictures fedloom cannot place yet\. Known: .* built like LLaVA"),
+        (LlavaOnevisionConfig, r"is a 'llava_onevision', whose pictures fedloom cannot place yet"),
+    ],
+)
+def test_a_model_of_no_known_family_is_refused(configuration: type, told: str) -> None:
+    with torch.device("meta"):
+        model = AutoModelForImageTextToText.from_config(configuration())
+    processor = llava_processor(LlavaOnevisionImageProcessorPil(size={"height": 16, "width": 16}))
+    with pytest.raises(FedloomError, match=told):
+        families.of(model, processor, "theirs")
 
 
 def llava_processor(pictures: Any) -> Any:

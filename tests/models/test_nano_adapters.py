@@ -104,7 +104,7 @@ def test_generated_words_are_adapted_too(tiny: Tiny) -> None:
     free = [type(e)(e.id, e.images, e.prompt, (), e.answer) for e in examples()]
     made = model.answer(free)
     for example, answer in zip(free, made, strict=True):
-        ids = model._words.prompt(example)
+        ids = model._prompt(example)
         said: list[int] = []
         for _ in range(4):
             tokens = torch.tensor([[*ids, *said]])

@@ -1,42 +1,44 @@
-"""LLaVA and its kin: pictures become tokens between those of the prompt, and the language model answers.
+"""Models that answer in text: pictures become tokens among those of the prompt, and the language model goes on.
 
 picture -> vision tower -> connector -> | NanoAdapter | ->
                                                            passage -> language model, here or elsewhere
 prompt, answer -> embeddings         -> | NanoAdapter | ->
 
-What stands before the first part that learns is computed once and kept.
+What stands before the first part that learns is computed once and kept. How a kind of model goes from a picture to the
+rows of its passage is told by its family (``fedloom.models.families``).
 """
 
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
-from PIL import Image
 from torch import Tensor
 
-from fedloom.core.contracts import Example, Tree
+from fedloom.core.contracts import Example, Picture, Tree
 from fedloom.core.device import device
 from fedloom.core.errors import FedloomError
 from fedloom.core.passage import Codes, LanguageModel, Middle, Passage, Speech, Target
 from fedloom.core.seeds import Seeds
+from fedloom.models import families
 from fedloom.models.adapter import AdapterSpec
 from fedloom.models.base import LoraBackbone, Options
 from fedloom.models.checkpoint import Checkpoint
 from fedloom.models.features import FeatureCache
 from fedloom.models.images import Images
 from fedloom.models.language import Language
-from fedloom.models.sequences import Words, pad, targets
+from fedloom.models.sequences import Words, pad, targets, without_marks
 
 Route = Callable[[LanguageModel | None], Middle]
 """From the language model in this process (``None``: it is elsewhere) to the one that is used."""
+
+_BESIDE = ("question", "heard")  # of a picture's tree, what is the connector's
 
 
 @dataclass(frozen=True)
 class Batch:
     """``tokens`` ``[B, T]`` padded on the right with ``mask``; ``images``: pixels or frozen features of all pictures in
-    order, ``None`` where there are none; ``keys``: a name for what each row says and shows."""
+    order, joined, ``None`` where there are none; ``keys``: a name for what each row says and shows."""
 
     ids: tuple[str, ...]
     tokens: Tensor
@@ -47,7 +49,7 @@ class Batch:
 
 
 class Generative(LoraBackbone):
-    """An image-text-to-text model whose pictures each take a fixed number of tokens.
+    """An image-text-to-text model of a known family.
 
     ``route``: where its language model is; ``None``: here.
 
@@ -66,22 +68,18 @@ class Generative(LoraBackbone):
         route: Route | None = None,
     ) -> None:
         super().__init__(checkpoint, spec, seeds, cache, options)
-        self._connector: Any = getattr(self._model.model, "multi_modal_projector", None)
-        tokens = image_tokens(self._processor) if self._connector is not None else None
-        if tokens is None:
-            raise FedloomError(
-                f"model: {self.name!r} is a {self._model.config.model_type!r}, whose pictures fedloom cannot place "
-                "yet. Known: models built like LLaVA (a multi_modal_projector between vision tower and language model, "
-                "and the same number of tokens for every picture)."
-            )
+        self._family = families.of(self._model, self._processor, self.name)
         if route and not self._frozen("language"):
             raise FedloomError(
                 "split: the language model is elsewhere and stays frozen, but adapter.where puts an adapter into it. "
                 "Leave 'language' out of adapter.where, or set adapter.kind = 'nano'."
             )
-        self._images = Images(self._processor.image_processor, cache, self._key, self._encoder())
+        part, encode = self._frozen_part()
+        self._images = Images(
+            self._family.pixels, cache, self._key, encode, part, self._family.join, self._family.together
+        )
         longest = self._model.config.get_text_config().max_position_embeddings
-        self._words = Words(self._processor, tokens, longest)
+        self._words = Words(self._processor.tokenizer, self._family.image_token, longest, self._family.front)
         self._embed = self._model.get_input_embeddings()
         language = Language(self._model, options.dtype) if checkpoint.whole else None
         middle = route(language) if route else language
@@ -94,7 +92,7 @@ class Generative(LoraBackbone):
         Raises:
             FedloomError: a prompt does not fit its pictures or the model, or a picture cannot be opened.
         """
-        prompts = [self._words.prompt(e) for e in examples]
+        prompts = [self._prompt(e) for e in examples]
         answers = [[*self._words.answer(e, e.answer), self._words.end] for e in examples]
         # The end is predicted but never read.
         rows = [[*p, *a[:-1]] for p, a in zip(prompts, answers, strict=True)]
@@ -104,16 +102,43 @@ class Generative(LoraBackbone):
         ids = tuple(e.id for e in examples)
         return Batch(ids, tokens, mask, self._pictures(examples), self._names(examples, rows), target)
 
+    def _prompt(self, example: Example) -> list[int]:
+        grids = [self._images.grid(p) if self._family.together == 1 else () for p in example.images]
+        return self._words.prompt(example, [self._family.shown(grid) for grid in grids])
+
     def _names(self, examples: Sequence[Example], rows: Sequence[Sequence[int]]) -> tuple[str, ...]:
         """A name for what each row says and shows, which is all that its embeddings depend on while nothing learns."""
+        heard = [without_marks(e.prompt) if self._family.reads_prompt else "" for e in examples]
         return tuple(
-            hashlib.sha256(f"{row}|{[self._images.digest(p) for p in e.images]}".encode()).hexdigest()[:32]
-            for e, row in zip(examples, rows, strict=True)
+            hashlib.sha256(f"{row}|{[self._images.digest(p) for p in e.images]}{text}".encode()).hexdigest()[:32]
+            for e, row, text in zip(examples, rows, heard, strict=True)
         )
 
     def _pictures(self, examples: Sequence[Example]) -> Tree | None:
         pictures = [picture for e in examples for picture in e.images]
-        return self._images.batch(pictures) if pictures else None
+        if not pictures:
+            return None
+        if not self._family.reads_prompt:
+            return self._images.batch(pictures)
+        questions = [self._family.question(without_marks(e.prompt)) for e in examples for _ in e.images]
+        return self._images.joined(self._heard(pictures, questions))
+
+    def _heard(self, pictures: Sequence[Picture], questions: Sequence[Tensor]) -> list[Tree]:
+        """Trees of pictures whose connector reads a question besides: its rows where it is frozen, by both."""
+        asked = list(zip(pictures, questions, strict=True))
+        if not (self._frozen("vision") and self._frozen("connector")):
+            trees = self._images.each(pictures)
+            return [{**tree, "question": question} for tree, (_, question) in zip(trees, asked, strict=True)]
+        keys = [self._key("heard", f"{self._images.digest(p)}|{question.tolist()}") for p, question in asked]
+        known = {key: tree for key in keys if (tree := self._cache.find(key)) is not None}
+        unknown = {key: pair for key, pair in zip(keys, asked, strict=True) if key not in known}
+        for (key, (_, question)), tree in zip(
+            unknown.items(), self._images.each([p for p, _ in unknown.values()]), strict=True
+        ):
+            made = self._connected(self._images.joined([{**tree, "question": question}]))
+            known[key] = {"seen": made["seen"][0].cpu().clone()}
+            self._cache.put(key, known[key])
+        return [known[key] for key in keys]
 
     def loss(self, batch: Batch) -> Tensor:
         """Mean cross-entropy over the tokens of each example's answer and its end, ``[B]``."""
@@ -124,7 +149,7 @@ class Generative(LoraBackbone):
     def answer(self, examples: Sequence[Example]) -> list[str]:
         """The likeliest choice of each example, or generated text where it has none."""
         # Prompts of like length together, for little padding.
-        order = sorted(range(len(examples)), key=lambda i: (len(self._words.prompt(examples[i])), i))
+        order = sorted(range(len(examples)), key=lambda i: (len(self._prompt(examples[i])), i))
         answers = [""] * len(examples)
         size = self._options.answer_batch
         for free in (True, False):
@@ -137,7 +162,7 @@ class Generative(LoraBackbone):
         return answers
 
     def _answer(self, examples: Sequence[Example], free: bool) -> list[str]:
-        prompts = [self._words.prompt(e) for e in examples]
+        prompts = [self._prompt(e) for e in examples]
         tokens, mask = (t.to(device()) for t in pad(prompts, self._words.end))
         with self._autocast():
             passage = self._passage(tokens, mask, self._pictures(examples), self._names(examples, prompts))
@@ -169,58 +194,53 @@ class Generative(LoraBackbone):
         """What the language model reads: embeddings of words, with the pictures' in the image tokens' places."""
         pictured = tokens == self._words.image_id
         base: Tensor = self._embed(tokens)
+        adapted = pictured  # places of what the connector made
         if images is not None:
-            base = base.masked_scatter(pictured[..., None], self._seen(images).to(base.dtype))
+            made = self._seen(images)
+            seen = made["seen"].flatten(0, -2)
+            if len(seen) != int(pictured.sum()):
+                raise FedloomError(
+                    f"model: {self.name!r} made {len(seen)} rows of pictures that take {int(pictured.sum())} "
+                    "tokens. Do its image processor's settings fit its config.json?"
+                )
+            base = base.masked_scatter(pictured[..., None], seen.to(base.dtype))
+            if "real" in made:
+                adapted = pictured.masked_scatter(pictured, made["real"])
         fixed = self._frozen("vision") and self._frozen("connector")
         codes = tuple(
             Codes(where, places, adapter.codes(base[places]), adapter.up, self._spec.scale)
             for where, adapter in self._nano.items()
-            for places in [pictured if where == "image" else mask & ~pictured]
+            for places in [adapted if where == "image" else mask & ~pictured]
         )
-        return Passage(base, mask, codes, keys=keys if fixed else ())
+        positions = self._family.positions(tokens, mask, None if images is None else images.get("grid"))
+        return Passage(base, mask, codes, positions, keys if fixed else ())
 
-    def _seen(self, images: Tree) -> Tensor:
-        """What the connector makes of pictures, ``[N, T, d]``, from whatever of them was kept."""
+    def _seen(self, images: Tree) -> Tree:
+        """The rows that the connector makes of pictures, from whatever of them was kept."""
         if "seen" in images:
-            return images["seen"]
-        if "states" in images:
-            return self._connector(images["states"])  # type: ignore[no-any-return]
-        return torch.stack(list(self._model.get_image_features(**images).pooler_output))
+            return images
+        return self._family.connect(images if "states" in images else self._sighted(images))
 
-    def _encoder(self) -> Callable[[Tree], Tree] | None:
-        """How pixels become what is kept of a picture: up to the first part that learns; ``None`` where that is the
-        vision tower."""
+    def _sighted(self, pixels: Tree) -> Tree:
+        return {**self._family.see(pixels), **{name: pixels[name] for name in _BESIDE if name in pixels}}
+
+    def _frozen_part(self) -> tuple[str, Callable[[Tree], Tree] | None]:
+        """How pixels become what is kept of a picture, up to the first part that learns, and its name in the cache;
+        ``None`` where that is the vision tower."""
         if not self._frozen("vision"):
-            return None
-        return self._after_connector if self._frozen("connector") else self._before_connector
+            return "pixels", None
+        if self._frozen("connector") and not self._family.reads_prompt:
+            return "seen", self._after_connector
+        return "states", self._before_connector
 
     def _after_connector(self, pixels: Tree) -> Tree:
-        """What the connector makes of pictures, ``[N, T, d]``."""
+        return self._connected(self._before_connector(pixels))
+
+    @torch.no_grad()
+    def _connected(self, states: Tree) -> Tree:
         with self._autocast():
-            return {"seen": torch.stack(list(self._model.get_image_features(**pixels).pooler_output))}
+            return self._family.connect(states)
 
     def _before_connector(self, pixels: Tree) -> Tree:
-        """What the vision tower hands to the connector, ``[N, T, k]``."""
-        caught: list[Tensor] = []
-        hook = self._connector.register_forward_pre_hook(lambda module, inputs: caught.append(inputs[0]))
-        try:
-            with self._autocast():
-                self._model.get_image_features(**pixels)
-        finally:
-            hook.remove()
-        return {"states": caught[0]}
-
-
-def image_tokens(processor: Any) -> int | None:
-    """Tokens that every picture takes, from a square and a wide blank; ``None`` where pictures differ, are cut into
-    tiles, or come with more than their pixels (sizes, masks)."""
-    counts = set()
-    for size in ((64, 64), (128, 64)):
-        made = processor.image_processor(Image.new("RGB", size), return_tensors="pt")
-        if set(made) != {"pixel_values"} or made["pixel_values"].shape[:-2] != (1, 3):
-            return None
-        try:
-            counts.add(int(processor.replace_image_token(made, 0).count(processor.image_token)))
-        except (AttributeError, NotImplementedError):  # a processor that places no pictures by itself
-            return None
-    return counts.pop() if len(counts) == 1 else None
+        with self._autocast():
+            return self._family.see(pixels)

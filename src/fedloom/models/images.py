@@ -7,6 +7,7 @@ import torch
 
 from fedloom.core.contracts import Picture, Tree
 from fedloom.core.device import device
+from fedloom.models.families.family import stacked
 from fedloom.models.features import FeatureCache
 from fedloom.models.pictures import Digests, open_picture
 
@@ -16,13 +17,25 @@ _TOGETHER = 8  # the one batch size of frozen features: a row's bits do not depe
 class Images:
     """Pictures as the model takes them. ``encode`` maps a batch of pixels to what the frozen part makes of it; ``None``
     where that part learns: then pixels are what is kept, in memory alone. ``key(part, digest)`` names a cache entry.
+
+    ``part``: the cache's name for what ``encode`` makes. ``join`` makes a batch of pictures' trees; ``together``: how
+    many pictures ``encode`` takes, 1 where their shapes differ. A ``grid`` that tells of a picture's shape is kept.
     """
 
     def __init__(
-        self, processor: Any, cache: FeatureCache, key: Callable[..., str], encode: Callable[[Tree], Tree] | None
+        self,
+        processor: Any,
+        cache: FeatureCache,
+        key: Callable[..., str],
+        encode: Callable[[Tree], Tree] | None,
+        part: str = "vision",
+        join: Callable[[Sequence[Tree]], Tree] = stacked,
+        together: int = _TOGETHER,
     ) -> None:
         self._processor, self._cache, self._key, self.encode = processor, cache, key, encode
+        self._part, self._join, self._together = part, join, together
         self._digests = Digests()
+        self._grids: dict[str, tuple[int, ...]] = {}
 
     def digest(self, picture: Picture) -> str:
         """The hash of a picture's content.
@@ -33,7 +46,19 @@ class Images:
         return self._digests.of(picture)
 
     def batch(self, pictures: Sequence[Picture]) -> Tree:
-        """The pictures' features, or pixels, stacked on the device: each tensor is ``[pictures, ...]``.
+        """The pictures' features, or pixels, as one batch on the device.
+
+        Raises:
+            FedloomError: a picture cannot be opened.
+        """
+        return self.joined(self.each(pictures))
+
+    def joined(self, trees: Sequence[Tree]) -> Tree:
+        """The trees of several pictures as one batch on the device."""
+        return {name: value.to(device()) for name, value in self._join(trees).items()}
+
+    def each(self, pictures: Sequence[Picture]) -> list[Tree]:
+        """The features, or pixels, of each picture, as the cache keeps them.
 
         Raises:
             FedloomError: a picture cannot be opened.
@@ -44,7 +69,21 @@ class Images:
         else:
             known = self._features(dict(zip(digests, pictures, strict=True)))
             trees = [known[digest] for digest in digests]
-        return {name: torch.stack([tree[name] for tree in trees]).to(device()) for name in trees[0]}
+        for digest, tree in zip(digests, trees, strict=True):
+            if "grid" in tree and digest not in self._grids:
+                self._grids[digest] = tuple(tree["grid"].tolist())
+        return trees
+
+    def grid(self, picture: Picture) -> tuple[int, ...]:
+        """The numbers that tell of a picture's shape, in a family whose pictures differ in it.
+
+        Raises:
+            FedloomError: the picture cannot be opened.
+        """
+        digest = self._digests.of(picture)
+        if digest not in self._grids:
+            self.each([picture])
+        return self._grids[digest]
 
     def _pixels(self, picture: Picture, digest: str) -> Tree:
         return self._cache.get(self._key("pixels", digest), lambda: self.preprocess(picture), keep_on_disk=False)
@@ -54,15 +93,15 @@ class Images:
         known: dict[str, Tree] = {}
         unknown: list[str] = []
         for digest in pictures:
-            tree = self._cache.find(self._key("vision", digest))
+            tree = self._cache.find(self._key(self._part, digest))
             if tree is None:
                 unknown.append(digest)
             else:
                 known[digest] = tree
-        for start in range(0, len(unknown), _TOGETHER):
-            part = unknown[start : start + _TOGETHER]
+        for start in range(0, len(unknown), self._together):
+            part = unknown[start : start + self._together]
             for digest, tree in zip(part, self._encode([pictures[digest] for digest in part]), strict=True):
-                self._cache.put(self._key("vision", digest), tree)
+                self._cache.put(self._key(self._part, digest), tree)
                 known[digest] = tree
         return known
 
@@ -73,10 +112,15 @@ class Images:
 
     @torch.no_grad()
     def _encode(self, pictures: Sequence[Picture]) -> list[Tree]:
-        """Features of up to ``_TOGETHER`` pictures, the batch filled up with its last."""
+        """Features of up to ``together`` pictures, the batch filled up with its last."""
         assert self.encode is not None
         pixels = [self.preprocess(picture) for picture in pictures]
-        pixels += [pixels[-1]] * (_TOGETHER - len(pixels))
-        batch = {name: torch.stack([tree[name] for tree in pixels]).to(device()) for name in pixels[0]}
-        made = {name: value.detach().cpu() for name, value in self.encode(batch).items()}
+        filled = [*pixels, *[pixels[-1]] * (self._together - len(pixels))]
+        made = {name: value.detach().cpu() for name, value in self.encode(self.joined(filled)).items()}
+        if self._together == 1:
+            return [{**{name: value.clone() for name, value in made.items()}, **_grid(pixels[0])}]
         return [{name: value[row].clone() for name, value in made.items()} for row in range(len(pictures))]
+
+
+def _grid(pixels: Tree) -> Tree:
+    return {"grid": pixels["grid"]} if "grid" in pixels else {}

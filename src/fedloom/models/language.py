@@ -26,7 +26,7 @@ class Language:
             model.config, "use_decoder_only_language_model", True
         ):
             raise FedloomError("model: its language model is an encoder-decoder; expected a decoder alone.")
-        self._decoder, self._head = model.get_decoder(), model.get_output_embeddings()
+        self._decoder, self._head = decoder(model), model.get_output_embeddings()
         self._embed = model.get_input_embeddings()
         self._half = dtype == "bfloat16"
         text = model.config.get_text_config()
@@ -80,3 +80,12 @@ class Language:
 
     def _words(self, speech: Speech) -> decoding.Embed:
         return lambda ids: speech.embedded(self._embed(ids))
+
+
+def decoder(model: Any) -> Any:
+    """The layers of a model's language model, without its output layer."""
+    found = model.get_decoder()
+    # Some models name a whole language model, output layer included, which names its own layers in turn.
+    while (inner := found.get_decoder()) is not found:
+        found = inner
+    return found

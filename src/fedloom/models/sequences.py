@@ -18,35 +18,35 @@ from fedloom.core.passage import IGNORE, Target
 class Words:
     """A checkpoint's tokenizer with memory: every prompt and every answer is tokenised once.
 
-    ``image_tokens``: how many tokens a picture takes. ``longest``: the model's limit in tokens.
+    ``image``: the token whose places pictures take. ``longest``: the model's limit in tokens. ``front``: pictures stand
+    before the whole prompt and its beginning mark, wherever their marks are.
     """
 
-    def __init__(self, processor: Any, image_tokens: int, longest: int) -> None:
-        self._tokenizer = processor.tokenizer
-        self._image = str(processor.image_token)
-        self.image_id: int = self._tokenizer.convert_tokens_to_ids(self._image)
+    def __init__(self, tokenizer: Any, image: str, longest: int, front: bool = False) -> None:
+        self._tokenizer, self._image, self._front = tokenizer, image, front
+        self.image_id: int = self._tokenizer.convert_tokens_to_ids(image)
         self.end: int = self._tokenizer.eos_token_id
-        self._image_tokens, self._longest = image_tokens, longest
-        self._prompts: dict[str, list[int]] = {}
+        self._longest = longest
+        self._prompts: dict[tuple[str, ...], list[int]] = {}
         self._answers: dict[tuple[str, str], list[int]] = {}
 
-    def prompt(self, example: Example) -> list[int]:
-        """Ids of the prompt, each image mark as the picture's tokens.
+    def prompt(self, example: Example, shown: Sequence[str]) -> list[int]:
+        """Ids of the prompt, each image mark as what is ``shown`` of its picture.
 
         Raises:
             FedloomError: marks and pictures differ in number, or the prompt is longer than the model can read.
         """
-        if example.prompt.count(IMAGE) != len(example.images):
+        marks = example.prompt.count(IMAGE)
+        if marks != len(example.images):
             raise FedloomError(
-                f"example {example.id!r} has {len(example.images)} pictures but {example.prompt.count(IMAGE)} {IMAGE} "
+                f"example {example.id!r} has {len(example.images)} pictures but {marks} {IMAGE} "
                 "marks in its prompt. Expected one mark a picture: check the task's word()."
             )
-        ids = self._prompts.get(example.prompt)
+        key = (example.prompt, *shown)
+        ids = self._prompts.get(key)
         if ids is None:
-            text = example.prompt.rstrip().replace(IMAGE, self._image * self._image_tokens)
-            ids = self._tokenise(text)
-            self._prompts[example.prompt] = ids
-        if ids.count(self.image_id) != self._image_tokens * len(example.images):
+            ids = self._prompts[key] = self._ids(example.prompt.rstrip(), shown)
+        if ids.count(self.image_id) != sum(text.count(self._image) for text in shown):
             raise FedloomError(
                 f"example {example.id!r}: its text holds the model's own image token {self._image!r}. Reword it."
             )
@@ -56,6 +56,14 @@ class Words:
                 "the text or show fewer pictures."
             )
         return ids
+
+    def _ids(self, prompt: str, shown: Sequence[str]) -> list[int]:
+        if self._front:
+            pictures = [id for text in shown for id in self._tokenise(text, special=False)]
+            return [*pictures, *self._tokenise(without_marks(prompt))]
+        between = prompt.split(IMAGE)
+        text = "".join(part for pair in zip(between, [*shown, ""], strict=True) for part in pair)
+        return self._tokenise(text)
 
     def answer(self, example: Example, answer: str) -> list[int]:
         """Ids of ``answer`` as it follows the prompt after a space, without the end."""
@@ -82,6 +90,11 @@ class Words:
     def _tokenise(self, text: str, special: bool = True) -> list[int]:
         ids = list(self._tokenizer(text, add_special_tokens=special)["input_ids"])
         return ids[:-1] if ids and ids[-1] == self.end else ids
+
+
+def without_marks(prompt: str) -> str:
+    """The text of a prompt alone, as a model reads it that is shown its pictures elsewhere."""
+    return " ".join(part for text in prompt.split(IMAGE) if (part := text.strip()))
 
 
 def pad(rows: Sequence[Sequence[int]], filler: int) -> tuple[Tensor, Tensor]:

@@ -1,0 +1,43 @@
+"""What stands before a model: the image processor and tokenizers of a checkpoint."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from transformers import AutoImageProcessor, AutoProcessor, AutoTokenizer
+
+from fedloom.core.errors import FedloomError
+
+PARTS = ("qwen2_vl", "qwen2_5_vl", "smolvlm")
+"""Models whose whole processor needs a video reader besides, which asks for packages that nothing here has use for."""
+
+
+@dataclass(frozen=True)
+class Parts:
+    """A processor's parts for pictures and text."""
+
+    image_processor: Any
+    tokenizer: Any
+
+
+def read(folder: Path) -> Any:
+    """The processor of the checkpoint in ``folder``.
+
+    Raises:
+        FedloomError: it needs a package that is not here.
+        OSError, ValueError: it cannot be read.
+    """
+    kind = json.loads((folder / "config.json").read_text()).get("model_type")
+    try:
+        # The PIL backend gives the same pixels wherever it runs and needs no torchvision.
+        if kind in PARTS:
+            pictures = AutoImageProcessor.from_pretrained(folder, backend="pil")
+            return Parts(pictures, AutoTokenizer.from_pretrained(folder))
+        return AutoProcessor.from_pretrained(folder, backend="pil")
+    except ImportError as error:
+        reason = str(error).strip().split("\n", 1)[0]
+        raise FedloomError(
+            f"model: {str(folder)!r} is a {kind!r}, whose pictures and text cannot be prepared here: {reason}. Install "
+            "what is missing, or a newer transformers."
+        ) from error
