@@ -2,8 +2,8 @@
 
 import hashlib
 import inspect
-import json
 import os
+import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import cache
@@ -12,11 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from PIL import Image
 
 from fedloom.core import resolve
 from fedloom.core.contracts import IMAGE, Data, Sample, Task
 from fedloom.core.errors import FedloomError
+from tests.tasks.folders import FOLDERS, nlvr_folder
+
+__all__ = ["nlvr_folder"]
 
 TASKS = sorted(resolve.known("tasks"))
 
@@ -26,7 +28,6 @@ SMALL: dict[str, dict[str, Any]] = {
     "icons-qa/fill_in_blank": {"train": 130, "test": 52},
     "icons-classify": {"packs": ["elusive", "typicons"]},
     "icons-memes": {"train": 80, "test": 40},
-    "nlvr": {},
 }
 DIGESTS = {
     "icons-classify": "97b3cb34e5110583406b73f3bbcf83194ab56b5f9f81053afaa575715f5eeb88",
@@ -34,38 +35,38 @@ DIGESTS = {
     "icons-qa/choose_img": "c0c2c910cd7ac7907653b74a8290b970a64225a930baa7502d8e41d79ca19d50",
     "icons-qa/choose_txt": "3586a43695ef300d379b115f1579584c86adfc9708f0dd9c05c92e6dca909863",
     "icons-qa/fill_in_blank": "d19bf20e873f2068433d39562eb076796b79539e87794ee9a0943ee36c2030de",
+    "iconqa/choose_img": "ac5d29bf5d97f5cba28c799e759e984fd9e8f3546ffbc38ac4ff63dd6ecad681",
+    "iconqa/choose_txt": "4ff59b1bf21a2a49e8256282d4d0791b9b33ac5e4d454c5dde4c2ae27eb21505",
+    "iconqa/fill_in_blank": "e7b4794996283ab554d5aebb38a450e8fcda01050b568b845236134d1ddac40e",
     "nlvr": "9e02cc047f5bfe4adaf1919993033c5b7da8e2198e591417eab89e757cc67f77",
+    "scienceqa": "aa7710e08407c0dfc4e4a651cb4540ff77b4eba63f751d5a61a2ad26536f11a1",
 }
 """SHA-256 of the ids and answers of the small data sets, with seed 0."""
 
 
-def nlvr_folder(folder: Path, train: int = 6, dev: int = 4) -> Path:
-    """A small folder in the layout of NLVR."""
-    (folder / "images").mkdir(parents=True)
-    first = 0
-    for half, size in (("train", train), ("dev", dev)):
-        records = []
-        for n in range(first, first + size):
-            name = f"{half}-{n}-0-4.png"
-            Image.new("RGBA", (40, 10), (20 * n, 0, 0, 255)).save(folder / "images" / name)
-            label = "true" if n % 2 else "false"
-            sentence = f"There are {n} yellow boxes."
-            records.append(
-                {"identifier": f"{n}-0", "sentence": sentence, "label": label, "directory": str(n // 2), "image": name}
-            )
-        (folder / f"{half}.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
-        first += size
-    return folder
+def reads(name: str) -> bool:
+    """Whether a task reads a folder."""
+    return "path" in inspect.signature(resolve.builder("tasks", name)).parameters
 
 
-@pytest.fixture(scope="session")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return nlvr_folder(tmp_path_factory.mktemp("data") / "nlvr")
+READING = [name for name in TASKS if reads(name)]
 
 
 @cache
-def build(name: str, folder: Path) -> tuple[Task, Data]:
-    task: Task = resolve.build("tasks", name, SMALL.get(name, {}), path=str(folder), on_bad="refuse", seed=0)
+def folder_of(name: str, place: Path) -> Path:
+    """The small folder of a task that reads one, made once."""
+    return FOLDERS[name](place / name.replace("/", "-")) if reads(name) else place
+
+
+@pytest.fixture(scope="session")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("data")
+
+
+@cache
+def build(name: str, place: Path) -> tuple[Task, Data]:
+    path = str(folder_of(name, place))
+    task: Task = resolve.build("tasks", name, SMALL.get(name, {}), path=path, on_bad="refuse", seed=0)
     return task, task.load()
 
 
@@ -81,8 +82,8 @@ def subsets(sample: Sample) -> Iterator[Sample]:
 
 
 @pytest.mark.parametrize("name", TASKS)
-def test_every_subset_of_modalities_words_a_prompt(name: str, folder: Path) -> None:
-    task, data = build(name, folder)
+def test_every_subset_of_modalities_words_a_prompt(name: str, place: Path) -> None:
+    task, data = build(name, place)
     assert task.name == name
     for sample in (*data.train, *data.test)[::3]:
         for partial in subsets(sample):
@@ -100,8 +101,8 @@ def test_every_subset_of_modalities_words_a_prompt(name: str, folder: Path) -> N
 
 
 @pytest.mark.parametrize("name", TASKS)
-def test_gold_answers_score_one_and_wrong_ones_zero(name: str, folder: Path) -> None:
-    task, data = build(name, folder)
+def test_gold_answers_score_one_and_wrong_ones_zero(name: str, place: Path) -> None:
+    task, data = build(name, place)
     for sample in (*data.train, *data.test):
         assert task.score(sample, sample.answer) == 1.0
         assert task.score(sample, f"  {sample.answer.upper()} .") == 1.0
@@ -110,8 +111,8 @@ def test_gold_answers_score_one_and_wrong_ones_zero(name: str, folder: Path) -> 
 
 
 @pytest.mark.parametrize("name", TASKS)
-def test_ids_are_unique_and_halves_share_no_example(name: str, folder: Path) -> None:
-    _, data = build(name, folder)
+def test_ids_are_unique_and_halves_share_no_example(name: str, place: Path) -> None:
+    _, data = build(name, place)
     ids = [sample.id for sample in (*data.train, *data.test)]
     assert len(set(ids)) == len(ids)
     assert data.train
@@ -121,13 +122,13 @@ def test_ids_are_unique_and_halves_share_no_example(name: str, folder: Path) -> 
 
 def _content(sample: Sample) -> tuple[Any, ...]:
     pictures = [p.read_bytes() if isinstance(p, Path) else p.tobytes() for p in sample.images or ()]
-    choices = [p.tobytes() for p in sample.choice_images if isinstance(p, Image.Image)]
+    choices = [p.read_bytes() if isinstance(p, Path) else p.tobytes() for p in sample.choice_images]
     return sample.text, sample.question, tuple(pictures), tuple(choices), sample.choices if not choices else ()
 
 
 @pytest.mark.parametrize("name", TASKS)
-def test_meta_is_text_and_holds_the_label(name: str, folder: Path) -> None:
-    task, data = build(name, folder)
+def test_meta_is_text_and_holds_the_label(name: str, place: Path) -> None:
+    task, data = build(name, place)
     assert task.metric == "accuracy"
     for sample in (*data.train, *data.test):
         assert sample.meta["label"] == sample.answer
@@ -135,15 +136,15 @@ def test_meta_is_text_and_holds_the_label(name: str, folder: Path) -> None:
 
 
 @pytest.mark.parametrize("name", TASKS)
-def test_the_same_seed_gives_the_same_data_everywhere(name: str, folder: Path) -> None:
-    _, data = build(name, folder)
+def test_the_same_seed_gives_the_same_data_everywhere(name: str, place: Path) -> None:
+    _, data = build(name, place)
     lines = "\n".join(f"{sample.id}\t{sample.answer}" for sample in (*data.train, *data.test))
     assert hashlib.sha256(lines.encode()).hexdigest() == DIGESTS[name]
 
 
 @pytest.mark.parametrize("name", [name for name in TASKS if name.startswith("icons")])
-def test_another_seed_gives_other_pictures(name: str, folder: Path) -> None:
-    _, data = build(name, folder)
+def test_another_seed_gives_other_pictures(name: str, place: Path) -> None:
+    _, data = build(name, place)
     other = resolve.build("tasks", name, SMALL[name], seed=1).load()
     assert {_content(s) for s in data.train} != {_content(s) for s in other.train}
 
@@ -161,3 +162,42 @@ def test_the_builder_tells_what_the_task_is(name: str) -> None:
     assert 20 < len(resolve.summary("tasks", name)) < 130
     assert os.linesep not in resolve.summary("tasks", name)
     assert inspect.signature(resolve.builder("tasks", name)).return_annotation is Task
+
+
+def read(name: str, folder: Path | str, on_bad: str = "refuse") -> Data:
+    task: Task = resolve.build("tasks", name, {}, path=str(folder), on_bad=on_bad)
+    return task.load()
+
+
+@pytest.mark.parametrize("name", READING)
+def test_a_task_that_reads_a_folder_says_which_and_how_to_give_it(name: str, tmp_path: Path) -> None:
+    with pytest.raises(FedloomError, match=rf"'{name}' reads a folder \(.+\): pass --data FOLDER"):
+        read(name, "")
+    with pytest.raises(FedloomError, match=rf"{tmp_path}: has no .+\. Expected a folder of .+: pass --data FOLDER"):
+        read(name, tmp_path)
+
+
+@pytest.mark.parametrize("half", ["train", "test"])
+@pytest.mark.parametrize("name", READING)
+def test_a_broken_record_is_named_with_the_mend_and_may_be_skipped(
+    name: str, half: str, place: Path, tmp_path: Path
+) -> None:
+    folder = shutil.copytree(folder_of(name, place), tmp_path / "copy")
+    whole = getattr(read(name, folder), half)
+    (picture,) = whole[1].images or ()
+    assert isinstance(picture, Path)
+    picture.write_bytes(picture.read_bytes()[:40])
+    with pytest.raises(FedloomError) as caught:
+        read(name, folder)
+    assert str(picture) in str(caught.value)
+    assert "data.on_bad=skip" in str(caught.value)
+    with pytest.warns(UserWarning, match=rf"1 of {len(whole)} records skipped; the first: .+{picture.name}"):
+        left = getattr(read(name, folder, "skip"), half)
+    assert [sample.id for sample in left] == [sample.id for sample in whole if sample.id != whole[1].id]
+
+
+@pytest.mark.parametrize("name", READING)
+def test_pictures_of_a_folder_stay_on_disk(name: str, place: Path) -> None:
+    _, data = build(name, place)
+    for sample in (*data.train, *data.test):
+        assert all(isinstance(picture, Path) for picture in (*(sample.images or ()), *sample.choice_images))

@@ -8,7 +8,7 @@ import pytest
 from fedloom.core import resolve
 from fedloom.core.contracts import Data, Task
 from fedloom.core.errors import FedloomError
-from tests.tasks.test_contract import nlvr_folder
+from tests.tasks.folders import nlvr_folder
 
 REAL = Path(__file__).parents[3] / "shared" / "data" / "nlvr"
 
@@ -65,7 +65,7 @@ BROKEN = {
     "a field missing": (json.dumps({"identifier": "90-0", "sentence": "Two boxes."}), "field 'label' is None"),
     "a field of the wrong type": (_record(90).replace('"Two boxes."', "7"), "field 'sentence' is 7"),
     "a strange label": (_record(90, label="maybe"), "label 'maybe'; expected 'true' or 'false'"),
-    "an identifier twice": (_record(2), "identifier '2-0' has stood in an earlier line"),
+    "an identifier twice": (_record(2), "'train-2-0' has stood there before"),
     "a missing image": (_record(90, image="none.png"), "none.png cannot be opened"),
     "an image elsewhere": (_record(90, image="../secret.png"), "expected the name of a file"),
     "a corrupt image": (_record(90, image="corrupt.png"), "corrupt.png cannot be opened"),

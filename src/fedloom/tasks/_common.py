@@ -5,6 +5,9 @@ from collections.abc import Sequence
 from fedloom.core.contracts import IMAGE, Sample
 from fedloom.core.errors import FedloomError, nearest
 
+LETTERS = "ABCDE"
+"""What choices are called that are pictures or long texts."""
+
 
 def prompt(pictures: int, *parts: str | None) -> str:
     """A LLaVA-style prompt: the picture marks, the parts that are present, and where the answer begins.

@@ -10,6 +10,7 @@ from typing import Literal
 
 import numpy as np
 
+from fedloom.tasks._common import LETTERS
 from fedloom.tasks._icons.deal import one, some
 from fedloom.tasks._icons.scene import Scene
 
@@ -18,7 +19,6 @@ Wordings = tuple[str, str, str]
 """The ways to word one question; the last is the private one."""
 
 WORDINGS = 3
-LETTERS = "ABCDE"
 
 
 @dataclass(frozen=True)

@@ -12,9 +12,9 @@ from pydantic import Field
 from fedloom.core.contracts import Data, Example, Sample, Task
 from fedloom.core.errors import FedloomError
 from fedloom.core.seeds import Seeds
-from fedloom.tasks._common import check_names
+from fedloom.tasks._common import LETTERS, check_names
 from fedloom.tasks._icons.packs import PACKS, PRIVATE
-from fedloom.tasks._icons.question import LETTERS, Kind, Question
+from fedloom.tasks._icons.question import Kind, Question
 from fedloom.tasks._icons.scene import Scene, draw
 from fedloom.tasks._icons.skills import SKILLS, Which, question
 
