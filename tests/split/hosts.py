@@ -89,6 +89,8 @@ class Place:
         certificates.authority(self.folder, ["localhost", "127.0.0.1"])
         self.tokens = self.folder / "tokens.toml"
         self.token = {name: identity.draw(self.tokens, name) for name in ("a", "b", "c")}
+        for name, token in self.token.items():
+            (self.folder / f"{name}.token").write_text(token)
 
     def door(self, client_ca: bytes = b"") -> Door:
         """TLS at a port that is free."""
