@@ -75,15 +75,15 @@ def test_every_choice_bears_its_files_name(axis: str) -> None:
     assert all(callable(builder(axis, name)) for name in known(axis))
 
 
-def test_flower_is_optional_and_the_command_starts_without_heavy_imports() -> None:
+def test_extras_are_optional_and_the_command_starts_without_heavy_imports() -> None:
     code = """
 import sys
 class Refuse:
     def find_spec(self, name, path=None, target=None):
-        if name.split(".")[0] in ("flwr", "ray"):
+        if name.split(".")[0] in ("flwr", "ray", "grpc", "grpc_health", "prometheus_client"):
             raise ModuleNotFoundError(name)
 sys.meta_path.insert(0, Refuse())
-import fedloom, fedloom.cli, fedloom.engines, fedloom.report.page
+import fedloom, fedloom.cli, fedloom.engines, fedloom.report.page, fedloom.split.boundary, fedloom.split.desk
 heavy = {"transformers", "peft", "flwr"} & set(sys.modules)
 assert not heavy, heavy
 """
