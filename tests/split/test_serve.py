@@ -11,7 +11,7 @@ import grpc
 import pytest
 
 from fedloom.core.errors import FedloomError
-from fedloom.split.frames import PART
+from fedloom.split.frames import PART, parts
 from fedloom.split.host import Host
 from tests.split.hosts import FakeDesk, Place, asked
 
@@ -42,14 +42,14 @@ def ended(host: Host, outcome: str, kind: str = "loss") -> float:
     return counted(host, "requests_total", kind=kind, outcome=outcome)
 
 
-def raw(place: Place, host: Host, parts: Iterator[bytes] | list[bytes], timeout: float = 10, site: str = "a") -> Any:
+def raw(place: Place, host: Host, given: Iterator[bytes] | list[bytes], timeout: float = 10, site: str = "a") -> Any:
     """A call as any program could make it; its result is the status."""
     secrets = grpc.ssl_channel_credentials((place.folder / "ca.pem").read_bytes())
     with grpc.secure_channel(host.address, secrets) as channel:
         call = channel.stream_stream("/fedloom.Host/Ask")
         metadata = (("authorization", f"Bearer {place.token[site]}"),)
         try:
-            return b"".join(call(iter(parts), timeout=timeout, metadata=metadata))
+            return b"".join(call(iter(given), timeout=timeout, metadata=metadata))
         except grpc.RpcError as error:
             return error
 
@@ -102,7 +102,7 @@ def test_a_poisoned_request_costs_only_itself(place: Place, threads: ThreadPoolE
         with pytest.raises(FedloomError, match=r"the host failed at it \(RuntimeError\)") as caught:
             found[1].result()
         assert found[2].result() == b"GOOD"
-    assert "something secret" in told[0]
+    assert [("something secret" in text, "Traceback" in text) for text in told] == [(True, True)]
     assert "secret" not in str(caught.value)  # what went wrong inside is the operator's to read
     assert (ended(host, "refused"), ended(host, "failed")) == (1, 1)
 
@@ -205,7 +205,7 @@ def test_more_than_may_be_is_refused_by_its_announcement(place: Place) -> None:
 
 def test_announcements_that_lie_and_requests_that_are_none(place: Place) -> None:
     with place.host(FakeDesk()) as host:
-        for parts, told in (
+        for given, told in (
             ([(3).to_bytes(8, "little") + b"four"], "4 bytes came, and 3 were announced"),
             ([(3).to_bytes(8, "little") + b"1"], "ended before all bytes"),
             ([(3).to_bytes(8, "little"), b"12", b"34"], "4 bytes came"),
@@ -213,7 +213,7 @@ def test_announcements_that_lie_and_requests_that_are_none(place: Place) -> None
             ([], "ended before"),
             ([(3).to_bytes(8, "little"), b"{.}"], "this is no request"),
         ):
-            error = raw(place, host, parts)
+            error = raw(place, host, given)
             assert (error.code(), told in error.details()) == (REFUSED, True), error.details()
         error = raw(place, host, [bytes(PART + 2000)])  # a part that is larger than parts are
         assert error.code() == BUSY
@@ -234,3 +234,27 @@ def test_bytes_of_requests_at_work_are_bounded(place: Place, threads: ThreadPool
         desk.gate.set()
         assert first.result() == second.result() == b"X" * 2 * PART
         assert json.loads(big)["text"].upper().encode() == first.result()
+
+
+def test_a_client_that_leaves_in_mid_answer_is_no_error(
+    place: Place, threads: ThreadPoolExecutor, caplog: pytest.LogCaptureFixture
+) -> None:
+    desk, told = FakeDesk(max_bytes=64 << 20), list[str]()
+    desk.gate.clear()
+    with place.host(desk, told) as host:
+        for text in ("x" * (40 << 20), "bug"):
+            secrets = grpc.ssl_channel_credentials((place.folder / "ca.pem").read_bytes())
+            channel = grpc.secure_channel(host.address, secrets)
+            metadata = (("authorization", f"Bearer {place.token['a']}"),)
+            call = channel.stream_stream("/fedloom.Host/Ask")(parts(asked(text)), metadata=metadata)
+            assert desk.begun.acquire(timeout=10)
+            if text != "bug":
+                desk.gate.set()
+                next(call)
+            channel.close()
+            until(lambda: counted(host, "open_requests") == 0)
+            desk.gate.set() if text == "bug" else desk.gate.clear()
+        assert place.dial(host, "b").ask(asked("next")) == b"NEXT"
+        assert ended(host, "gone") == 2
+    assert [("something secret" in text) for text in told] == [True]  # nobody waits for it, and the operator is told
+    assert caplog.text == ""

@@ -33,6 +33,7 @@ def host(
     metrics: Annotated[str, typer.Option(help="HOST:PORT of Prometheus' metrics; PORT alone: on loopback.")] = "",
     dtype: Annotated[str, typer.Option(help="float32 or bfloat16: what is computed in.")] = "float32",
     device: Annotated[str, typer.Option(help="Where to compute: cpu, cuda, cuda:1, mps; else the best there is.")] = "",
+    threads: Annotated[int, typer.Option(min=0, help="Torch's threads; 0: its own choice.")] = 0,
     insecure: Annotated[bool, typer.Option("--insecure", help="Without TLS; on this machine alone.")] = False,
 ) -> None:
     """Serve the language model of MODEL until Ctrl-C; what it works at then is answered first."""
@@ -52,7 +53,7 @@ def host(
     at = parted(metrics, "--metrics") if metrics else None
     devices.use_device(device)
     half = dtype == "bfloat16"
-    desk = deploy.desk(model, "bfloat16" if half else "float32", memory_mb, together)
+    desk = deploy.desk(model, "bfloat16" if half else "float32", memory_mb, together, threads)
     serving = Host(desk, identity, door, Limits(queue, flight_bytes=2 * desk.max_bytes), tell=say)
     done = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -60,10 +61,13 @@ def host(
     end = serving.metrics.serve(*at) if at else None
     with serving:
         say(f"host: serving {model} at {serving.address} on {devices.device()}; Ctrl-C ends it")
-        done.wait()
+        while serving.alive and not done.wait(1.0):
+            pass
         say("host: stopping; what the model works at is answered first")
     if end:
         end()
+    if not done.is_set():
+        raise FedloomError("host: it stopped by itself, as is told above. Mend: start it again.")
 
 
 @host_app.command()

@@ -94,6 +94,11 @@ class Host:
             raise self._failed
         self.service.worker.start()
 
+    @property
+    def alive(self) -> bool:
+        """Whether it serves; one that does not, and was not stopped, is to be started again."""
+        return self._thread.is_alive() and self.service.worker.is_alive()
+
     def stop(self, grace: float = 60.0) -> None:
         """Take no new requests, answer what the model works at within ``grace`` seconds, and end."""
         if self._thread.is_alive() and self._loop:

@@ -131,11 +131,11 @@ class Queue:
 
 
 class Worker(threading.Thread):
-    """Answers what waits in a queue until that is closed. ``told``: where an unforeseen error is told in full."""
+    """Answers what waits in a queue until that is closed."""
 
-    def __init__(self, desk: Desk, queue: Queue, metrics: Metrics, told: Callable[[Exception], None]) -> None:
+    def __init__(self, desk: Desk, queue: Queue, metrics: Metrics) -> None:
         super().__init__(name="language-model", daemon=True)
-        self._desk, self._queue, self._metrics, self._told = desk, queue, metrics, told
+        self._desk, self._queue, self._metrics = desk, queue, metrics
         self._last = 0.0
 
     def run(self) -> None:
@@ -155,7 +155,6 @@ class Worker(threading.Thread):
             answers = self._desk.run([ticket.job for ticket in batch])
         except Exception as error:
             if len(batch) == 1:
-                self._told(error)
                 batch[0].tell(error)
                 return
             for ticket in batch:

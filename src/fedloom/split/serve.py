@@ -67,7 +67,7 @@ class Service:
         limits = self.limits
         self.queue = Queue(limits.queue)
         self.flight = Flight(limits.share or max(1, limits.queue // 2), limits.flight_bytes)
-        self.worker = Worker(self.desk, self.queue, self.metrics, self._told)
+        self.worker = Worker(self.desk, self.queue, self.metrics)
         self._readers = ThreadPoolExecutor(2, "read")
         self.metrics.watch(
             queue_length=lambda: len(self.queue),
@@ -124,10 +124,11 @@ class Service:
         made: asyncio.Future[bytes] = loop.create_future()
 
         def settle(answer: bytes | Exception) -> None:
-            if made.done():  # its client is gone
-                return
             if isinstance(answer, bytes):
-                made.set_result(answer)
+                if not made.done():
+                    made.set_result(answer)
+            elif made.done():  # its client is gone, and the operator should know all the same
+                self._told(answer)
             else:
                 made.set_exception(answer)
 
@@ -156,6 +157,7 @@ class Service:
         for kind, (outcome, code) in _ENDS.items():
             if isinstance(error, kind):
                 return outcome, (code, str(error)[:2000])
+        self._told(error)
         if isinstance(error, torch.OutOfMemoryError):
             text = "the host has too little memory for this request. Mend: lower client.batch_size."
             return "failed", (_Code.FAILED_PRECONDITION, text)
