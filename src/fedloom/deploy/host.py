@@ -4,6 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+import torch
+
 from fedloom import models
 from fedloom.core.errors import FedloomError
 from fedloom.core.passage import LanguageModel
@@ -32,8 +34,11 @@ def language(name: str, dtype: DType) -> Served:
     return Served(found.language, {"fingerprint": found.fingerprint, "embeddings": found.embeddings})
 
 
-def desk(name: str, dtype: DType, memory_mb: int, together: int) -> Desk:
-    """A desk that answers with the language model of the checkpoint ``name``; as ``language`` and ``Desk``."""
+def desk(name: str, dtype: DType, memory_mb: int, together: int, threads: int = 0) -> Desk:
+    """A desk that answers with the language model of the checkpoint ``name``; as ``language`` and ``Desk``.
+    ``threads``: torch's in this process; 0: its own choice."""
+    if threads:
+        torch.set_num_threads(threads)
     served = language(name, dtype)
     return Desk(served.language, memory_mb << 20, together, about=served.about)
 

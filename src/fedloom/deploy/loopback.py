@@ -257,7 +257,8 @@ class Host:
         name = str(Path(model.name).expanduser().absolute()) if Path(model.name).expanduser().is_dir() else model.name
         arguments = [sys.executable, "-m", "fedloom.cli", "host", "--model", name, "--dtype", model.dtype]
         arguments += ["--listen", self.address, "--certificates", str(self.folder / "certificates")]
-        arguments += ["--tokens", str(tokens)]
+        # One request a pass, in as many threads as the local engine has: the same bits, whatever comes together.
+        arguments += ["--tokens", str(tokens), "--together", "1", "--threads", str(self.experiment.engine.threads)]
         made = Process(
             "the language model's host", arguments, self._own / "host.log", environment(self._own / "flower")
         )

@@ -64,7 +64,9 @@ class Middle:
         if not self.elsewhere or self._boundary is None:
             return models.fingerprint(name, "split")
         about = self._boundary.hello(models.fingerprint(name, "embeddings"))
-        return models.fingerprint(name, "split", str(about.get("language", "")))
+        if not about.get("fingerprint"):
+            raise FedloomError("split: the host does not say which model it has. Mend: the same release there.")
+        return models.fingerprint(name, "split", str(about["fingerprint"]))
 
     def forget(self) -> None:
         """Have a host drop what it holds of this client; one that is gone holds nothing."""
