@@ -1,4 +1,6 @@
 import multiprocessing
+import platform
+import subprocess
 import sys
 
 import pytest
@@ -28,3 +30,27 @@ def test_another_process_has_its_own() -> None:
     child.join()
     assert 0 < measured < peak()
     assert peak(child.pid) == 0
+
+
+GLIBC = """
+import sys, torch
+from fedloom.core.memory import give_back_freed
+def resident():
+    return int(open("/proc/self/statm").read().split()[1]) * 4096
+if sys.argv[1] == "yes":
+    give_back_freed()
+a = torch.ones(6_000_000); del a                # 24 MB: glibc keeps blocks of this size from now on
+before = resident()
+many = [torch.ones(5_000_000) for _ in range(8)]
+held = torch.ones(300_000)                      # behind them
+del many
+print(resident() - before)
+"""
+
+
+@linux
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another C library")
+def test_what_is_freed_goes_back() -> None:
+    left = [int(subprocess.check_output([sys.executable, "-c", GLIBC, way])) for way in ("yes", "no")]
+    assert left[0] < 5e6
+    assert left[1] > 100e6  # else there is no use in it any more

@@ -100,6 +100,23 @@ def test_halves_make_the_bits_of_the_whole(rename: Rename, tiny: Tiny, tmp_path:
     assert half.total_parameters == whole.total_parameters
 
 
+@pytest.mark.parametrize(
+    "kind", ["llava_next", "blip2", "instructblip", "qwen2_vl", "qwen2_5_vl", "idefics3", "smolvlm"]
+)
+def test_every_family_has_halves(kind: str, tiny: Tiny) -> None:
+    whole, half = backbone(tiny(kind), adapter=NANO), edge(tiny(kind))
+    losses, answers = [], []
+    for model in (whole, half):
+        model.write(shaken(whole.read()))
+        losses.append(model.loss(model.collate(examples())))
+        answers.append(model.answer(examples()))
+    assert torch.equal(losses[0], losses[1])
+    assert answers[0] == answers[1]
+    held = sum(p.numel() for p in half._model.parameters())
+    assert held + rows_of(half).num_embeddings * 16 < whole.total_parameters
+    assert rows_of(half).read < rows_of(half).num_embeddings
+
+
 def test_a_client_reads_its_own_and_the_rows_of_its_words_alone(tiny: Tiny, tmp_path: Path) -> None:
     folder = sharded(tiny("llava"), tmp_path / "model")
     whole = backbone(tiny("llava"), adapter=NANO)

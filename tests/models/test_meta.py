@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +62,19 @@ def test_every_shipped_configuration_opens() -> None:
         meta.configuration(name)
 
 
+def test_llava_falls_into_its_halves() -> None:
+    """The paper's client holds 304 M parameters of vision tower and adapters; ours the connector too."""
+    found = Meta(LLAVA, AdapterSpec(kind="nano", rank=64), "bfloat16")
+    assert found.halves is not None
+    seen = 3 * 14 * 14 * 1024 + 1024 + 577 * 1024 + 4 * 1024 + tower(1024, 4096, 24)
+    between = 1024 * 4096 + 4096 + 4096 * 4096 + 4096
+    assert found.halves.edge == seen + between
+    assert (found.halves.words, found.halves.width, found.halves.row) == (32064, 4096, 2 * 4096)
+    assert found.halves.language == llava() - seen - between - 32064 * 4096
+    assert found.halves.language_bytes == 2 * found.halves.language + 4 * 2 * 64  # and two float32 buffers of rotations
+    assert sum(leaf.numel() for leaf in found.leaves().values()) == 4 * 64 * 4096 == 1_048_576
+
+
 def test_queries_and_values_of_llava_take_four_million_numbers() -> None:
     found = Meta(LLAVA, AdapterSpec(rank=8, where=("language",)), "bfloat16")
     leaves = found.leaves()
@@ -85,7 +99,8 @@ def test_adapter_and_weights_are_those_of_the_loaded_model(kind: str, tiny: Tiny
 
 def saved(real: Any, batch: Any) -> int:
     """Bytes that autograd keeps of a real loss, each memory once, without the parameters."""
-    own = {p.untyped_storage().data_ptr() for p in [*real._model.parameters(), *real._model.buffers()]}
+    parameters = [*real._model.parameters(), *real._model.buffers(), *real.leaves().values()]
+    own = {p.untyped_storage().data_ptr() for p in parameters}
     kept: dict[int, torch.Tensor] = {}
 
     def note(value: torch.Tensor) -> torch.Tensor:
@@ -105,6 +120,19 @@ def test_activations_of_a_generative_model_are_what_autograd_keeps(where: tuple[
     batch = real.collate(examples(4))
     shape = Batch(4, tokens=batch.tokens.shape[1] - 4, answer=len(batch.target.keep))  # a picture takes four tokens
     planned = Meta(str(tiny("llava")), AdapterSpec(**spec)).activations(shape)
+    assert planned == pytest.approx(saved(real, batch), rel=0.01)
+
+
+@pytest.mark.parametrize("where", [("connector", "text"), ("text",), ("connector",)])
+@pytest.mark.parametrize("kind", ["llava", "blip2"])
+def test_activations_of_nano_adapters_are_what_autograd_keeps(kind: str, where: tuple[str, ...], tiny: Tiny) -> None:
+    spec = {"kind": "nano", "rank": 2, "where": where}
+    real = backbone(tiny(kind), adapter=spec)
+    most = [replace(each, prompt=examples(3)[2].prompt) for each in examples(3)]  # padding, which is not adapted, once
+    batch = real.collate([examples(5)[4], *most])
+    pictured = int((batch.tokens[0] == real._words.image_id).sum())
+    shape = Batch(4, tokens=batch.tokens.shape[1] - pictured, answer=len(batch.target.keep))
+    planned = Meta(str(tiny(kind)), AdapterSpec(**spec)).activations(shape)
     assert planned == pytest.approx(saved(real, batch), rel=0.01)
 
 

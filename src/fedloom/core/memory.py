@@ -1,9 +1,12 @@
-"""Peak memory of a process, from a moment on."""
+"""Memory of a process: its peak from a moment on, and that what is freed goes back to the system."""
 
+import ctypes
 import resource
 import sys
 from contextlib import suppress
 from pathlib import Path
+
+_MMAP_THRESHOLD = -3  # M_MMAP_THRESHOLD of <malloc.h>; setting it stops glibc from raising it
 
 
 def reset_peak() -> None:
@@ -20,3 +23,11 @@ def peak(process: int | None = None) -> int:
                 return int(line.split()[1]) * 1024
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit if process is None else 0
+
+
+def give_back_freed() -> None:
+    """Have large tensors' memory go back to the system as soon as they are freed, where the system's C library is
+    glibc. Left alone, it keeps what it expects to need again: 200 MB beside a CLIP L/14 that looks at eight pictures.
+    """
+    with suppress(OSError, AttributeError):
+        ctypes.CDLL(None).mallopt(_MMAP_THRESHOLD, 1 << 20)

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from transformers.utils import logging
 
+from fedloom.core import memory
 from fedloom.core.device import device
 from fedloom.core.errors import FedloomError
 from fedloom.models import checkpoint, fingerprints, parts
@@ -61,6 +62,7 @@ def edge(name: str, folder: Path, dtype: str, spec: AdapterSpec) -> Checkpoint:
         FedloomError: as ``checkpoint.read``; its words are embedded in another way than by a table; or ``spec`` puts
             an adapter into the language model.
     """
+    memory.give_back_freed()  # a client may be a small machine
     config = checkpoint.configuration(name, folder)
     if config.model_type in checkpoint.CONTRASTIVE:
         raise FedloomError(f"split: {name!r} has no language model that could be elsewhere. Set split.wire = 'none'.")

@@ -4,9 +4,10 @@ The model is built on torch's ``meta`` device, whose tensors have shapes and no 
 CPU tensors, for which PyTorch chooses the kernels that real ones would get.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,15 +18,18 @@ from torch.nn import functional as F
 from transformers import AutoConfig, AutoModel, AutoModelForImageTextToText
 from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES
 
-from fedloom.core.contracts import everything
+from fedloom.core.contracts import Tree, everything
 from fedloom.core.errors import FedloomError, nearest
 from fedloom.core.seeds import Seeds
 from fedloom.core.tree import nbytes
-from fedloom.models import NANO
+from fedloom.models import NANO, families, parts
 from fedloom.models.adapter import AdapterSpec
 from fedloom.models.base import LoraBackbone, Options
 from fedloom.models.checkpoint import CONTRASTIVE, Checkpoint
+from fedloom.models.families.llava import Llava
 from fedloom.models.features import FeatureCache
+from fedloom.models.language import Language
+from fedloom.models.live import Live
 
 WITHOUT = "This model has shapes alone: it was read without its weights, to plan with, and cannot compute."
 CONFIGS = Path(__file__).parent / "configs"
@@ -79,6 +83,42 @@ def configuration(name: str) -> Any:
     return config
 
 
+@dataclass(frozen=True)
+class Halves:
+    """A model's two halves: parameters and bytes of what a client holds (``edge``) and of the language model, both
+    without the word embeddings, which are ``words`` rows of ``width`` numbers and ``row`` bytes."""
+
+    edge: int
+    edge_bytes: int
+    language: int
+    language_bytes: int
+    words: int
+    width: int
+    row: int
+
+
+@dataclass(frozen=True)
+class Seeing:
+    """What becomes of pictures: the ``places`` that one takes, the bytes that are kept of it, and the most that the way
+    there takes at once."""
+
+    places: int
+    kept: int
+    peak: int
+
+
+def halved(model: Any, named: Tree) -> Halves:
+    """The halves of a model whose tensors are ``named``."""
+    words = model.get_input_embeddings()
+    table, inside = f"{parts.name_of(model, words)}.weight", parts.language_prefixes(model)
+    mine = {name: value for name, value in named.items() if not parts.is_language(name, inside)}
+    theirs = {name: value for name, value in named.items() if name not in mine and name != table}
+    learned = dict(model.named_parameters())
+    edge, language = (sum(p.numel() for n, p in half.items() if n in learned) for half in (mine, theirs))
+    count, width = words.weight.shape
+    return Halves(edge, nbytes(mine), language, nbytes(theirs), count, width, width * words.weight.dtype.itemsize)
+
+
 class Meta(LoraBackbone):
     """A backbone without weights: what it has are names, shapes and sizes. ``dtype`` is that of the weights."""
 
@@ -89,8 +129,10 @@ class Meta(LoraBackbone):
         with torch.device("meta"):
             model = auto.from_config(config, dtype=getattr(torch, dtype))
         model.requires_grad_(False).eval()
-        self.weight_bytes = nbytes({n: p.data for n, p in [*model.named_parameters(), *model.named_buffers()]})
+        named = {n: p.data for n, p in [*model.named_parameters(), *model.named_buffers()]}
+        self.weight_bytes = nbytes(named)
         self.generative = generative
+        self.halves = halved(model, named) if generative else None
         found = Checkpoint(name, model, None, "meta", generative)
         super().__init__(found, adapter, Seeds(0), FeatureCache(None, 0, 0), Options(dtype=dtype))
 
@@ -123,28 +165,65 @@ class Meta(LoraBackbone):
         """
         for layer in self._layers.values():
             layer.lora_dropout.train(self._spec.dropout > 0)
-        for name, leaf in self._leaves.items():
-            leaf.requires_grad_(trains(name))
-        mode = FakeTensorMode()
-        own = _made_fake(self._model, mode)
+        mode, own = self._faked
+        for name, half in self._halves().items():
+            half.weight.requires_grad_(trains(name))
         with mode, _saved(own) as sizes:
             with torch.autocast("cpu", torch.bfloat16, enabled=self._options.dtype == "bfloat16"):
                 loss = self._generate(batch) if self._generative else self._contrast(batch)
             del loss
             return sum(sizes.values())
 
+    @cached_property
+    def _faked(self) -> tuple[FakeTensorMode, set[int]]:
+        """The mode in which the model's tensors are fake, and the addresses of their memories."""
+        mode = FakeTensorMode()
+        return mode, _made_fake([self._model, *self._nano.values()], mode)
+
+    def seeing(self, batch: Batch) -> Seeing:
+        """What becomes of pictures before the language model, eight at a time, or those of a batch where something
+        learns on the way. The backbone cannot be used any more afterwards.
+
+        Raises:
+            Exception: whatever a model raises whose forward pass depends on the pictures themselves.
+        """
+        frozen = self._frozen("vision"), self._frozen("connector")
+        count = self._family.together if all(frozen) else batch.examples
+        half = torch.autocast("cpu", torch.bfloat16, enabled=self._options.dtype == "bfloat16")
+        with self._faked[0], Live() as live:
+            pixels = [self._pixels(Batch(1))[0] for _ in range(count)]
+            with half, torch.set_grad_enabled(not frozen[0]):
+                states = self._family.see({"pixel_values": torch.stack(pixels)})
+            with half, torch.set_grad_enabled(not all(frozen)):
+                seen = self._family.connect({**states, **self._heard(count, batch.tokens)})["seen"]
+            kept = [row.detach().clone() for row in seen]
+            return Seeing(int(seen.shape[-2]), kept[0].nbytes, live.peak)
+
+    @cached_property
+    def _family(self) -> families.Family:
+        kind = self._model.config.model_type
+        return families.BY_TYPE[kind](self._model, None) if kind in families.BY_TYPE else Llava(self._model, None, 0)
+
+    def _heard(self, examples: int, tokens: int) -> Tree:
+        """What a connector reads besides."""
+        if not self._family.reads_prompt:
+            return {}
+        return {name: torch.ones(examples, tokens, dtype=torch.long) for name in ("question", "heard")}
+
     def _generate(self, batch: Batch) -> Tensor:
         """The loss as ``Generative`` computes it."""
-        seen = torch.stack(list(self._model.get_image_features(pixel_values=self._pixels(batch)).pooler_output))
+        states = self._family.see({"pixel_values": self._pixels(batch)})
+        seen = self._family.connect({**states, **self._heard(batch.examples, batch.tokens)})["seen"]
         length = seen.shape[1] + batch.tokens
         words = self._model.get_input_embeddings()(torch.zeros(batch.examples, length, dtype=torch.long))
         places = torch.zeros(batch.examples, length, 1, dtype=torch.bool)
-        logits = self._model(
-            inputs_embeds=words.masked_scatter(places, seen.to(words.dtype)),
-            attention_mask=torch.ones(batch.examples, length, dtype=torch.long),
-            use_cache=False,
-            logits_to_keep=torch.zeros(batch.answer, dtype=torch.long),
-        ).logits.float()
+        base = words.masked_scatter(places, seen.to(words.dtype))
+        for where, adapter in self._nano.items():  # which places these are does not matter
+            part = slice(None, seen.shape[1]) if where == "image" else slice(seen.shape[1], None)
+            change = self._spec.scale * (adapter.codes(base[:, part].clone()) @ adapter.up.T)
+            base = base.slice_scatter(base[:, part] + change.to(base.dtype), 1, part.start, part.stop)
+        mask, keep = torch.ones(batch.examples, length, dtype=torch.bool), torch.zeros(batch.answer, dtype=torch.long)
+        logits = Language(self._model, self._options.dtype).logits(base, mask, keep)
         wanted = torch.zeros(batch.examples, batch.answer, dtype=torch.long)
         return F.cross_entropy(logits.transpose(1, 2), wanted)
 
@@ -160,7 +239,8 @@ class Meta(LoraBackbone):
     def _pixels(self, batch: Batch) -> Tensor:
         vision = self._model.config.vision_config
         dtype = next(self._model.parameters()).dtype
-        return torch.zeros(batch.examples, vision.num_channels, vision.image_size, vision.image_size, dtype=dtype)
+        channels = getattr(vision, "num_channels", 3)
+        return torch.zeros(batch.examples, channels, vision.image_size, vision.image_size, dtype=dtype)
 
 
 @contextmanager
@@ -180,10 +260,10 @@ def _saved(own: set[int]) -> Iterator[dict[int, int]]:
         yield sizes
 
 
-def _made_fake(model: nn.Module, mode: FakeTensorMode) -> set[int]:
-    """Put a fake CPU tensor in the place of each meta tensor of a model; the addresses of their memories."""
+def _made_fake(models: Sequence[nn.Module], mode: FakeTensorMode) -> set[int]:
+    """Put a fake CPU tensor in the place of each tensor of some models; the addresses of their memories."""
     made: dict[int, Tensor] = {}  # tied weights stay tied
-    for module in model.modules():
+    for module in (module for model in models for module in model.modules()):
         boxes: tuple[dict[str, Any], ...] = (module._parameters, module._buffers)
         for box in boxes:
             for name, value in box.items():

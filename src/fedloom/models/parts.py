@@ -14,6 +14,7 @@ from transformers import AutoModelForImageTextToText
 
 from fedloom.core.errors import FedloomError
 from fedloom.models.adapter import component
+from fedloom.models.language import decoder
 from fedloom.models.shards import Shards
 
 _WRAPPERS = frozenset({"model", "language_model", "text_model"})
@@ -40,7 +41,7 @@ class Parts:
 
     def is_language(self, name: str) -> bool:
         """Whether a tensor is the language model's or the embeddings."""
-        return component(name, True) == "language" or plain(name).startswith(language_prefixes(self.shape))
+        return is_language(name, language_prefixes(self.shape))
 
     @property
     def edge_files(self) -> list[str]:
@@ -88,7 +89,7 @@ def divided(shards: Shards, shape: Any) -> Parts:
             continue  # a buffer of an older release
         if short == table:
             embeddings = name
-        elif component(name, True) == "language" or short.startswith(inside):
+        elif is_language(name, inside):
             language.append(name)
         else:
             edge.append(name)
@@ -97,12 +98,17 @@ def divided(shards: Shards, shape: Any) -> Parts:
     return Parts(shards, shape, tuple(edge), embeddings, tuple(language))
 
 
+def is_language(name: str, inside: tuple[str, ...]) -> bool:
+    """Whether a tensor is the language model's or the embeddings, whose plain names begin as ``inside`` says."""
+    return component(name, True) == "language" or plain(name).startswith(inside)
+
+
 def language_prefixes(model: Any) -> tuple[str, ...]:
     """How plain names of the language model's tensors begin, the embeddings among them: the decoder's and the output
     layer's."""
-    decoder, head = model.get_decoder(), model.get_output_embeddings()
-    inside = name_of(model, decoder)
-    own = [*(name for name, _ in decoder.named_children()), *(n for n, _ in decoder.named_parameters(recurse=False))]
+    inner, head = decoder(model), model.get_output_embeddings()
+    inside = name_of(model, inner)
+    own = [*(name for name, _ in inner.named_children()), *(n for n, _ in inner.named_parameters(recurse=False))]
     found = [plain(f"{inside}.{name}") for name in own]
     return tuple(f"{name}." for name in [*found, plain(name_of(model, head))])
 
