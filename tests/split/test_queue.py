@@ -1,6 +1,5 @@
 """What waits for the language model."""
 
-import threading
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -72,25 +71,6 @@ def test_a_closed_queue_tells_those_that_wait_and_takes_nothing() -> None:
     assert queue.take(desk.fits) == []
     with pytest.raises(Stopping):
         queue.put(told.ticket("2"))
-
-
-def test_who_was_answered_together_is_waited_for_a_little() -> None:
-    queue, told, desk = Queue(9), Told(), FakeDesk()
-    put(queue, told.ticket("a1", "a"), told.ticket("b1", "b"))
-    queue.take(desk.fits)
-    queue.put(told.ticket("a2", "a"))
-    threading.Timer(0.05, queue.put, [told.ticket("b2", "b")]).start()
-    assert texts(queue.take(desk.fits, linger=5)) == ["a2", "b2"]
-    queue.put(told.ticket("a3", "a"))
-    begun = time.monotonic()
-    assert texts(queue.take(desk.fits, linger=0.1)) == ["a3"]
-    assert 0.05 < time.monotonic() - begun < 3
-    put(queue, told.ticket("a4", "a"))
-    queue.take(desk.fits)  # b has not been seen for two passes
-    queue.put(told.ticket("a5", "a"))
-    begun = time.monotonic()
-    assert texts(queue.take(desk.fits, linger=5)) == ["a5"]
-    assert time.monotonic() - begun < 1
 
 
 def test_one_bad_request_costs_only_itself() -> None:

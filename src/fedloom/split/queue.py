@@ -12,10 +12,6 @@ from fedloom.core.errors import FedloomError
 from fedloom.split.desk import Desk, Job
 from fedloom.split.metrics import Metrics
 
-LINGER = 0.1
-"""The share of a pass's time that the next one may wait for sites that were in one of the last two passes: who was
-answered together asks again at nearly the same time."""
-
 
 class Busy(FedloomError):
     """There is no room now: to be tried again, later."""
@@ -46,7 +42,6 @@ class Queue:
     def __init__(self, length: int) -> None:
         self.length = length
         self._waiting: list[Ticket] = []
-        self._recent: tuple[frozenset[str], frozenset[str]] = (frozenset(), frozenset())
         self._changed = threading.Condition()
         self._closed = False
 
@@ -82,26 +77,19 @@ class Queue:
             if ticket in self._waiting:
                 self._waiting.remove(ticket)
 
-    def take(self, fits: Callable[[Sequence[Job], Job], bool], linger: float = 0.0) -> list[Ticket]:
-        """Wait for the oldest request, and return it with all that fit it; nothing once the queue is closed.
+    def take(self, fits: Callable[[Sequence[Job], Job], bool]) -> list[Ticket]:
+        """Wait for the oldest request, and return it with all that wait and fit it; nothing once the queue is closed.
 
-        ``linger``: seconds to wait for sites that were served lately and have not asked again yet.
+        Nobody is waited for: that others join was measured to gain little, and to lose as much where they are late.
         """
         while True:
             with self._changed:
                 self._changed.wait_for(lambda: self._closed or self._waiting)
-                if linger and not self._closed:
-                    self._changed.wait_for(self._gathered, linger)
-                found = [] if self._closed else list(self._waiting)
+                found = list(self._waiting)
             if self._closed:
                 return []
             if batch := self._batch(found, fits):
-                self._recent = (self._recent[1], frozenset(ticket.job.site for ticket in batch))
                 return batch
-
-    def _gathered(self) -> bool:
-        here = {ticket.job.site for ticket in self._waiting}
-        return self._closed or here >= self._recent[0] | self._recent[1]
 
     def _batch(self, found: Sequence[Ticket], fits: Callable[[Sequence[Job], Job], bool]) -> list[Ticket]:
         """The oldest and what fits it, taken out of the queue. ``fits`` may take a while: no lock is held."""
@@ -136,18 +124,16 @@ class Worker(threading.Thread):
     def __init__(self, desk: Desk, queue: Queue, metrics: Metrics) -> None:
         super().__init__(name="language-model", daemon=True)
         self._desk, self._queue, self._metrics = desk, queue, metrics
-        self._last = 0.0
 
     def run(self) -> None:
         """Take and answer, one pass after the other."""
-        while batch := self._queue.take(self._desk.fits, LINGER * self._last if self._desk.together > 1 else 0.0):
+        while batch := self._queue.take(self._desk.fits):
             begun = time.monotonic()
             for ticket in batch:
                 self._metrics.waited.observe(begun - ticket.since)
             self._metrics.batch.observe(len(batch))
             self._answer(batch)
-            self._last = time.monotonic() - begun
-            self._metrics.model_seconds.inc(self._last)
+            self._metrics.model_seconds.inc(time.monotonic() - begun)
 
     def _answer(self, batch: Sequence[Ticket]) -> None:
         """One pass for all; if that fails, one for each, so that whoever is at fault bears it alone."""
