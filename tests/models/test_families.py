@@ -13,9 +13,11 @@ from peft import PeftModel
 from torch.nn import functional as F
 from transformers import AutoModelForImageTextToText
 
+from fedloom import models
 from fedloom.core.contracts import Example
 from fedloom.core.errors import FedloomError
-from fedloom.models import decoding
+from fedloom.core.seeds import Seeds
+from fedloom.models import AdapterSpec, decoding
 from tests.models import whole
 from tests.models.backbones import GENERATIVE, backbone, examples, shaken
 from tests.models.checkpoints import picture
@@ -169,6 +171,27 @@ def test_what_the_connector_made_is_not_taken_for_what_goes_into_it(kind: str, t
     model.write(shaken(model.read(), size=0.1))
     model.loss(model.collate(mixed())).mean().backward()
     assert all(leaf.grad is not None for leaf in model.leaves().values())
+
+
+@pytest.mark.parametrize("adapter", [NANO, KEPT[1]])
+def test_a_client_and_a_host_have_the_bits_of_the_whole(kind: str, adapter: dict[str, Any], tiny: Tiny) -> None:
+    """The language model is in none of the client's memory."""
+    folder = str(tiny(kind))
+    one = backbone(tiny(kind), adapter=adapter, max_new_tokens=3)
+    half = models.load(
+        folder,
+        adapter=AdapterSpec(**adapter),
+        seeds=Seeds(0),
+        edge=True,
+        max_new_tokens=3,
+        route=lambda language: models.served(folder).language,
+    )
+    tree = shaken(one.read())
+    for model in (one, half):
+        model.write(tree)
+    assert torch.equal(one.loss(one.collate(mixed())), half.loss(half.collate(mixed())))
+    free = [replace(example, choices=()) for example in mixed()]
+    assert one.answer([*mixed(), *free]) == half.answer([*mixed(), *free])
 
 
 def test_settings_that_do_not_fit_are_told(kind: str, tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:

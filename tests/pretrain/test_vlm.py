@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from fedloom.core.contracts import IMAGE
 from fedloom.core.seeds import Seeds
 from fedloom.models.sequences import IGNORE, Words
 from fedloom.pretrain.tokens import LENGTH, train_tokenizer
@@ -19,7 +20,6 @@ from fedloom.pretrain.vlm import (
     answer_losses,
     describe,
     vlm_config,
-    vlm_processor,
 )
 from fedloom.tasks._icons.scene import Figure, Item, Scene
 from fedloom.tasks._icons.skills import SKILLS
@@ -53,7 +53,7 @@ def test_the_loss_of_an_answer_is_its_own_mean() -> None:
     """Against the whole model's logits and a cross-entropy example by example."""
     torch.manual_seed(0)
     tokenizer = train_tokenizer(Seeds(0))
-    words = Words(vlm_processor(tokenizer), 16, LENGTH)
+    words = Words(tokenizer, IMAGE, LENGTH)
     model = LlavaForConditionalGeneration(vlm_config(VlmRecipe(layers=1), tokenizer)).eval()
     pictures, tokens, mask, wanted = next(iter(Lessons(words, Seeds(1), "test", 3)))
     assert tokens.shape[1] % STEP == 0

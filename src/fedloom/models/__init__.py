@@ -25,7 +25,11 @@ def listing() -> list[tuple[str, str]]:
     return [
         ("nano-clip", "A small CLIP that ships with fedloom: matches an icon with captions."),
         ("nano-vlm", "A small LLaVA that ships with fedloom: answers questions about icons."),
-        ("OWNER/MODEL", "A Hugging Face id of a CLIP, SigLIP or LLaVA model, fetched once."),
+        (
+            "OWNER/MODEL",
+            "A Hugging Face id of a CLIP or SigLIP, of a LLaVA or LLaVA-NeXT, BLIP-2 or InstructBLIP, Qwen2-VL or "
+            "Qwen2.5-VL, Idefics3 or SmolVLM; fetched once.",
+        ),
         ("PACKAGE.MODULE:FUNCTION", "A function of your own that returns a backbone."),
         ("FOLDER", "Such a model in a local folder, as save_pretrained writes it."),
     ]
@@ -63,7 +67,9 @@ def load(
         raise FedloomError(f"model: dtype {dtype!r} is not offered. {nearest(dtype, ('float32', 'bfloat16'))}")
     if ":" in name and not Path(name).exists():
         if route:
-            raise FedloomError(f"split: {name!r} is a backbone of your own, which is not split. Set split.wire = 'none'.")
+            raise FedloomError(
+                f"split: {name!r} is a backbone of your own, which is not split. Set split.wire = 'none'."
+            )
         own: Backbone = resolve.build("models", name, {}, adapter=adapter, seeds=seeds, dtype=dtype)
         return own
     # Transformers takes seconds to import: `fedloom models` and a mistyped experiment need not wait for it.

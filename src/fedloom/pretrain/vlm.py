@@ -138,7 +138,12 @@ class Lessons(IterableDataset[Batch]):
     def _lesson(self, rng: np.random.Generator, sort: str) -> tuple[Tensor, list[int], list[int]]:
         example = caption(rng) if sort == "caption" else asked(rng, cast(Kind, sort))
         pictures = torch.stack([pixels(open_picture(picture)) for picture in example.images])
-        return pictures, self.words.prompt(example), [*self.words.answer(example, example.answer), self.words.end]
+        return pictures, prompt(self.words, example), [*self.words.answer(example, example.answer), self.words.end]
+
+
+def prompt(words: Words, example: Example) -> list[int]:
+    """Ids of the prompt, every picture as a token a patch."""
+    return words.prompt(example, [IMAGE * (PATCHES * PATCHES)] * len(example.images))
 
 
 def caption(rng: np.random.Generator) -> Example:
@@ -182,7 +187,7 @@ def train_vlm(
     optimiser = torch.optim.AdamW(learn, lr=recipe.lr, weight_decay=0.05, betas=(0.9, 0.98))
     steps = recipe.examples // recipe.batch
     slope = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: schedule(step, steps))
-    words = Words(vlm_processor(tokenizer), PATCHES * PATCHES, LENGTH)
+    words = Words(tokenizer, IMAGE, LENGTH)
     stream = iter(DataLoader(Lessons(words, seeds, "vlm/train", recipe.batch), batch_size=None, num_workers=1))
     begun = time.perf_counter()
     for step in range(steps):
@@ -224,7 +229,7 @@ def score_vlm(model: LlavaForConditionalGeneration, words: Words, seeds: Seeds, 
 def likeliest(model: LlavaForConditionalGeneration, words: Words, example: Example) -> str:
     """The choice with the largest summed log-likelihood."""
     pictures = torch.stack([pixels(open_picture(picture)) for picture in example.images])
-    rows = [(pictures, words.prompt(example), [*words.answer(example, c), words.end]) for c in example.choices]
+    rows = [(pictures, prompt(words, example), [*words.answer(example, c), words.end]) for c in example.choices]
     every, tokens, mask, wanted = gather(rows, words.end)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         losses = answer_losses(model, tokens, mask, every, wanted)

@@ -1,19 +1,33 @@
 """BLIP-2 and InstructBLIP: a Q-Former asks a picture a fixed number of queries; InstructBLIP's hears the prompt too."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from fedloom.core.contracts import Tree
+from fedloom.core.errors import FedloomError
 from fedloom.models.families.family import Family, stacked
 
 
 class Blip2(Family):
-    """A Q-Former that is asked nothing. All pictures' tokens stand before the prompt, and before its beginning mark."""
+    """A Q-Former that is asked nothing. All pictures' tokens stand before the prompt, and before its beginning mark.
+
+    Raises:
+        FedloomError: its language model is an encoder-decoder.
+    """
 
     front = True
+
+    def __init__(self, model: Any, processor: Any) -> None:
+        super().__init__(model, processor)
+        if not model.config.use_decoder_only_language_model:
+            raise FedloomError(
+                f"model: the language model of this {model.config.model_type!r} is an encoder-decoder; expected a "
+                "decoder alone, as in blip2-opt or instructblip-vicuna."
+            )
 
     def shown(self, grid: Sequence[int]) -> str:
         """An image token a query."""
