@@ -140,3 +140,15 @@ def test_the_low_rank_wire_needs_nano_adapters_alone(tiny: Tiny) -> None:
 def test_nothing_may_learn_in_a_language_model_that_is_elsewhere(tiny: Tiny) -> None:
     with pytest.raises(FedloomError, match=r"Leave 'language' out of adapter\.where"):
         split(tiny("llava"), {"rank": 2})
+
+
+def test_a_host_that_came_back_with_another_model_is_refused(tiny: Tiny) -> None:
+    model, boundary, desk = split(tiny("llava"))
+    desk.about = {"fingerprint": "one", "embeddings": "table"}
+    assert boundary.hello("table")["fingerprint"] == "one"
+    gradients(moved(model))
+    desk.about = {"fingerprint": "two", "embeddings": "table"}
+    with pytest.raises(FedloomError, match="for the language model one, the host has two"):
+        model.loss(model.collate(examples()))
+    with pytest.raises(FedloomError, match="parts of two models"):
+        boundary.hello("another table")

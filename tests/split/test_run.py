@@ -43,6 +43,7 @@ def test_a_split_run_ends_in_the_adapter_of_the_whole_one(method: str, tiny: Tin
 
 def test_the_bytes_of_a_run_are_those_of_its_turns(tiny: Tiny, tmp_path: Path) -> None:
     result, _ = run(tiny, tmp_path / "run", "split.wire=full")
+    assert result["parameters"]["client"] < result["parameters"]["total"]
     rows = [json.loads(line) for line in (tmp_path / "run" / "clients.jsonl").read_text().splitlines()]
     assert all(row["split_up"] > 0 for row in rows)
     for way in ("split_up", "split_down"):

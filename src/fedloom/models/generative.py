@@ -20,7 +20,7 @@ from fedloom.core.device import device
 from fedloom.core.errors import FedloomError
 from fedloom.core.passage import Codes, LanguageModel, Middle, Passage, Speech, Target
 from fedloom.core.seeds import Seeds
-from fedloom.models import families
+from fedloom.models import families, parts
 from fedloom.models.adapter import AdapterSpec
 from fedloom.models.base import LoraBackbone, Options
 from fedloom.models.checkpoint import Checkpoint
@@ -85,6 +85,7 @@ class Generative(LoraBackbone):
         middle = route(language) if route else language
         assert middle is not None
         self._middle: Middle = middle
+        self.client_parameters = self._beside_the_language() if route else self.total_parameters
 
     def collate(self, examples: Sequence[Example]) -> Batch:
         """Prompts with their answers and pictures.
@@ -101,6 +102,14 @@ class Generative(LoraBackbone):
         target = Target(asked.keep.to(device()), asked.wanted.to(device()))
         ids = tuple(e.id for e in examples)
         return Batch(ids, tokens, mask, self._pictures(examples), self._names(examples, rows), target)
+
+    def _beside_the_language(self) -> int:
+        """Parameters of what a client holds where the language model is elsewhere, the whole table of words among
+        them."""
+        inside = parts.language_prefixes(self._model)
+        mine = [p.numel() for name, p in self._model.named_parameters() if not parts.is_language(name, inside)]
+        table: int = self._embed.num_embeddings * self._embed.embedding_dim
+        return sum(mine) + table
 
     def _prompt(self, example: Example) -> list[int]:
         grids = [self._images.grid(p) if self._family.together == 1 else () for p in example.images]

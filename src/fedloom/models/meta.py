@@ -20,7 +20,9 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_
 
 from fedloom.core.contracts import Tree, everything
 from fedloom.core.errors import FedloomError, nearest
+from fedloom.core.passage import Where
 from fedloom.core.seeds import Seeds
+from fedloom.core.tables import Component
 from fedloom.core.tree import nbytes
 from fedloom.models import NANO, families, parts
 from fedloom.models.adapter import AdapterSpec
@@ -140,6 +142,15 @@ class Meta(LoraBackbone):
     def adapted_bytes(self) -> int:
         """Bytes of the weights of all adapted layers: kept a second time once the base is changed."""
         return sum(layer.get_base_layer().weight.nbytes for layer in self._layers.values())
+
+    def is_frozen(self, part: Component) -> bool:
+        """Whether nothing in ``part`` learns."""
+        return self._frozen(part)
+
+    @property
+    def nano_places(self) -> tuple[Where, ...]:
+        """What NanoAdapters adapt, where there are any."""
+        return tuple(self._nano)
 
     def collate(self, examples: Any) -> Any:
         """There is nothing to compute with."""

@@ -81,7 +81,9 @@ class Boundary:
         Raises:
             FedloomError: it is the host of another model, or cannot be reached.
         """
-        return self._asked(Parcel({}, {"kind": "hello", "embeddings": embeddings})).facts
+        about = self._asked(Parcel({}, {"kind": "hello", "embeddings": embeddings})).facts
+        self.fingerprint = str(about.get("fingerprint", ""))
+        return about
 
     def forget(self) -> None:
         """Have the host drop what it holds of this client's."""
@@ -127,7 +129,7 @@ class Boundary:
     def request(self, kind: Kind, passage: Passage, held: set[str], **facts: int) -> Parcel:
         """A request about a passage; ``held``: the rows that it names and does not bring."""
         parcel = messages.told(passage, self.wire, self.numbers, held)
-        parcel.facts |= {"kind": kind, **facts}
+        parcel.facts |= {"kind": kind, "model": self.fingerprint, **facts}
         return parcel
 
     def exchange(self, kind: Kind, passage: Passage, trees: dict[str, Tree], **facts: Any) -> Parcel:

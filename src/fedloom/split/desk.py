@@ -83,6 +83,7 @@ class Desk:
         if kind == "forget":
             self.forget(site)
             return Job(site, kind, len(blob), answer=wire.pack(Parcel()))
+        self._same_model(parcel)
         base = self._base(site, parcel) if "keys" in parcel.facts else []
         if missing := [key for key, row in base if row is None]:
             return Job(site, kind, len(blob), answer=wire.pack(Parcel({}, {"missing": ",".join(missing)})))
@@ -99,6 +100,15 @@ class Desk:
         model = self.language
         facts = {"width": model.width, "vocabulary": model.vocabulary, "longest": model.longest}
         return wire.pack(Parcel({}, {**self.about, **facts}))
+
+    def _same_model(self, parcel: Parcel) -> None:
+        """Refuse a request that is meant for another model: a host may have been started again with another one."""
+        theirs, ours = str(parcel.facts.get("model", "")), self.about.get("fingerprint", "")
+        if theirs and ours and theirs != ours:
+            raise Refused(
+                f"split: the request is for the language model {theirs[:12]}, the host has {ours[:12]}. Mend: start it "
+                "with the model that the run began with."
+            )
 
     def _base(self, site: str, parcel: Parcel) -> list[tuple[str, Tensor | None]]:
         """Each row's base by its key, new ones kept; ``None`` where it is not here."""
