@@ -98,6 +98,9 @@ def plan(
     captions: Annotated[
         int, typer.Option(min=1, help="Distinct captions in a batch of a contrastive model; most often all classes.")
     ] = 32,
+    vocabulary: Annotated[
+        int, typer.Option(min=1, help="Distinct tokens in the texts of a client without the language model.")
+    ] = 4096,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Say what an experiment will send and need, before it runs: without its data and without the model's weights."""
@@ -105,7 +108,7 @@ def plan(
     from fedloom.federation.plan import plan as made
     from fedloom.report.plan import shown
 
-    found = made(config.load(source, overrides_of(sets, data)), tokens, captions)
+    found = made(config.load(source, overrides_of(sets, data)), tokens, captions, vocabulary)
     if as_json:
         out_console.print_json(data=found.as_json())
     else:

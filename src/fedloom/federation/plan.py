@@ -20,6 +20,8 @@ from fedloom.core.config import Experiment
 from fedloom.core.contracts import ClientInfo, State
 from fedloom.core.errors import FedloomError
 from fedloom.core.seeds import Seeds
+from fedloom.federation import apart
+from fedloom.federation.apart import SplitPlan, split_plan, wire_of
 from fedloom.federation.client import Trainer
 from fedloom.federation.record import RunFolder
 from fedloom.federation.round import Federation, Stopped
@@ -58,7 +60,7 @@ class Plan:
     ``client``: the memory of a client of the largest rank while it trains, by what takes it. ``server``: that of the
     server's process, which holds the model too, to evaluate it. ``machine``: one machine with all of it, where
     ``workers`` processes train clients (0: clients have machines of their own). ``kept``: what a client keeps on disk.
-    ``notes``: what was assumed or left out.
+    ``notes``: what was assumed or left out. ``split``: a client without the language model, where one could be.
     """
 
     model: str
@@ -73,21 +75,22 @@ class Plan:
     workers: int
     kept: int
     notes: list[str]
+    split: SplitPlan | None = None
 
     def as_json(self) -> dict[str, Any]:
         """Plain values, as ``json.dumps`` takes them."""
         return asdict(self)
 
 
-def plan(experiment: Experiment, tokens: int = 64, captions: int = 32) -> Plan:
-    """What ``experiment`` will need, if an example's text has ``tokens`` tokens and a batch of a contrastive model has
-    ``captions`` distinct captions.
+def plan(experiment: Experiment, tokens: int = 64, captions: int = 32, vocabulary: int = 4096) -> Plan:
+    """What ``experiment`` will need, if an example's text has ``tokens`` tokens, a batch of a contrastive model has
+    ``captions`` distinct captions, and the texts of a client without the language model ``vocabulary`` distinct tokens.
 
     Raises:
         FedloomError: whatever is wrong with the experiment but for its data, or its model is not known here.
     """
     config.build(experiment, "scenario")
-    setup = StandIn(quick(experiment), sizes=sizes_of(experiment, tokens, captions))
+    setup = StandIn(quick(experiment), sizes=sizes_of(experiment, tokens, captions, vocabulary))
     setup.use_threads()
     cohorts = [setup.cohort(number) for number in range(1, min(experiment.rounds, 2) + 1)]
     whole = len(cohorts[0]) * trees.nbytes(setup.initial) <= FOLDED
@@ -113,6 +116,15 @@ def plan(experiment: Experiment, tokens: int = 64, captions: int = 32) -> Plan:
     }
     client, workers = _client(setup, rounds, kept), min(experiment.engine.workers, len(setup.clients))
     server = _server(setup, rounds, state, 1 if whole or setup.method.reduce.additive else len(cohorts[0]))
+    machine, split, half = _machine(client, server, workers), None, setup.sizes.apart
+    if half is not None:
+        alone = {**half.weights, **client, "activations": half.activations(wire_of(experiment))}
+        alone.pop("weights", None)
+        split = split_plan(half, experiment, parameters, alone, client, setup.sizes.activations)
+        if experiment.split.host:  # else one process has it, for all clients
+            server["weights"] = sum(half.weights.values())
+            machine = sum(server.values()) + sum(alone.values()) * max(1, workers)
+        client = alone if split.used else client
     return Plan(
         model=experiment.model.name,
         method=experiment.method.name,
@@ -122,10 +134,11 @@ def plan(experiment: Experiment, tokens: int = 64, captions: int = 32) -> Plan:
         rounds=rounds,
         client=client,
         server=server,
-        machine=_machine(client, server, workers) if experiment.engine.name == "local" else 0,
+        machine=machine if experiment.engine.name == "local" else 0,
         workers=workers,
         kept=kept,
         notes=notes,
+        split=split,
     )
 
 
@@ -204,7 +217,7 @@ def _machine(client: dict[str, int], server: dict[str, int], workers: int) -> in
     return server_alone + client_alone - client.get("weights", 0) - client["adapter"]
 
 
-def sizes_of(experiment: Experiment, tokens: int, captions: int) -> Sizes:
+def sizes_of(experiment: Experiment, tokens: int, captions: int, vocabulary: int = 4096) -> Sizes:
     """What is known of an experiment's model: from its configuration, or from itself if it is a user's own.
 
     Raises:
@@ -230,7 +243,7 @@ def sizes_of(experiment: Experiment, tokens: int, captions: int) -> Sizes:
     batch = Batch(experiment.client.batch_size, tokens=tokens, captions=captions)
     if table.rank_from == "data":
         notes.append(f"Ranks come from the data, which was not read: every client is taken to have {table.rank}.")
-    adapter = meta.leaves()
+    adapter, adapted = meta.leaves(), 0 if table.kind == "nano" else meta.adapted_bytes
     try:
         activations: int | None = meta.activations(batch, config.build(experiment, "method").trains)
         told = f"{captions} captions" if not meta.generative else f"the logits of {batch.answer}"
@@ -242,4 +255,9 @@ def sizes_of(experiment: Experiment, tokens: int, captions: int) -> Sizes:
         activations = None
         reason = str(error).split("\n", 1)[0]
         notes.append(f"Memory is without activations: this model's cannot be known ({type(error).__name__}: {reason}).")
-    return Sizes(adapter, meta.total_parameters, meta.weight_bytes, meta.adapted_bytes, activations, tuple(notes))
+    found = None
+    if apart.wanted(experiment):
+        found, told_apart = apart.apart(meta, experiment, batch, max(ranks), vocabulary)
+        notes += told_apart
+    known = (meta.total_parameters, meta.weight_bytes, adapted, activations)
+    return Sizes(adapter, *known, notes=tuple(notes), apart=found)

@@ -32,6 +32,7 @@ from fedloom.core.contracts import (
 )
 from fedloom.core.partition import Partition
 from fedloom.core.seeds import Seeds
+from fedloom.federation.apart import Apart
 from fedloom.federation.client import Trainer
 from fedloom.federation.setup import Setup
 
@@ -44,7 +45,7 @@ class Sizes:
     """What is known of a model without its weights: ``adapter`` has shapes and types, and need not have memory.
 
     ``weights``, ``adapted`` (the weights of the adapted layers alone), ``activations``: bytes, ``None`` where they are
-    not known. ``notes``: what was assumed.
+    not known. ``apart``: the same of a client without the language model. ``notes``: what was assumed.
     """
 
     adapter: Tree
@@ -53,6 +54,7 @@ class Sizes:
     adapted: int | None = None
     activations: int | None = None
     notes: tuple[str, ...] = ()
+    apart: Apart | None = None
 
 
 def quick(experiment: Experiment) -> Experiment:

@@ -7,7 +7,7 @@ from rich.table import Table
 from rich.text import Text
 
 from fedloom.federation.plan import Plan, Round
-from fedloom.report import words
+from fedloom.report import split, words
 
 HEADER, TOTAL = "header", "total"
 
@@ -27,6 +27,8 @@ def shown(plan: Plan) -> RenderableType:
     if plan.machine:
         told = f"one machine that runs it all, {_counted(plan.workers, 'worker')}: {words.size(plan.machine)}"
         parts.append(_line(told))
+    if plan.split is not None:
+        parts += split.shown(plan.split, plan.parameters["total"])
     return Group(*parts, "", *(_line(f"- {note}") for note in plan.notes))
 
 
