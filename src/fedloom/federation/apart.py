@@ -73,6 +73,12 @@ def wire_of(experiment: Experiment) -> Wire:
     return "low-rank" if experiment.split.wire == "none" else experiment.split.wire
 
 
+def held(found: Apart | None, experiment: Experiment) -> int:
+    """Parameters of the model at a client with all words, as a run counts them; 0 where nothing is split."""
+    split = found is not None and experiment.split.wire != "none"
+    return found.parameters[SEEN] + found.table * found.width if split and found else 0
+
+
 def apart(meta: Any, experiment: Experiment, batch: Any, rank: int, vocabulary: int) -> tuple[Apart, list[str]]:
     """The halves of the model ``meta`` (``models.meta.Meta``), if a client's texts have ``vocabulary`` distinct tokens,
     and what was assumed. ``batch``: a ``models.meta.Batch``.

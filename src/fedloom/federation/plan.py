@@ -21,7 +21,7 @@ from fedloom.core.contracts import ClientInfo, State
 from fedloom.core.errors import FedloomError
 from fedloom.core.seeds import Seeds
 from fedloom.federation import apart
-from fedloom.federation.apart import SplitPlan, split_plan, wire_of
+from fedloom.federation.apart import SplitPlan, held, split_plan, wire_of
 from fedloom.federation.client import Trainer
 from fedloom.federation.record import RunFolder
 from fedloom.federation.round import Federation, Stopped
@@ -113,6 +113,7 @@ def plan(experiment: Experiment, tokens: int = 64, captions: int = 32, vocabular
         "total": setup.backbone.total_parameters,
         "trained": sum(count for name, count in size.items() if setup.method.trains(name)),
         "shared": sum(count for name, count in size.items() if setup.method.shares(name)),
+        "client": held(setup.sizes.apart, experiment) or setup.backbone.total_parameters,
     }
     client, workers = _client(setup, rounds, kept), min(experiment.engine.workers, len(setup.clients))
     server = _server(setup, rounds, state, 1 if whole or setup.method.reduce.additive else len(cohorts[0]))
