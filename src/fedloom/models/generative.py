@@ -107,7 +107,8 @@ class Generative(LoraBackbone):
         """Parameters of what a client holds where the language model is elsewhere, the whole table of words among
         them."""
         inside = parts.language_prefixes(self._model)
-        mine = [p.numel() for name, p in self._model.named_parameters() if not parts.is_language(name, inside)]
+        named = self._model.named_parameters()
+        mine: list[int] = [p.numel() for name, p in named if not parts.is_language(name, inside)]
         table: int = self._embed.num_embeddings * self._embed.embedding_dim
         return sum(mine) + table
 
