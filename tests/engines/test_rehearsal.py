@@ -1,5 +1,6 @@
 """Real processes on loopback: the same adapter as on the local engine, whatever is killed on the way."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from fedloom import engines
 from fedloom.deploy.loopback import Kill
 from fedloom.federation.watch import Silent
 from tests.engines import sited
+from tests.split import shown
 
 ROOT = Path(__file__).parents[2]
 KILLS = ("worker:1@1", "supernode:0@2", "superlink@3", "server@4")
@@ -90,3 +92,20 @@ def test_rays_simulation_gives_the_same_adapter(tmp_path: Path) -> None:
     result = engines.run(sited.experiment("method=scaffold", "engine.name=flower-simulation"), tmp_path / "run")
     assert adapter(tmp_path / "run") == adapter(tmp_path / "local")
     assert result["left_out"] == []
+
+
+def test_a_language_models_host_is_killed_and_the_result_is_what_it_would_have_been(
+    tiny: Callable[[str], Path], tmp_path: Path
+) -> None:
+    """Three sites without a language model, a host, a SuperLink, all as processes; the local engine has it in place."""
+    sets = ["split.wire=low-rank", "method=fednano", "client.epochs=120"]
+    whole = engines.run(shown.experiment(tiny("llava"), *sets), tmp_path / "local")
+    watch = Noted()
+    experiment = shown.experiment(tiny("llava"), *sets, "engine.name=flower", "engine.patience=40.0")
+    result = engines.run(experiment, tmp_path / "run", watch=watch, kills=[Kill.parse("host@2", 3)])
+    ours, theirs = (tmp_path / name / "adapter" / "adapter_model.safetensors" for name in ("local", "run"))
+    assert ours.read_bytes() == theirs.read_bytes()
+    assert (result["final"], result["left_out"]) == (whole["final"], [])
+    assert result["bytes"]["split_down"] == whole["bytes"]["split_down"]
+    assert "round 2: host is killed" in watch.told
+    assert "the language model's host is started again" in watch.told
