@@ -125,6 +125,8 @@ def test_a_prompt_that_does_not_fit_is_named(tiny: Tiny) -> None:
     model, example = backbone(tiny("llava")), examples(1)[0]
     with pytest.raises(FedloomError, match=r"'e0' has 1 pictures but 0 <image> marks"):
         model.collate([replace(example, prompt="which ?")])
+    with pytest.raises(FedloomError, match=r"'e0': the answer 'a <image>' holds the model's own image token"):
+        model.collate([replace(example, answer="a <image>", choices=())])
     with pytest.raises(FedloomError, match=r"'e0': the prompt has 7\d tokens, the model reads 64"):
         model.collate([replace(example, prompt="<image> " + "a " * 70)])
 

@@ -66,7 +66,11 @@ class Words:
         return self._tokenise(text)
 
     def answer(self, example: Example, answer: str) -> list[int]:
-        """Ids of ``answer`` as it follows the prompt after a space, without the end."""
+        """Ids of ``answer`` as it follows the prompt after a space, without the end.
+
+        Raises:
+            FedloomError: a picture's token is among them.
+        """
         # Some tokenizers spell a word by what stands before it: tokenise it behind the prompt's last word.
         words = example.prompt.rsplit(maxsplit=1)
         anchor = words[-1] if words and IMAGE not in words[-1] else ""
@@ -75,7 +79,13 @@ class Words:
             before = self._tokenise(anchor) if anchor else self._tokenise("")
             ids = self._tokenise(f"{anchor} {answer}" if anchor else answer)
             fits = ids[: len(before)] == before
-            self._answers[key] = ids[len(before) :] if fits else self._tokenise(answer, special=False)
+            found = ids[len(before) :] if fits else self._tokenise(answer, special=False)
+            if self.image_id in found:
+                raise FedloomError(
+                    f"example {example.id!r}: the answer {answer!r} holds the model's own image token {self._image!r}. "
+                    "Reword it."
+                )
+            self._answers[key] = found
         return self._answers[key]
 
     def forget(self) -> None:
