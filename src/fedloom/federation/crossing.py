@@ -97,18 +97,18 @@ def _steps(
     with watch.watching():
         for _ in range(2):
             before = boundary.traffic.up, boundary.traffic.down
-            passage, target, seen = _passage(shape, rows, leaves, dtype)
+            passage, target, *features = _passage(shape, rows, leaves, dtype)
             boundary.losses(passage, target).mean().backward()  # type: ignore[no-untyped-call]
-            del passage, target, seen
+            del passage, target, features
             found += [boundary.traffic.up - before[0], boundary.traffic.down - before[1]]
     return found[0], found[1], found[2], found[3], watch.most
 
 
 def _passage(
     shape: Shape, rows: int, leaves: dict[Where, tuple[Tensor, Tensor]], dtype: torch.dtype
-) -> tuple[Passage, Target, Tensor]:
+) -> tuple[Passage, Target, Tensor, list[Tensor]]:
     """A batch as ``models.generative`` makes it, from features of pictures and rows of embeddings that are kept; the
-    batch's features too, which are held as long."""
+    pictures' features too, in the batch and one by one, which are held as long."""
     places = shape.pictured + shape.worded
     pictured = torch.zeros(rows, places, dtype=torch.bool)
     pictured[:, : shape.pictured] = True
@@ -123,7 +123,7 @@ def _passage(
     keys = tuple(f"{row:032x}" for row in range(rows))
     keep = torch.arange(places - shape.answer, places)
     target = Target(keep, torch.zeros(rows, shape.answer, dtype=torch.long))
-    return Passage(base, torch.ones(rows, places, dtype=torch.bool), tuple(codes), keys=keys), target, seen
+    return Passage(base, torch.ones(rows, places, dtype=torch.bool), tuple(codes), keys=keys), target, seen, kept
 
 
 class _Watch(Live):  # type: ignore[no-untyped-call]
