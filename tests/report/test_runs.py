@@ -88,3 +88,11 @@ def test_an_older_folder_tells_nothing_of_its_parts(tmp_path: Path) -> None:
     kept = [{key: value for key, value in turn.items() if not key.startswith("parts")} for turn in turns]
     (folder / "clients.jsonl").write_text("".join(json.dumps(turn) + "\n" for turn in kept))
     assert read(folder).parts == {}
+
+
+def test_what_crosses_to_a_language_model_elsewhere_is_a_part_of_its_own(tmp_path: Path) -> None:
+    folder = run_folder(tmp_path)
+    turns = [json.loads(line) for line in (folder / "clients.jsonl").read_text().splitlines()]
+    lines = [json.dumps(turn | {"split_up": 70, "split_down": 30}) for turn in turns]
+    (folder / "clients.jsonl").write_text("\n".join(lines) + "\n")
+    assert read(folder).parts["split"] == (70 * len(turns), 30 * len(turns))

@@ -90,7 +90,8 @@ class Round(_Record):
 
 class Turn(_Record):
     """A line of ``clients.jsonl``: one client in one round; ``error`` says why it was left out. ``parts_up``,
-    ``parts_down``: its bytes by what they are; older folders have none."""
+    ``parts_down``: its bytes by what they are; older folders have none. ``split_up``, ``split_down``: bytes to and from
+    a language model that is elsewhere."""
 
     round: int
     client: str
@@ -100,6 +101,8 @@ class Turn(_Record):
     error: str = ""
     parts_up: dict[str, int] = {}
     parts_down: dict[str, int] = {}
+    split_up: int = 0
+    split_down: int = 0
 
 
 class Holder(_Record):
@@ -157,8 +160,8 @@ class Run:
         were sent too. Empty where the folder does not tell."""
         up, down = Counter[str](), Counter[str]()
         for turn in self.turns:
-            up.update(turn.parts_up)
-            down.update(turn.parts_down)
+            up.update(turn.parts_up | {"split": turn.split_up})
+            down.update(turn.parts_down | {"split": turn.split_down})
         return {part: (up[part], down[part]) for part, count in (up + down).most_common() if count}
 
 

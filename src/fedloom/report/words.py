@@ -11,6 +11,7 @@ PARTS = {
     "fisher": "Fisher information",
     "control": "control variates",
     "base": "changes of the base model",
+    "split": "to and from the language model",
 }
 """What travels, by its name in ``clients.jsonl``."""
 
