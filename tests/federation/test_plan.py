@@ -154,3 +154,58 @@ def test_every_client_of_the_stand_in_has_examples_of_its_own() -> None:
 def test_tensors_are_counted_wherever_they_are() -> None:
     held = Parcel({"adapter": {"a": torch.zeros(3), "b": torch.zeros(5, device="meta")}}, {"steps": 1})
     assert in_tensors([{"x": held}, (torch.zeros(2, dtype=torch.int8), "text", 7)]) == 4 * 3 + 2
+
+
+SPLIT = ["adapter.kind=nano", "adapter.where=[]"]
+
+
+def test_a_client_without_the_language_model_holds_its_part_of_llava() -> None:
+    """The paper's adapters are 2 x 2 x 4096 x 64 numbers; tower and connector as ``tests/models/test_meta.py``."""
+    sets = ["model.name=llava-hf/llava-1.5-7b-hf", *SPLIT, "adapter.rank=64", "model.dtype=bfloat16"]
+    found = plan(toy.experiment(*sets, "split.wire=low-rank"))
+    assert found.split is not None
+    assert found.split.used
+    assert found.parameters["trained"] == 1_048_576
+    assert found.split.parameters == {
+        "vision tower and connector": 324_487_168,
+        "word embeddings": 4096 * 4096,
+        "adapter": 1_048_576,
+    }
+    total = 7_063_427_072
+    assert found.split.less["parameters"] == 1 - (324_487_168 + 4096 * 4096 + 1_048_576) / total > 0.95
+    assert found.split.less["parameters with all words"] == pytest.approx(0.935, abs=5e-4)
+    assert found.split.less["memory"] > 0.95
+    assert found.parameters["client"] == 324_487_168 + 32064 * 4096
+    assert found.client == found.split.client
+    assert found.client["vision tower and connector"] > 2 * 324_487_168  # and the positions of patches
+    assert found.split.host["weights"] == pytest.approx(2 * (total - 324_487_168), rel=1e-6)
+    assert {each.wire for each in found.split.crossings} == {"full", "low-rank"}
+    few = plan(toy.experiment(*sets, "split.wire=full"), vocabulary=100)
+    assert few.split is not None
+    assert few.split.parameters["word embeddings"] == 100 * 4096
+    assert few.client["activations"] >= next(each.memory for each in few.split.crossings if each.wire == "full")
+
+
+def test_nano_adapters_beside_a_whole_model_are_told_what_a_split_would_change() -> None:
+    found = plan(toy.experiment("model.name=nano-vlm", *SPLIT))
+    assert found.split is not None
+    assert not found.split.used
+    assert found.client == found.split.whole
+    assert "weights" in found.client
+    assert found.parameters["client"] == found.parameters["total"]
+    whole = plan(toy.experiment("model.name=nano-vlm", *SPLIT, "split.wire=full", "split.host=there:1"))
+    assert whole.split is not None
+    assert whole.server["weights"] == sum(
+        whole.split.client[part] for part in ("vision tower and connector", "word embeddings")
+    )
+    assert plan(toy.experiment("model.name=nano-vlm")).split is None
+
+
+def test_an_adapter_in_a_language_model_that_is_elsewhere_is_refused() -> None:
+    with pytest.raises(FedloomError, match="'language' out of"):
+        plan(toy.experiment("model.name=nano-vlm", "split.wire=full"))
+    found = plan(toy.experiment("model.name=nano-vlm", "split.wire=full", 'adapter.where=["vision"]'))
+    assert found.split is not None
+    assert [each.wire for each in found.split.crossings] == ["full"]
+    with pytest.raises(FedloomError, match="no language model"):
+        plan(toy.experiment("model.name=nano-clip", "split.wire=full"))

@@ -113,7 +113,7 @@ def _passage(
     pictured = torch.zeros(rows, places, dtype=torch.bool)
     pictured[:, : shape.pictured] = True
     kept = [torch.zeros(shape.pictured, shape.width, dtype=dtype) for _ in range(rows)]
-    seen = torch.stack(kept)
+    seen = torch.stack(kept).requires_grad_(not leaves)  # without NanoAdapters, what makes the rows learns
     base = torch.zeros(rows, places, shape.width, dtype=dtype)
     base = base.masked_scatter(pictured[..., None], seen.flatten(0, 1))
     codes = []
