@@ -1,0 +1,127 @@
+"""What travels, counted at LLaVA-1.5-7B's shapes, and what is refused on its way in."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from fedloom.core import wire
+from fedloom.core.contracts import Parcel
+from fedloom.core.errors import FedloomError
+from fedloom.core.passage import Codes, Passage
+from fedloom.split import messages, passes
+from fedloom.split.messages import Request, Wire
+from tests.models.backbones import examples
+from tests.split.split import moved, split
+
+Tiny = Callable[[str], Path]
+ROWS, PICTURE, TEXT, WIDTH, RANK = 16, 576, 64, 4096, 64
+
+
+def passage() -> Passage:
+    """A batch of 16: a picture and 64 tokens of text each, NanoAdapters of rank 64."""
+    length = PICTURE + TEXT
+    base = torch.zeros(1, 1, 1).expand(ROWS, length, WIDTH)
+    mask = torch.ones(ROWS, length, dtype=torch.bool)
+    shown = (torch.arange(length) < PICTURE).expand(ROWS, length)
+    up = torch.zeros(WIDTH, RANK)
+    codes = (
+        Codes("image", shown, torch.zeros(ROWS * PICTURE, RANK), up, 1.0),
+        Codes("text", ~shown, torch.zeros(ROWS * TEXT, RANK), up, 1.0),
+    )
+    return Passage(base, mask, codes, keys=tuple(f"{row:032x}" for row in range(ROWS)))
+
+
+def step(how: Wire) -> tuple[int, int]:
+    """Bytes of a later step's request and of its answer."""
+    whole = passage()
+    told = Passage(whole.base, whole.mask) if how == "full" else whole
+    request = messages.told(told, how, "fp32", held=whole.keys)
+    slope = torch.zeros(1, 1, 1).expand(ROWS, PICTURE + TEXT, WIDTH)
+    asked = Request("loss", "fp32", how, True, told)
+    gradient = passes._gradient(slope, asked, told)
+    return len(wire.pack(request)), len(wire.pack(Parcel({"gradient": gradient})))
+
+
+def test_the_low_rank_wire_sends_thirty_times_less_at_the_real_shapes() -> None:
+    full, low = step("full"), step("low-rank")
+    places = ROWS * (PICTURE + TEXT)
+    for whole, codes in zip(full, low, strict=True):
+        assert 4 * places * WIDTH < whole < 4 * places * WIDTH + 2000
+        assert 4 * (places + 2 * WIDTH) * RANK < codes < 4 * (places + 2 * WIDTH) * RANK + places + 3000
+    assert sum(full) / sum(low) > 30
+
+
+BROKEN: dict[str, tuple[Callable[[Parcel], Any], str]] = {
+    "no kind": (lambda p: p.facts.pop("kind"), "kind is ''"),
+    "another wire": (lambda p: p.facts.update(wire="half"), "wire is 'half'"),
+    "no rows": (lambda p: p.trees.pop("rows"), "lengths is missing"),
+    "too long": (lambda p: p.trees["rows"].update(lengths=torch.tensor([9999] * 4, dtype=torch.int32)), "9999"),
+    "other lengths": (
+        lambda p: p.trees["rows"].update(lengths=torch.tensor([3] * 4, dtype=torch.int32)),
+        "the rows have",
+    ),
+    "floats for whole numbers": (lambda p: p.trees["answer"].update(labels=torch.zeros(8)), "expected int32"),
+    "no labels": (lambda p: p.trees["answer"].pop("labels"), "labels is missing"),
+    "outside the vocabulary": (
+        lambda p: p.trees["answer"].update(labels=torch.full_like(p.trees["answer"]["labels"], 10**6)),
+        "1000000 to 1000000, expected 0 to",
+    ),
+    "an answer longer than its row": (
+        lambda p: p.trees["answer"].update(counts=torch.tensor([99] * 4, dtype=torch.int32)),
+        "counts has numbers",
+    ),
+    "a row that is not named": (lambda p: p.trees["base"].update(more=torch.zeros(2, 16)), "row 'more' is not one"),
+    "another width": (
+        lambda p: p.trees["base"].update({p.facts["keys"].split(",")[0]: torch.zeros(9, 17)}),
+        r"is \[9, 17\], expected \[9, 16\]",
+    ),
+    "codes of another width": (lambda p: p.trees["codes"].update({"text.up": torch.zeros(5, 3)}), "text.up"),
+    "no scale": (lambda p: p.facts.pop("text.scale"), "text.scale is None"),
+    "no places": (lambda p: p.trees["rows"].pop("which"), "of which adapter"),
+    "weights for others": (lambda p: p.trees["answer"].update(weights=torch.zeros(9)), r"weights is \[9\]"),
+    "thousands of names": (lambda p: p.facts.update(keys=",".join(["a"] * 5000)), "keys name 5000 rows"),
+    "half a number": (
+        lambda p: p.trees["codes"].update({"text.z": p.trees["codes"]["text.z"].to(torch.int8)}),
+        "int8 with its blocks' scales",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", BROKEN)
+def test_a_broken_request_is_refused_by_name(case: str, tiny: Tiny) -> None:
+    model, boundary, desk = split(tiny("llava"), wire="low-rank")
+    sent: list[bytes] = []
+    ask = boundary.ask
+
+    def listen(blob: bytes) -> bytes:
+        sent.append(blob)
+        return ask(blob)
+
+    boundary.ask = listen
+    moved(model).loss(model.collate(examples()))
+    parcel = wire.unpack(sent[0], max_bytes=1 << 20)
+    change, words = BROKEN[case]
+    change(parcel)
+    with pytest.raises(FedloomError, match=words):
+        desk.read("a", wire.pack(parcel))
+    assert desk.run([desk.read("a", sent[0])])  # and the desk goes on
+
+
+def test_more_than_a_host_has_room_for_is_refused(tiny: Tiny) -> None:
+    """A small request may ask for much: 16 rows that are held, of up to 14 places."""
+    model, _, desk = split(tiny("llava"), wire="low-rank")
+    moved(model).loss(model.collate(examples(16)))
+    desk.memory_bytes = 9000
+    with pytest.raises(FedloomError, match="take 14336 bytes, more than the host's 9000"):
+        model.loss(model.collate(examples(16)))
+
+
+def test_nan_never_leaves(tiny: Tiny) -> None:
+    for numbers in ("fp32", "bf16", "int8"):
+        model, _, _ = split(tiny("llava"), numbers=numbers)
+        model.write({name: torch.full_like(value, torch.nan) for name, value in model.read().items()})
+        with pytest.raises(FedloomError, match="NaN or infinity"):
+            model.loss(model.collate(examples()))
