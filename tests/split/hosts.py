@@ -29,7 +29,6 @@ class FakeJob:
 
     site: str
     kind: str
-    nbytes: int
     text: str = ""
     group: str = ""
     answer: bytes | None = None
@@ -57,7 +56,7 @@ class FakeDesk:
         except ValueError:
             raise Refused("split: this is no request.") from None
         answer = site.encode() if said["kind"] == "hello" else None
-        return FakeJob(site, said["kind"], len(blob), said["text"], said["group"], answer)
+        return FakeJob(site, said["kind"], said["text"], said["group"], answer)
 
     def fits(self, jobs: Sequence[FakeJob], job: FakeJob) -> bool:
         return len(jobs) < self.together and all(each.group == job.group for each in jobs)

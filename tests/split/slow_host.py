@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 
 from fedloom.deploy import host as deploy
+from fedloom.models import served
 from fedloom.split.desk import Desk, Job
 from fedloom.split.host import Host
 from fedloom.split.serve import Limits
@@ -35,8 +36,9 @@ class SlowDesk(Desk):
 def main(model: str, place: str, port: str, seconds: str, lines: str, figures: str) -> None:
     """Serve until SIGTERM; ``figures``: the port of the metrics."""
     torch.set_num_threads(1)
-    served = deploy.language(model, "float32")
-    desk = SlowDesk(served.language, MEMORY, 4, about=served.about, seconds=float(seconds), lines=Path(lines))
+    found = served(model)
+    about = {"fingerprint": found.fingerprint, "embeddings": found.embeddings}
+    desk = SlowDesk(found.language, MEMORY, 4, about=about, seconds=float(seconds), lines=Path(lines))
     door = deploy.door(f"127.0.0.1:{port}", Path(place), None, insecure=False)
     done = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: done.set())

@@ -16,16 +16,18 @@ OUTSIDE = {"rank": 2, "modules": ("q", "v", "mlp"), "where": ("vision", "connect
 
 
 def split(folder: Path, adapter: dict[str, Any] | None = None, **options: Any) -> tuple[Any, Boundary, Desk]:
-    """A backbone whose language model is asked through bytes; its boundary and its host's desk."""
+    """A backbone whose language model is asked through bytes; its boundary and its host's desk. ``model``, ``desk``:
+    options of these; all others are the boundary's."""
     made: list[Any] = []
+    own, room = options.pop("model", {}), options.pop("desk", {})
 
     def route(language: Any) -> Boundary:
-        desk = Desk(language, **options.pop("desk", {}))
+        desk = Desk(language, **room)
         boundary = Boundary(asked(desk), **options)
         made.extend((boundary, desk))
         return boundary
 
-    model = backbone(folder, adapter=adapter or NANO, route=route)
+    model = backbone(folder, adapter=adapter or NANO, route=route, **own)
     return model, made[0], made[1]
 
 

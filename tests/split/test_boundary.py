@@ -8,8 +8,9 @@ import torch
 
 from fedloom.core.contracts import Example
 from fedloom.core.errors import FedloomError
+from fedloom.core.wire import pack, unpack
 from tests.models.backbones import backbone, examples
-from tests.split.split import NANO, OUTSIDE, error, gradients, moved, split
+from tests.split.split import NANO, OUTSIDE, asked, error, gradients, moved, split
 
 Tiny = Callable[[str], Path]
 WIRES = ("full", "low-rank")
@@ -66,9 +67,10 @@ def test_answers_are_the_same(wire: str, tiny: Tiny) -> None:
     asked = examples(6)
     free = [Example(e.id, e.images, e.prompt, (), e.answer) for e in asked]
     whole = moved(backbone(tiny("llava"), adapter=NANO, max_new_tokens=5))
-    model, _, _ = split(tiny("llava"), wire=wire)
-    assert moved(model).answer([*asked, *free]) == whole.answer([*asked, *free])[:6] + model.answer(free)
-    assert whole.answer(free)[0].split()[:3] == model.answer(free)[0].split()[:3]
+    model, _, _ = split(tiny("llava"), wire=wire, model={"max_new_tokens": 5})
+    expected = whole.answer([*asked, *free])
+    assert any(expected[6:])  # something is said
+    assert moved(model).answer([*asked, *free]) == expected
 
 
 def test_nothing_is_differentiated_where_nothing_learns(tiny: Tiny) -> None:
@@ -129,6 +131,55 @@ def test_private_labels_do_not_travel_as_such_but_their_gradient_tells_them(tiny
     assert all(request.labels is None for request in seen)
     told = seen[1].gradient.argmin(dim=1)
     assert told.tolist() == batch.target.wanted[batch.target.wanted != -100].tolist()
+
+
+@pytest.mark.parametrize("labels", LABELS)
+@pytest.mark.parametrize("wire", WIRES)
+def test_an_example_may_stand_twice_in_a_batch(wire: str, labels: str, tiny: Tiny) -> None:
+    twice = [examples(1)[0], examples(1)[0], *examples(2)]
+    found = []
+    for model in (backbone(tiny("llava"), adapter=NANO), split(tiny("llava"), wire=wire, labels=labels)[0]):
+        moved(model).loss(model.collate(twice)).mean().backward()
+        found.append({name: leaf.grad.clone() for name, leaf in model.leaves().items()})
+    assert error(found[1], found[0]) < 1e-5
+
+
+def test_nothing_is_held_for_a_step_that_is_not_taken(tiny: Tiny) -> None:
+    model, boundary, desk = split(tiny("llava"), labels="private")
+    with torch.no_grad():
+        model.loss(model.collate(examples()))
+    assert (desk.held_bytes, boundary._held) == (0, set())
+    gradients(moved(model))
+    assert (desk.held_bytes, boundary._held) == (0, set())
+
+
+def test_each_site_has_room_of_its_own(tiny: Tiny) -> None:
+    """Who holds the most loses rows first: a site that fills the room empties its own."""
+    model, boundary, desk = split(tiny("llava"), wire="low-rank")
+    boundary.ask = asked(desk, "quiet")
+    gradients(moved(model), count=2)
+    quiet = desk.held_bytes
+    desk.memory_bytes = 10 * quiet
+    greedy, other, _ = split(tiny("llava"), wire="low-rank")
+    other.ask = asked(desk, "greedy")
+    for first in range(0, 40, 4):
+        greedy.loss(greedy.collate(examples(4, first)))
+    assert desk.held_bytes <= desk.memory_bytes
+    assert desk._bytes["quiet"] == quiet
+
+
+def test_a_refused_request_leaves_nothing_behind(tiny: Tiny) -> None:
+    model, boundary, desk = split(tiny("llava"), wire="low-rank")
+
+    def bend(blob: bytes) -> bytes:
+        parcel = unpack(blob, max_bytes=1 << 20)
+        parcel.trees["answer"]["labels"] += 1000
+        return asked(desk)(pack(parcel))
+
+    boundary.ask = bend
+    with pytest.raises(FedloomError, match="labels has numbers"):
+        model.loss(model.collate(examples()))
+    assert desk.held_bytes == 0
 
 
 def test_the_low_rank_wire_needs_nano_adapters_alone(tiny: Tiny) -> None:

@@ -8,11 +8,12 @@ import pytest
 import torch
 
 from fedloom.core import wire
-from fedloom.core.contracts import Parcel
+from fedloom.core.contracts import Example, Parcel
 from fedloom.core.errors import FedloomError
 from fedloom.core.passage import Codes, Passage
 from fedloom.split import messages, passes
 from fedloom.split.messages import Request, Wire
+from fedloom.split.numbers import put, take
 from tests.models.backbones import examples
 from tests.split.split import moved, split
 
@@ -40,7 +41,7 @@ def step(how: Wire) -> tuple[int, int]:
     told = Passage(whole.base, whole.mask) if how == "full" else whole
     request = messages.told(told, how, "fp32", held=whole.keys)
     slope = torch.zeros(1, 1, 1).expand(ROWS, PICTURE + TEXT, WIDTH)
-    asked = Request("loss", "fp32", how, True, told)
+    asked = Request("loss", "fp32", how, True, ())
     gradient = passes._gradient(slope, asked, told)
     return len(wire.pack(request)), len(wire.pack(Parcel({"gradient": gradient})))
 
@@ -82,7 +83,13 @@ BROKEN: dict[str, tuple[Callable[[Parcel], Any], str]] = {
     "no scale": (lambda p: p.facts.pop("text.scale"), "text.scale is None"),
     "no places": (lambda p: p.trees["rows"].pop("which"), "of which adapter"),
     "weights for others": (lambda p: p.trees["answer"].update(weights=torch.zeros(9)), r"weights is \[9\]"),
-    "thousands of names": (lambda p: p.facts.update(keys=",".join(["a"] * 5000)), "keys name 5000 rows"),
+    "thousands of names": (lambda p: p.facts.update(keys=",".join(map(str, range(5000)))), "keys name 5000 rows"),
+    "a name twice": (lambda p: p.facts.update(keys=",".join([p.facts["keys"].split(",")[0]] * 4)), "different names"),
+    "a long name": (lambda p: p.facts.update(keys="a" * 65), "at most 64 characters"),
+    "a row without places": (
+        lambda p: p.trees["base"].update({p.facts["keys"].split(",")[0]: torch.zeros(0, 16)}),
+        r"is \[0, 16\], expected \[1 to",
+    ),
     "half a number": (
         lambda p: p.trees["codes"].update({"text.z": p.trees["codes"]["text.z"].to(torch.int8)}),
         "int8 with its blocks' scales",
@@ -115,8 +122,49 @@ def test_more_than_a_host_has_room_for_is_refused(tiny: Tiny) -> None:
     model, _, desk = split(tiny("llava"), wire="low-rank")
     moved(model).loss(model.collate(examples(16)))
     desk.memory_bytes = 9000
-    with pytest.raises(FedloomError, match="take 14336 bytes, more than the host's 9000"):
+    with pytest.raises(FedloomError, match="take 224 places and 14336 bytes, more than the host's 65536 and 9000"):
         model.loss(model.collate(examples(16)))
+
+
+def answering(tiny: Tiny, **facts: Any) -> tuple[Any, Parcel]:
+    """A desk, and a request for a free answer to four prompts."""
+    model, boundary, desk = split(tiny("llava"))
+    sent: list[bytes] = []
+    ask = boundary.ask
+
+    def listen(blob: bytes) -> bytes:
+        sent.append(blob)
+        return ask(blob)
+
+    boundary.ask = listen
+    model.answer([Example(e.id, e.images, e.prompt, (), e.answer) for e in examples()])
+    parcel = wire.unpack(sent[0], max_bytes=1 << 20)
+    parcel.facts |= facts
+    return desk, parcel
+
+
+def test_no_answer_may_run_past_what_the_model_reads(tiny: Tiny) -> None:
+    desk, parcel = answering(tiny, longest=60)  # of 64 places
+    with pytest.raises(FedloomError, match="the model reads 64 in all"):
+        desk.read("a", wire.pack(parcel))
+
+
+def test_nobody_has_the_model_work_without_end(tiny: Tiny) -> None:
+    desk, parcel = answering(tiny)
+    desk.most = 60
+    with pytest.raises(FedloomError, match="the generated answers take 64 places"):
+        desk.read("a", wire.pack(parcel))
+    desk.most = 30
+    with pytest.raises(FedloomError, match="4 rows of up to 13 places take 52 places"):
+        desk.read("a", wire.pack(parcel))
+
+
+def test_scales_that_are_no_bfloat16_are_refused(tiny: Tiny) -> None:
+    tree = put("z", torch.ones(3, 70), "int8")
+    assert take(tree, "z", (3, 70)).shape == (3, 70)
+    tree["z.scales"] = torch.full((4,), 1e300, dtype=torch.float64)
+    with pytest.raises(FedloomError, match="int8 with its blocks' scales"):
+        take(tree, "z", (3, 70))
 
 
 def test_nan_never_leaves(tiny: Tiny) -> None:

@@ -15,7 +15,7 @@ class Told(list[Any]):
     """Tickets of a test, and what they were told."""
 
     def ticket(self, text: str, site: str = "a", group: str = "", until: float = float("inf")) -> Ticket:
-        job: Any = FakeJob(site, "loss", 1, text, group)
+        job: Any = FakeJob(site, "loss", text, group)
         return Ticket(job, until, lambda answer: self.append((text, answer)))
 
 

@@ -27,7 +27,7 @@ def rehearse(
     sites: Annotated[int, typer.Option(min=1, help="Sites, each with a worker and a SuperNode of its own.")] = 3,
     kill: Annotated[
         list[str],
-        typer.Option(metavar="PART@ROUND", help="A fault: worker:1@2, supernode:0@1, superlink@2 or server@1."),
+        typer.Option(metavar="PART@ROUND", help="A fault: worker:1@2, supernode:0@1, superlink@2, server@1 or host@2."),
     ] = [],  # noqa: B006
     sets: Sets = [],  # noqa: B006
     data: DataPath = None,
@@ -45,6 +45,8 @@ def rehearse(
     experiment = config.load(source, [*overrides_of(sets, data), *own])
     if experiment.scenario.clients != sites:
         raise FedloomError(f"--sites {sites}: the experiment names {experiment.scenario.clients} sites.")
+    if experiment.split.wire == "none" and any(fault.part == "host" for fault in faults):
+        raise FedloomError("--kill host: nothing is split off, so there is no host. Mend: --set split.wire=full.")
     folder = out or Path("runs") / f"rehearse-{experiment.name or Path(source).stem}"
     run_and_show(experiment, folder, resume, faults)
 

@@ -72,6 +72,19 @@ class Target:
     keep: Tensor
     wanted: Tensor
 
+    @classmethod
+    def of(cls, lengths: Sequence[int], counts: Sequence[int], labels: Tensor | None) -> "Target":
+        """The last ``counts`` places of rows of these ``lengths``, to name ``labels``, flat in the order of rows (0
+        where they are not told)."""
+        places = [range(length - count, length) for length, count in zip(lengths, counts, strict=True)]
+        keep = sorted({place for row in places for place in row})
+        column = {place: number for number, place in enumerate(keep)}
+        told = torch.zeros(sum(counts), dtype=torch.long) if labels is None else labels.long()
+        wanted = torch.full((len(lengths), len(keep)), IGNORE)
+        for row, (where, mine) in enumerate(zip(places, torch.split(told, list(counts)), strict=True)):
+            wanted[row, [column[place] for place in where]] = mine
+        return cls(torch.tensor(keep), wanted)
+
     def to(self, device: torch.device) -> "Target":
         """The same on a device."""
         return Target(self.keep.to(device), self.wanted.to(device))

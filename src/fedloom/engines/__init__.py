@@ -87,6 +87,7 @@ def run(
             last = Federation(setup, folder, engine, watch, stop).run()
         finally:
             peak = engine.close()
+            setup.middle.close()
         watch.stage("writing the result")
         return result.finish(setup, folder, last, max(memory.peak(), peak))
     except FedloomError:

@@ -3,6 +3,8 @@
 import os
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
+from typing import TYPE_CHECKING
 
 from fedloom import models
 from fedloom.core.errors import FedloomError
@@ -10,6 +12,9 @@ from fedloom.core.passage import LanguageModel
 from fedloom.core.tables import SplitTable
 from fedloom.split.boundary import Ask, Boundary, Traffic
 from fedloom.split.desk import Desk
+
+if TYPE_CHECKING:
+    from fedloom.split.dial import Dial
 
 TOKEN = "FEDLOOM_HOST_TOKEN"
 """The environment variable that holds a host's token, where a site has none of its own."""
@@ -35,6 +40,7 @@ class Middle:
     access: Access | None = None
     traffic: Traffic = field(default_factory=Traffic)
     _boundary: Boundary | None = None
+    _dial: "Dial | None" = None
 
     @property
     def elsewhere(self) -> bool:
@@ -68,19 +74,21 @@ class Middle:
             raise FedloomError("split: the host does not say which model it has. Mend: the same release there.")
         return models.fingerprint(name, "split", str(about["fingerprint"]))
 
-    def forget(self) -> None:
-        """Have a host drop what it holds of this client; one that is gone holds nothing."""
-        if self._boundary and self.elsewhere:
+    def close(self) -> None:
+        """Have a host drop what it holds of this client, and end the connection; one that is gone holds nothing."""
+        if self._boundary and self._dial:
+            self._boundary.ask = partial(self._dial.ask, patience=0.0)
             with suppress(FedloomError):
                 self._boundary.forget()
+            self._dial.close()
 
     def _dialled(self) -> Ask:
-        from fedloom.split.dial import Dial  # gRPC is optional
+        from fedloom.split.dial import Dial  # gRPC is optional; a connection is made in the process that uses it
 
         table = self.table
         own = Access(table.host, table.root_certificates, os.environ.get(TOKEN, ""))
         access = self.access or own
-        return Dial(
+        self._dial = Dial(
             access.address,
             token=access.token,
             root_certificates=access.root_certificates or None,
@@ -88,4 +96,5 @@ class Middle:
             certificate=access.certificate or None,
             deadline=table.deadline,
             patience=table.patience,
-        ).ask
+        )
+        return self._dial.ask

@@ -122,7 +122,16 @@ class Setup:
 
     @cached_property
     def middle(self) -> Middle:
-        """Where the language model is, and what is sent to it."""
+        """Where the language model is, and what is sent to it.
+
+        Raises:
+            FedloomError: the low-rank wire, and an adapter that it has no codes of.
+        """
+        if self.experiment.split.wire == "low-rank" and self.experiment.adapter.kind != "nano":
+            raise FedloomError(
+                f"split.wire = 'low-rank' carries the codes of NanoAdapters, and adapter.kind is "
+                f"{self.experiment.adapter.kind!r}. Set adapter.kind = 'nano', or split.wire = 'full'."
+            )
         return Middle(self.experiment.split, self.host)
 
     @cached_property

@@ -69,7 +69,8 @@ class LoraBackbone(ABC):
         if spec.kind == "nano":
             found = nano_adapters.sites(self._model, spec, self._generative)
             width = self._model.get_input_embeddings().embedding_dim
-            self._nano = {where: NanoAdapter(layer, width, spec).to(device()) for where, (_, layer) in found.items()}
+            with torch.random.fork_rng(devices=[]):
+                self._nano = {w: NanoAdapter(layer, width, spec).to(device()) for w, (_, layer) in found.items()}
             self._layers: dict[str, Any] = {_PREFIX + name: self._nano[where] for where, (name, _) in found.items()}
         else:
             self._layers = _place(self._model, spec, self._generative)

@@ -119,10 +119,12 @@ class Generative(LoraBackbone):
     def _names(self, examples: Sequence[Example], rows: Sequence[Sequence[int]]) -> tuple[str, ...]:
         """A name for what each row says and shows, which is all that its embeddings depend on while nothing learns."""
         heard = [without_marks(e.prompt) if self._family.reads_prompt else "" for e in examples]
-        return tuple(
+        names = [
             hashlib.sha256(f"{row}|{[self._images.digest(p) for p in e.images]}{text}".encode()).hexdigest()[:32]
             for e, row, text in zip(examples, rows, heard, strict=True)
-        )
+        ]
+        twice = [names[:place].count(name) for place, name in enumerate(names)]
+        return tuple(f"{name}-{seen}" if seen else name for name, seen in zip(names, twice, strict=True))
 
     def _pictures(self, examples: Sequence[Example]) -> Tree | None:
         pictures = [picture for e in examples for picture in e.images]

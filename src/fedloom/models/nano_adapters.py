@@ -8,7 +8,7 @@ They bear the names of LoRA pairs, D being A and U being B, of the layer that pu
 takes them, and the product of a pair is [d, d].
 """
 
-from typing import Any
+from typing import Any, get_args
 
 from torch import Tensor, nn
 
@@ -84,15 +84,15 @@ def sites(model: Any, spec: AdapterSpec, generative: bool) -> dict[Where, tuple[
             f"wide as its language model ({words.embedding_dim}). Use kind 'lora'."
         )
     wanted = spec.where or tuple(COMPONENTS.values())
-    if "connector" in wanted:
-        found["image"] = ends[-1]
-    if "text" in wanted:
-        found["text"] = next((name, module) for name, module in modules.items() if module is words)
-    if not found:
+    if set(wanted) < set(get_args(Component)) and set(wanted) - set(COMPONENTS.values()):
         raise FedloomError(
             f"adapter.kind = 'nano' with where = {list(wanted)}: a NanoAdapter sits after the connector "
             "('connector') or on the embeddings of words ('text'). Name one or both."
         )
+    if "connector" in wanted:
+        found["image"] = ends[-1]
+    if "text" in wanted:
+        found["text"] = next((name, module) for name, module in modules.items() if module is words)
     return found
 
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from fedloom.core.contracts import IMAGE, Example
 from fedloom.core.errors import FedloomError
-from fedloom.core.passage import IGNORE, Target
+from fedloom.core.passage import Target
 
 
 class Words:
@@ -116,11 +116,6 @@ def pad(rows: Sequence[Sequence[int]], filler: int) -> tuple[Tensor, Tensor]:
 
 
 def targets(prompts: Sequence[Sequence[int]], answers: Sequence[Sequence[int]]) -> Target:
-    """Where logits are needed, and what they should predict."""
-    places = [range(len(p) - 1, len(p) - 1 + len(a)) for p, a in zip(prompts, answers, strict=True)]
-    keep = sorted({place for row in places for place in row})
-    column = {place: k for k, place in enumerate(keep)}
-    wanted = torch.full((len(prompts), len(keep)), IGNORE)
-    for row, (where, answer) in enumerate(zip(places, answers, strict=True)):
-        wanted[row, [column[place] for place in where]] = torch.tensor(answer)
-    return Target(torch.tensor(keep), wanted)
+    """Where logits are needed, and what they should predict: the answers, each after its prompt."""
+    lengths = [len(p) + len(a) - 1 for p, a in zip(prompts, answers, strict=True)]
+    return Target.of(lengths, [len(a) for a in answers], torch.tensor([id for a in answers for id in a]))

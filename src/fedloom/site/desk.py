@@ -152,11 +152,15 @@ class Desk:
             same = ("data", "middle", "backbone", "initial")
             setup.__dict__.update({part: getattr(self._setup, part) for part in same})
             return
-        if self._setup:
-            self._setup.middle.forget()
+        self.close()
         self._setup, self._trainers = None, {}
         _ = setup.initial, setup.data
         self.loads += 1
+
+    def close(self) -> None:
+        """Let go of what a language model's host holds for this site."""
+        if self._setup and self._setup.experiment.split.wire != "none":
+            self._setup.middle.close()
 
     def _here(self, asked: config.Experiment) -> config.Experiment:
         """The experiment with this site's own places in it: nothing that a server says is read as a path here."""
@@ -218,4 +222,4 @@ def _loaded(setup: Setup) -> tuple[object, ...]:
     """What decides model, start adapter and data."""
     given = setup.experiment
     placed = given.task, given.data, given.scenario, given.evaluation
-    return given.model, given.adapter, given.split, given.seed, *placed
+    return given.model, given.adapter, given.split, setup.host, given.seed, *placed

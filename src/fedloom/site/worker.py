@@ -87,6 +87,7 @@ class Worker:
                 server.serve_forever(poll_interval=0.1)
             finally:
                 self.path.unlink(missing_ok=True)
+                self.desk.close()
 
     def _prepare(self, experiment: str) -> None:
         with self.busy:

@@ -28,8 +28,11 @@ Ask = Callable[[bytes], bytes]
 
 Labels = Literal["shared", "private"]
 
-MAX_ANSWER = 16 << 30
-"""Bytes of the largest answer that is read."""
+SMALL = wire.MAX_HEADER
+"""Bytes that an answer may have beside what was asked for."""
+
+WIDEST = 1 << 20
+"""Words that a language model may know, at most."""
 
 TRIES = 3
 """How often a request is sent anew because rows that it names are no longer held."""
@@ -95,29 +98,27 @@ class Boundary:
     def losses(self, passage: Passage, target: Target) -> Tensor:
         """Loss of each row, ``[B]``, to be differentiated by whatever in the passage learns."""
         passage, learning = self._learning(passage)
+        learns = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in learning)
         if self.labels == "private":
+            if learns and self.wire == "full":  # the second of two requests need not bring the rows again
+                name = secrets.token_hex(8)
+                passage = replace(passage, keys=tuple(f"{name}-{row}" for row in range(len(passage.mask))))
             real = target.wanted != IGNORE
             logits: Tensor = _Logits.apply(self, passage, target, *learning)  # type: ignore[no-untyped-call]
             every = F.cross_entropy(logits, target.wanted[real], reduction="none")
             rows = real.nonzero()[:, 0]
             sums = torch.zeros(len(real), device=every.device).index_add(0, rows, every)
             return sums / real.sum(dim=1)
-        learns = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in learning)
         found: Tensor = _Losses.apply(self, passage, target, learns, *learning)  # type: ignore[no-untyped-call]
         return found
 
     def _learning(self, passage: Passage) -> tuple[Passage, list[Tensor]]:
-        """A passage as it travels, and its tensors whose gradients are wanted.
-
-        Of wire ``"full"`` these are the embeddings. Where labels are private, the rows are named, so that the second
-        of two requests need not bring them again.
-        """
+        """A passage as it travels, and its tensors whose gradients are wanted: of wire ``"full"`` the embeddings."""
         if self.wire == "low-rank":
             self._check(passage)
             return passage, [tensor for part in passage.codes for tensor in (part.z, part.up)]
-        made, name = passage.embeddings(), secrets.token_hex(8)
-        keys = tuple(f"{name}-{row}" for row in range(len(made))) if self.labels == "private" else ()
-        return Passage(made.detach(), passage.mask, positions=passage.positions, keys=keys), [made]
+        made = passage.embeddings()
+        return Passage(made.detach(), passage.mask, positions=passage.positions), [made]
 
     def _check(self, passage: Passage) -> None:
         if self.wire == "low-rank" and not (passage.keys and passage.codes):
@@ -143,7 +144,7 @@ class Boundary:
             parcel = self.request(kind, passage, held)
             parcel.trees |= trees
             parcel.facts |= facts
-            answer = self._asked(parcel)
+            answer = self._asked(parcel, _largest(passage, trees))
             missing = str(answer.facts.get("missing", ""))
             if not missing:
                 self._held |= set() if facts.get("drop") else set(passage.keys)
@@ -152,12 +153,12 @@ class Boundary:
             held -= set(missing.split(","))
         raise Refused("split: the host drops rows as soon as they are sent. Mend: more memory there (--memory-mb).")
 
-    def _asked(self, parcel: Parcel) -> Parcel:
+    def _asked(self, parcel: Parcel, max_bytes: int = SMALL) -> Parcel:
         request = wire.pack(parcel)
         answer = self.ask(request)
         self.traffic.up += len(request)
         self.traffic.down += len(answer)
-        return messages.opened(answer, MAX_ANSWER)
+        return messages.opened(answer, max_bytes)
 
     def gradients(self, tree: Tree, passage: Passage) -> list[Tensor]:
         """Gradients of ``_learning``'s tensors, from what came down."""
@@ -202,6 +203,13 @@ class Boundary:
         self._check(passage)
         named = passage if self.wire == "low-rank" else replace(passage, keys=())
         return self.exchange(kind, named, trees, **facts)
+
+
+def _largest(passage: Passage, trees: dict[str, Tree]) -> int:
+    """Bytes that an answer may have: gradients of all that went up, and logits where a few places are asked for."""
+    gradients = 4 * passage.base.numel() + sum(4 * (part.z.numel() + part.up.numel()) for part in passage.codes)
+    asked = int(trees["answer"]["counts"].sum()) if "answer" in trees else 0
+    return SMALL + 2 * gradients + 4 * WIDEST * asked
 
 
 class _Losses(torch.autograd.Function):
@@ -250,6 +258,8 @@ class _Logits(torch.autograd.Function):
         tree = answer.trees.get("logits", {})
         count = int((target.wanted != IGNORE).sum())
         width = tree["logits"].shape[-1] if "logits" in tree and tree["logits"].ndim == 2 else 0
+        if int(target.wanted.max()) >= width:
+            raise Refused(f"split: logits of {width} words came, fewer than the client's own labels name.")
         return take(tree, "logits", (count, width)).to(passage.base.device)
 
     @staticmethod

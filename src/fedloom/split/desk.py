@@ -6,7 +6,7 @@ What is held between requests are rows of embeddings that wire "low-rank" refers
 """
 
 import threading
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -32,7 +32,6 @@ class Job:
 
     site: str
     kind: Kind
-    nbytes: int
     request: Request | None = None
     answer: bytes | None = None
 
@@ -41,8 +40,9 @@ class Job:
 class Desk:
     """Answers requests with ``language``.
 
-    ``memory_bytes``: of rows held between requests, and of the embeddings of one pass. ``together``: requests that may
-    share a pass. ``places``: padded places that a pass of several may have, beyond which the model has enough to do.
+    ``memory_bytes``: of rows held between requests, and of a request's embeddings and logits. ``most``: places that a
+    request may have, padding among them. ``together``: requests for losses, logits and gradients that may share a pass;
+    ``places``: places that such a pass may have, beyond which the model has enough to do.
     ``about``: what it says of itself when it is asked (facts of the answer to ``hello``); ``embeddings`` among them is
     the hash of the word embeddings, which a client's must be.
 
@@ -54,14 +54,20 @@ class Desk:
     memory_bytes: int = 4 << 30
     together: int = 1
     places: int = 4096
+    most: int = 65536
     about: dict[str, str] = field(default_factory=dict)
-    held_bytes: int = 0
-    _held: OrderedDict[tuple[str, str], Tensor] = field(default_factory=OrderedDict)
+    _held: dict[str, OrderedDict[str, Tensor]] = field(default_factory=dict)
+    _bytes: Counter[str] = field(default_factory=Counter)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def __post_init__(self) -> None:
         if learning := self.language.learning():
             raise FedloomError(f"host: {learning[0]!r} can learn; what is served must be frozen (requires_grad False).")
+
+    @property
+    def held_bytes(self) -> int:
+        """Bytes of the rows that are held."""
+        return self._bytes.total()
 
     @property
     def max_bytes(self) -> int:
@@ -79,16 +85,26 @@ class Desk:
         parcel = opened(blob, self.max_bytes)
         kind = parse.kind(parcel)
         if kind == "hello":
-            return Job(site, kind, len(blob), answer=self._hello(parcel))
+            return Job(site, kind, answer=self._hello(parcel))
         if kind == "forget":
             self.forget(site)
-            return Job(site, kind, len(blob), answer=wire.pack(Parcel()))
+            return Job(site, kind, answer=wire.pack(Parcel()))
         self._same_model(parcel)
-        base = self._base(site, parcel) if "keys" in parcel.facts else []
-        if missing := [key for key, row in base if row is None]:
-            return Job(site, kind, len(blob), answer=wire.pack(Parcel({}, {"missing": ",".join(missing)})))
-        rows = [row for _, row in base if row is not None]
-        return Job(site, kind, len(blob), parse.request(parcel, kind, rows, self.language, self.memory_bytes))
+        keys = parse.keys(parcel) if "keys" in parcel.facts else []
+        new = parse.base(parcel, keys, self.language)
+        rows = self._rows(site, keys, new)
+        missing = [key for key, row in zip(keys, rows, strict=True) if row is None]
+        if missing:
+            job = Job(site, kind, answer=wire.pack(Parcel({}, {"missing": ",".join(missing)})))
+        else:
+            found, room = [row for row in rows if row is not None], parse.Room(self.most, self.memory_bytes)
+            job = Job(site, kind, parse.request(parcel, kind, found, self.language, room))
+        with self._lock:
+            for key, row in new.items():
+                self._keep(site, key, row)
+            for key in keys if parcel.facts.get("drop") else ():
+                self._drop(site, key)
+        return job
 
     def _hello(self, parcel: Parcel) -> bytes:
         theirs, ours = parcel.facts.get("embeddings", ""), self.about.get("embeddings", "")
@@ -110,42 +126,36 @@ class Desk:
                 "with the model that the run began with."
             )
 
-    def _base(self, site: str, parcel: Parcel) -> list[tuple[str, Tensor | None]]:
-        """Each row's base by its key, new ones kept; ``None`` where it is not here."""
-        keys = parse.keys(parcel)
-        new = parse.base(parcel, keys, self.language)
-        found: list[tuple[str, Tensor | None]] = []
+    def _rows(self, site: str, keys: Sequence[str], new: dict[str, Tensor]) -> list[Tensor | None]:
+        """Each row by its key, new or held for the site; ``None`` where it is neither."""
         with self._lock:
+            held = self._held.get(site, OrderedDict())
             for key in keys:
-                place = (site, key)
-                if key in new:
-                    self._keep(place, new[key])
-                elif place in self._held:
-                    self._held.move_to_end(place)
-                found.append((key, new.get(key, self._held.get(place))))
-            for key in keys if parcel.facts.get("drop") else ():
-                self._drop((site, key))
-        return found
+                if key in held:
+                    held.move_to_end(key)
+            return [new.get(key, held.get(key)) for key in keys]
 
-    def _keep(self, place: tuple[str, str], value: Tensor) -> None:
-        """Hold a row, dropping those that were not asked for the longest; one larger than the budget is not held."""
-        self._drop(place)
+    def _keep(self, site: str, key: str, value: Tensor) -> None:
+        """Hold a row; where the budget is spent, the site that holds the most loses what it has not asked for the
+        longest."""
+        self._drop(site, key)
         if value.nbytes > self.memory_bytes:
             return
-        self._held[place] = value
-        self.held_bytes += value.nbytes
+        self._held.setdefault(site, OrderedDict())[key] = value
+        self._bytes[site] += value.nbytes
         while self.held_bytes > self.memory_bytes:
-            self.held_bytes -= self._held.popitem(last=False)[1].nbytes
+            (largest, _), *_ = self._bytes.most_common(1)
+            self._drop(largest, next(iter(self._held[largest])))
 
-    def _drop(self, place: tuple[str, str]) -> None:
-        value = self._held.pop(place, None)
-        self.held_bytes -= 0 if value is None else value.nbytes
+    def _drop(self, site: str, key: str) -> None:
+        value = self._held.get(site, OrderedDict()).pop(key, None)
+        self._bytes[site] -= 0 if value is None else value.nbytes
 
     def forget(self, site: str) -> None:
         """Drop all that is held for a site."""
         with self._lock:
-            for place in [place for place in self._held if place[0] == site]:
-                self._drop(place)
+            self._held.pop(site, None)
+            self._bytes.pop(site, None)
 
     # --- computing ------------------------------------------------------------------------------------------------
 
@@ -155,7 +165,7 @@ class Desk:
         first = every[0]
         if len(every) > self.together or first is None or first.kind not in ("loss", "logits", "backward"):
             return False
-        axes = {None if each is None or (p := each.passage.positions) is None else p.ndim for each in every}
+        axes = {None if each is None or each.positions is None else each.positions.ndim for each in every}
         if any(each is None or (each.kind, each.learn) != (first.kind, first.learn) for each in every) or len(axes) > 1:
             return False
         lengths = [length for each in every if each is not None for length in each.lengths]
@@ -173,7 +183,7 @@ class Desk:
             return [wire.pack(parcel) for parcel in passes.run(requests, self.language)]
 
     def _answer(self, request: Request) -> Parcel:
-        passage, speech = request.passage.to(device()), request.speech.to(device())
+        passage, speech = request.passage(device()), request.speech.to(device())
         if request.kind == "rank":
             scores = self.language.rank(passage, request.continuations, speech)
             return Parcel({"scores": {"scores": torch.tensor(scores, dtype=torch.float64)}})

@@ -16,6 +16,9 @@ PART = 1 << 20
 RATE = 1 << 20
 """Bytes a second that a connection is at least expected to carry."""
 
+SENDING = "--sending"
+"""The option of a host that allows more time; its name in a status tells a client who ended the sending."""
+
 _HEAD = struct.Struct("<Q")
 
 

@@ -106,15 +106,19 @@ def listed(rows: Sequence[tuple[int, Sequence[int]]]) -> Tree:
 class Request:
     """What a host reads: everything is of the right type and shape, and within what its model can take.
 
-    ``passage``: on the CPU. ``counts``: ids that end each row; ``labels``: which, flat, where they were told.
-    ``gradient`` ``[N, V]``, ``weights`` ``[B]``: what the answer's logits, or losses, are differentiated by.
+    ``rows``: each row's embeddings before ``codes`` are added ``[T, d]``, on the CPU, perhaps held for others too; the
+    passage is made of them when it is computed, and not while the request waits. ``counts``: ids that end each row;
+    ``labels``: which, flat, where they were told. ``gradient`` ``[N, V]``, ``weights`` ``[B]``: what the answer's
+    logits, or losses, are differentiated by.
     """
 
     kind: Kind
     numbers: Numbers
     how: Wire
     learn: bool
-    passage: Passage
+    rows: tuple[Tensor, ...]
+    codes: tuple[Codes, ...] = ()
+    positions: Tensor | None = None
     counts: tuple[int, ...] = ()
     labels: Tensor | None = None
     gradient: Tensor | None = None
@@ -125,21 +129,13 @@ class Request:
 
     @property
     def lengths(self) -> list[int]:
-        """Real places of each row."""
-        return self.passage.mask.sum(dim=1).tolist()
+        """Places of each row."""
+        return [len(row) for row in self.rows]
 
-
-def target(lengths: Sequence[int], counts: Sequence[int], labels: Tensor | None) -> Target:
-    """Where the last ``counts`` places of rows of these lengths are, and what they should name (0 where not told)."""
-    places = [range(length - count, length) for length, count in zip(lengths, counts, strict=True)]
-    keep = sorted({place for row in places for place in row})
-    column = {place: number for number, place in enumerate(keep)}
-    wanted, begin = torch.full((len(lengths), len(keep)), IGNORE), 0
-    for row, where in enumerate(places):
-        mine = labels[begin : begin + len(where)].long() if labels is not None else torch.zeros(len(where)).long()
-        wanted[row, [column[place] for place in where]] = mine
-        begin += len(where)
-    return Target(torch.tensor(keep), wanted)
+    def passage(self, device: torch.device) -> Passage:
+        """What the language model reads, on a device."""
+        base, mask = padded(torch.cat([row.float() for row in self.rows]), self.lengths)
+        return Passage(base, mask, self.codes, self.positions).to(device)
 
 
 def whole(tree: Tree, name: str, *, least: int, most: int, count: int | None = None) -> list[int]:

@@ -47,6 +47,7 @@ def take(tree: Tree, name: str, shape: tuple[int, ...]) -> Tensor:
     if value.dtype in (torch.float32, torch.bfloat16):
         return value.float()
     scales = tree.get(f"{name}.scales")
-    if value.dtype != torch.int8 or scales is None or scales.shape != (-(-value.numel() // BLOCK),):
+    blocks_ = -(-value.numel() // BLOCK)
+    if value.dtype != torch.int8 or scales is None or (scales.dtype, scales.shape) != (torch.bfloat16, (blocks_,)):
         raise Refused(f"split: {name} is {value.dtype}, expected float32, bfloat16, or int8 with its blocks' scales.")
     return blocks.from_eight_bits(value.reshape(-1), scales, BLOCK).reshape(shape)

@@ -1,13 +1,13 @@
 """A request from what came over the wire: each part of it checked against what the language model can take."""
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from fedloom.core.contracts import Parcel
-from fedloom.core.passage import LanguageModel, Passage, Speech
+from fedloom.core.passage import Codes, LanguageModel, Speech
 from fedloom.split.errors import Refused
 from fedloom.split.messages import Kind, Request, Wire, codes_of, fact, number, padded, whole
 from fedloom.split.numbers import Numbers, take
@@ -15,11 +15,35 @@ from fedloom.split.numbers import Numbers, take
 ROWS = 4096
 """Rows of a request, at most."""
 
-MOST_CONTINUATIONS = 65536
+KEY = 64
+"""Characters of a row's name, at most."""
+
+MOST_CONTINUATIONS = 16384
 """Continuations of a request, at most."""
 
-LONGEST_ANSWER = 4096
+LONGEST_ANSWER = 1024
 """Ids of a generated answer, at most."""
+
+
+@dataclass(frozen=True)
+class Room:
+    """What one request may ask for: ``places`` of the model, padding among them, and ``memory_bytes`` of what is made
+    of them in float32."""
+
+    places: int
+    memory_bytes: int
+
+    def check(self, places: int, numbers: int, what: str) -> None:
+        """Refuse so many places, or their so many numbers each.
+
+        Raises:
+            Refused: they are more than the host has room for.
+        """
+        if places > self.places or 4 * places * numbers > self.memory_bytes:
+            raise Refused(
+                f"split: {what} take {places} places and {4 * places * numbers} bytes, more than the host's "
+                f"{self.places} and {self.memory_bytes}. Lower client.batch_size, or give the host more (--memory-mb)."
+            )
 
 
 def kind(parcel: Parcel) -> Kind:
@@ -40,8 +64,10 @@ def keys(parcel: Parcel) -> list[str]:
     """
     text = parcel.facts.get("keys")
     found = text.split(",") if isinstance(text, str) and text else []
-    if not 0 < len(found) <= ROWS or not all(found):
-        raise Refused(f"split: keys name {len(found)} rows, expected 1 to {ROWS}.")
+    if not 0 < len(found) <= ROWS or len(set(found)) < len(found) or not all(0 < len(key) <= KEY for key in found):
+        raise Refused(
+            f"split: keys name {len(found)} rows, expected 1 to {ROWS} different names of at most {KEY} characters."
+        )
     return found
 
 
@@ -59,13 +85,15 @@ def base(parcel: Parcel, named: Sequence[str], language: LanguageModel) -> dict[
         if name not in named:
             raise Refused(f"split: row {name!r} is not one of those that are named.")
         length = value.shape[0] if value.ndim == 2 else 0
+        if not 0 < length <= language.longest:
+            raise Refused(f"split: row {name!r} is {list(value.shape)}, expected [1 to {language.longest}, d].")
         row = take(tree, name, (length, language.width))
         found[name] = row if value.dtype == torch.float32 else row.bfloat16()
     return found
 
 
-def request(parcel: Parcel, kind: Kind, rows: Sequence[Tensor], language: LanguageModel, memory_bytes: int) -> Request:
-    """All that a request says; ``rows``: its rows' base, where they have names.
+def request(parcel: Parcel, kind: Kind, named: Sequence[Tensor], language: LanguageModel, room: Room) -> Request:
+    """All that a request says; ``named``: its rows' base, where they have names.
 
     Raises:
         Refused: some of it is missing, of another type or shape, or more than the model can take.
@@ -75,47 +103,70 @@ def request(parcel: Parcel, kind: Kind, rows: Sequence[Tensor], language: Langua
     lengths = whole(parcel.trees.get("rows", {}), "lengths", least=1, most=language.longest)
     if not 0 < len(lengths) <= ROWS:
         raise Refused(f"split: {len(lengths)} rows, expected 1 to {ROWS}.")
-    if (needed := len(lengths) * max(lengths) * language.width * 4) > memory_bytes:
-        raise Refused(
-            f"split: {len(lengths)} rows of up to {max(lengths)} places take {needed} bytes, more than the host's "
-            f"{memory_bytes}. Lower client.batch_size, or give the host more (--memory-mb)."
-        )
+    room.check(len(lengths) * max(lengths), language.width, f"{len(lengths)} rows of up to {max(lengths)} places")
     learns = bool(parcel.facts.get("learn", 0)) and kind in ("loss", "backward")
-    bare = Request(kind, numbers, how, learns, _passage(parcel, how, lengths, rows, language))
+    rows, codes = _rows(parcel, named, lengths, language), _codes(parcel, how, lengths, language)
+    bare = Request(kind, numbers, how, learns, rows, codes, _positions(parcel, lengths, language))
     if kind == "rank":
-        return replace(bare, continuations=_continuations(parcel, lengths, language), speech=_speech(parcel, language))
+        found = replace(bare, continuations=_continuations(parcel, lengths, language), speech=_speech(parcel, language))
+        room.check(sum(len(ids) + 1 for _, ids in found.continuations), 1, "the continuations")
+        return _within(found, max(len(ids) for _, ids in found.continuations), language)
     if kind == "generate":
         longest = int(number(parcel, "longest", 1, min(LONGEST_ANSWER, language.longest)))
-        return replace(bare, longest=longest, speech=_speech(parcel, language))
-    return _to_predict(parcel, bare, lengths, language)
+        room.check(len(lengths) * longest, 1, "the generated answers")
+        return _within(replace(bare, longest=longest, speech=_speech(parcel, language)), longest, language)
+    found = _to_predict(parcel, bare, lengths, language)
+    kept = min(max(lengths), sum(found.counts))  # distinct places, at most
+    room.check(len(lengths) * kept, language.vocabulary, "the logits of the answers")
+    return found
 
 
-def _passage(
-    parcel: Parcel, how: Wire, lengths: Sequence[int], rows: Sequence[Tensor], language: LanguageModel
-) -> Passage:
-    tree, count = parcel.trees["rows"], sum(lengths)
-    axes = int(number(parcel, "axes", 0, 4)) if "positions" in tree else 0
-    positions = None
-    if "positions" in tree:
-        found = tree["positions"]
-        if found.dtype != torch.int32 or found.shape != (max(1, axes), count):
-            raise Refused(f"split: positions are {found.dtype} {list(found.shape)}, expected int32 [axes, {count}].")
-        if count and not (int(found.min()) >= 0 and int(found.max()) < language.longest):
-            raise Refused(f"split: positions must be from 0 to {language.longest - 1}.")
-        each = torch.stack([padded(axis, lengths)[0] for axis in found.long()])
-        positions = each if axes else each[0]
-    if not rows:
-        embeddings, mask = padded(take(tree, "embeddings", (count, language.width)), lengths)
-        return Passage(embeddings, mask, positions=positions)
-    if [len(row) for row in rows] != list(lengths):
-        raise Refused(f"split: the rows have {[len(row) for row in rows]} places, 'lengths' says {list(lengths)}.")
-    base, mask = padded(torch.cat([row.float() for row in rows]), lengths)
+def _rows(
+    parcel: Parcel, named: Sequence[Tensor], lengths: Sequence[int], language: LanguageModel
+) -> tuple[Tensor, ...]:
+    if not named:
+        whole_rows = take(parcel.trees["rows"], "embeddings", (sum(lengths), language.width))
+        return tuple(torch.split(whole_rows, list(lengths)))
+    if [len(row) for row in named] != list(lengths):
+        raise Refused(f"split: the rows have {[len(row) for row in named]} places, 'lengths' says {list(lengths)}.")
+    return tuple(named)
+
+
+def _codes(parcel: Parcel, how: Wire, lengths: Sequence[int], language: LanguageModel) -> tuple[Codes, ...]:
     if how == "full":
-        return Passage(base, mask, positions=positions)
-    which = tree.get("which")
+        return ()
+    which, count = parcel.trees["rows"].get("which"), sum(lengths)
     if which is None or which.dtype != torch.uint8 or which.shape != (count,):
         raise Refused(f"split: 'which' must be uint8 [{count}]: of which adapter each place is.")
-    return Passage(base, mask, codes_of(parcel, padded(which, lengths)[0], mask, language.width), positions)
+    places, mask = padded(which, lengths)
+    return codes_of(parcel, places, mask, language.width)
+
+
+def _positions(parcel: Parcel, lengths: Sequence[int], language: LanguageModel) -> Tensor | None:
+    found, count = parcel.trees["rows"].get("positions"), sum(lengths)
+    if found is None:
+        return None
+    axes = int(number(parcel, "axes", 0, 4))
+    if found.dtype != torch.int32 or found.shape != (max(1, axes), count):
+        raise Refused(f"split: positions are {found.dtype} {list(found.shape)}, expected int32 [axes, {count}].")
+    if not (int(found.min()) >= 0 and int(found.max()) < language.longest):
+        raise Refused(f"split: positions must be from 0 to {language.longest - 1}.")
+    each = torch.stack([padded(axis, lengths)[0] for axis in found.long()])
+    return each if axes else each[0]
+
+
+def _within(request: Request, more: int, language: LanguageModel) -> Request:
+    """The request, if the model can read ``more`` places after its rows.
+
+    Raises:
+        Refused: it cannot.
+    """
+    last = max(request.lengths)
+    if request.positions is not None:
+        last = max(last, int(request.positions.max()) + 1)
+    if last + more > language.longest:
+        raise Refused(f"split: rows of {last} places and answers of {more}; the model reads {language.longest} in all.")
+    return request
 
 
 def _to_predict(parcel: Parcel, bare: Request, lengths: Sequence[int], language: LanguageModel) -> Request:
@@ -146,8 +197,6 @@ def _continuations(
         raise Refused(f"split: {len(rows)} continuations, expected 1 to {MOST_CONTINUATIONS}.")
     found, begin = [], 0
     for row, count in zip(rows, counts, strict=True):
-        if lengths[row] + count > language.longest:
-            raise Refused(f"split: a row and its continuation have more than {language.longest} places.")
         found.append((row, ids[begin : begin + count]))
         begin += count
     return tuple(found)

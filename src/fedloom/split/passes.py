@@ -11,13 +11,13 @@ from torch import Tensor
 from fedloom.core.contracts import Parcel, Tree
 from fedloom.core.device import device
 from fedloom.core.passage import IGNORE, LanguageModel, Passage, Target
-from fedloom.split.messages import Request, flat, target
+from fedloom.split.messages import Request, flat
 from fedloom.split.numbers import put
 
 
 def run(requests: Sequence[Request], language: LanguageModel) -> list[Parcel]:
     """Answers in order; the requests are of one kind, and either all learn or none."""
-    passages = [each.passage.to(device()) for each in requests]
+    passages = [each.passage(device()) for each in requests]
     longest = max(passage.mask.shape[1] for passage in passages)
     leaf = torch.cat([_wider(passage.embeddings(), longest, 1) for passage in passages]).detach()
     mask = torch.cat([_wider(passage.mask, longest, 1) for passage in passages])
@@ -42,7 +42,7 @@ def _asked(requests: Sequence[Request]) -> Target:
     lengths = [length for each in requests for length in each.lengths]
     counts = [count for each in requests for count in each.counts]
     labels = [each.labels for each in requests if each.labels is not None]
-    return target(lengths, counts, torch.cat(labels) if labels else None)
+    return Target.of(lengths, counts, torch.cat(labels) if labels else None)
 
 
 def _losses(requests: Sequence[Request], asked: Target, logits: Tensor) -> tuple[list[Parcel], Tensor]:
