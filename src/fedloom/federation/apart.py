@@ -10,6 +10,7 @@ from fedloom.core.config import Experiment
 from fedloom.core.errors import FedloomError
 from fedloom.core.passage import Where
 from fedloom.federation.crossing import Crossing, Shape, crossing
+from fedloom.models.adapter import FROZEN
 from fedloom.split.messages import Wire
 
 SEEN, WORDS = "vision tower and connector", "word embeddings"
@@ -90,10 +91,7 @@ def apart(meta: Any, experiment: Experiment, batch: Any, rank: int, vocabulary: 
     if halves is None:
         raise FedloomError(f"split: {meta.name!r} has no language model that could be elsewhere.")
     if not meta.is_frozen("language"):
-        raise FedloomError(
-            "split: the language model is elsewhere and stays frozen, but adapter.where puts an adapter into it. Leave "
-            "'language' out of adapter.where, or set adapter.kind = 'nano'."
-        )
+        raise FedloomError(FROZEN)
     rows = min(vocabulary, halves.words)
     try:
         seeing = meta.seeing(batch)

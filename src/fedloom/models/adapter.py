@@ -13,6 +13,12 @@ from torch import nn
 from fedloom.core.errors import FedloomError
 from fedloom.core.tables import Component, Kind
 
+FROZEN = (
+    "split: the language model is elsewhere and stays frozen, but adapter.where puts an adapter into it. Leave "
+    "'language' out of adapter.where, or set adapter.kind = 'nano'."
+)
+"""What is told where something is to learn in a language model that is elsewhere."""
+
 
 class AdapterSpec(BaseModel):
     """A LoRA adapter: W x + (alpha / rank) B A x beside every chosen linear layer (Hu et al. 2021, eq. 3).

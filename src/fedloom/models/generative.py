@@ -21,7 +21,7 @@ from fedloom.core.errors import FedloomError
 from fedloom.core.passage import Codes, LanguageModel, Middle, Passage, Speech, Target
 from fedloom.core.seeds import Seeds
 from fedloom.models import families, parts
-from fedloom.models.adapter import AdapterSpec
+from fedloom.models.adapter import FROZEN, AdapterSpec
 from fedloom.models.base import LoraBackbone, Options
 from fedloom.models.checkpoint import Checkpoint
 from fedloom.models.features import FeatureCache
@@ -70,10 +70,7 @@ class Generative(LoraBackbone):
         super().__init__(checkpoint, spec, seeds, cache, options)
         self._family = families.of(self._model, self._processor, self.name)
         if route and not self._frozen("language"):
-            raise FedloomError(
-                "split: the language model is elsewhere and stays frozen, but adapter.where puts an adapter into it. "
-                "Leave 'language' out of adapter.where, or set adapter.kind = 'nano'."
-            )
+            raise FedloomError(FROZEN)
         part, encode = self._frozen_part()
         self._images = Images(
             self._family.pixels, cache, self._key, encode, part, self._family.join, self._family.together

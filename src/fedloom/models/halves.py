@@ -17,7 +17,7 @@ from fedloom.core import memory
 from fedloom.core.device import device
 from fedloom.core.errors import FedloomError
 from fedloom.models import checkpoint, fingerprints, parts
-from fedloom.models.adapter import AdapterSpec, component, select
+from fedloom.models.adapter import FROZEN, AdapterSpec, component, select
 from fedloom.models.checkpoint import Checkpoint
 from fedloom.models.language import Language
 from fedloom.models.parts import Parts
@@ -73,10 +73,7 @@ def edge(name: str, folder: Path, dtype: str, spec: AdapterSpec) -> Checkpoint:
             f"split: {name!r} embeds words by a {found}, expected a plain table. Set split.wire = 'none'."
         )
     if spec.kind != "nano" and any(component(each, True) == "language" for each in select(held.shape, spec, True)):
-        raise FedloomError(
-            "split: the language model is elsewhere and stays frozen, but adapter.where puts an adapter into it. Leave "
-            "'language' out of adapter.where, or set adapter.kind = 'nano'."
-        )
+        raise FedloomError(FROZEN)
     model = _built(name, held, without_language(config), held.edge, dtype)
     rows = Rows(held.shards, held.embeddings, checkpoint.precision(dtype))
     model.set_input_embeddings(rows)
