@@ -4,6 +4,7 @@ A client's step: codes of fixed embeddings, loss, gradients, one step of AdamW o
 not in it: what it puts out is computed once and kept, on both sides of a comparison.
 """
 
+import gc
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -11,6 +12,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
+import psutil
 import torch
 from torch import Tensor
 
@@ -136,6 +138,27 @@ class Client:
         self.optimiser.step()
 
 
+class Meter:
+    """The peak of memory from its beginning on, above what was in use then: of the GPU, or of this process."""
+
+    def __init__(self) -> None:
+        gc.collect()
+        if device().type == "cuda":
+            torch.cuda.empty_cache()
+            torch.cuda.reset_peak_memory_stats()
+            self.before = torch.cuda.memory_allocated()
+        else:
+            memory.give_back_freed()
+            memory.reset_peak()
+            self.before = psutil.Process().memory_info().rss
+
+    @property
+    def peak(self) -> int:
+        """Bytes."""
+        found = torch.cuda.max_memory_allocated() if device().type == "cuda" else memory.peak()
+        return max(0, found - self.before)
+
+
 def timed(step: Callable[[int], None], steps: int, warm: int = 3) -> float:
     """Seconds a step: the median, after a few that do not count."""
     taken = []
@@ -156,12 +179,13 @@ def serve(size: Size, folder: str, together: int, pipe: Connection) -> None:
     from fedloom.split.identity import Identity
 
     place = Path(folder)
+    meter = Meter()
     desk = Desk(language(size), together=together)
     door = Door("127.0.0.1:0", (place / "server.pem").read_bytes(), (place / "server.key").read_bytes())
     with Host(desk, Identity(place / TOKEN_FILE), door, tell=lambda text: None) as host:
         pipe.send(host.address)
         pipe.recv()
-    pipe.send(torch.cuda.max_memory_allocated() if device().type == "cuda" else memory.peak())
+    pipe.send(meter.peak)
 
 
 def train(size: Size, address: str, folder: str, name: str, options: dict[str, str], pipe: Connection) -> None:

@@ -23,7 +23,6 @@ from pathlib import Path
 from typing import Any
 
 import psutil
-import torch
 from rich.console import Console
 from rich.table import Table
 
@@ -35,6 +34,7 @@ from benchmarks.halves import (  # noqa: E402
     SIZES,
     TOKEN_FILE,
     Client,
+    Meter,
     Size,
     dialled,
     language,
@@ -91,18 +91,15 @@ def prepared(folder: Path) -> Path:
 
 def one_client(name: str, size: Size, folder: Path, steps: int) -> list[Figures]:
     """A step whole, and through every wire: seconds, bytes, the error of the gradients."""
-    model = language(size)
-    whole = Client(size, model)
+    meter = Meter()
+    whole = Client(size, language(size))
     expected, seconds = whole.gradients(), timed(whole.step, steps)
-    memory_bytes = torch.cuda.max_memory_allocated() if device().type == "cuda" else 0
-    del whole, model
-    if device().type == "cuda":
-        torch.cuda.empty_cache()
-        torch.cuda.reset_peak_memory_stats()
-    rows = [{"size": name, "way": "whole", "ms": 1e3 * seconds, "ratio": 1.0, "memory_bytes": memory_bytes}]
+    rows: list[Figures] = [{"size": name, "way": "whole", "ms": 1e3 * seconds, "ratio": 1.0, "memory": meter.peak}]
+    del whole
     seen: Figures = {}
     with hosted(size, folder, 1, seen) as address:
         for wire, labels, numbers in WAYS:
+            meter = Meter()
             middle = dialled(address, folder, {"wire": wire, "labels": labels, "numbers": numbers})
             client = Client(size, middle, name=CLIENT)
             error = relative(client.gradients(), expected)
@@ -120,8 +117,10 @@ def one_client(name: str, size: Size, folder: Path, steps: int) -> list[Figures]
                     "first": first,
                     "again": again,
                     "error": error,
+                    "memory": meter.peak,
                 }
             )
+            del client
     return [row | (seen if row["way"] != "whole" else {}) for row in rows]
 
 
@@ -175,12 +174,14 @@ def _checked(what: str, found: float, at_most: float = float("inf"), at_least: f
 def shown(rows: list[Figures], crowds: list[Figures], checks: list[Figures]) -> list[Table]:
     """The figures as tables."""
     steps = Table(title="one client, a step", header_style="bold")
-    for name in ("size", "language model", "ms", "of whole", "first visit up", "up", "down", "error of gradients"):
+    named = ("size", "language model", "ms", "of whole", "first visit up", "up", "down", "error of gradients")
+    for name in (*named, "memory of the client", "of the host"):
         steps.add_column(name, justify="left" if name in ("size", "language model") else "right")
     for row in rows:
         sent = [_bytes(row["first"]["up"]), *map(_bytes, row["again"].values())] if "again" in row else ["", "", ""]
         error = f"{row['error']:.1e}" if "error" in row else ""
-        steps.add_row(row["size"], row["way"], f"{row['ms']:.1f}", f"{row['ratio']:.2f} x", *sent, error)
+        held = [_bytes(row["memory"]), _bytes(row["host_memory_bytes"]) if "host_memory_bytes" in row else ""]
+        steps.add_row(row["size"], row["way"], f"{row['ms']:.1f}", f"{row['ratio']:.2f} x", *sent, error, *held)
     crowd = Table(title="several clients, steps a second", header_style="bold")
     for name in ("size", "clients", "one after the other", "at once", "ratio"):
         crowd.add_column(name, justify="right")
@@ -221,7 +222,7 @@ def main() -> int:
                 for label, size in ((name, SIZES[name]), (f"{name}, small steps", small)):
                     crowds.append(many_clients(label, size, folder, given.clients, max(2, given.steps // 4)))
     checks = check(rows, crowds)
-    console = Console(width=None if sys.stdout.isatty() else 140)
+    console = Console(width=None if sys.stdout.isatty() else 160)
     for table in shown(rows, crowds, checks):
         console.print(table)
     if given.json:
