@@ -1,13 +1,12 @@
 """A host as a whole: who is let in, how it is watched, how it begins and ends."""
 
 import threading
+import time
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import grpc
 import pytest
-from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from fedloom.core.errors import FedloomError
 from fedloom.deploy.process import free_port
@@ -61,15 +60,9 @@ def test_a_certificate_is_as_good_as_a_token(place: Place, tmp_path: Path) -> No
                 Dial(host.address, root_certificates=place.folder / "ca.pem", patience=0.3, **files).ask(asked())
 
 
-def test_health_and_metrics(place: Place) -> None:
+def test_metrics(place: Place) -> None:
     with place.host(FakeDesk()) as host:
         place.dial(host).ask(asked())
-        secrets = grpc.ssl_channel_credentials((place.folder / "ca.pem").read_bytes())
-        with grpc.secure_channel(host.address, secrets) as channel:
-            stub = health_pb2_grpc.HealthStub(channel)
-            for name in ("", "fedloom.Host"):
-                told = stub.Check(health_pb2.HealthCheckRequest(service=name), timeout=5)
-                assert told.status == health_pb2.HealthCheckResponse.SERVING
         port = free_port()
         end = host.metrics.serve("127.0.0.1", port)
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5) as page:
@@ -113,3 +106,18 @@ def test_what_runs_is_answered_before_it_ends_and_the_rest_asks_its_successor(pl
         door = Door(host.address, *[(place.folder / f"server.{end}").read_bytes() for end in ("pem", "key")])
         with Host(later, Identity(place.tokens), door):
             assert waits.result() == b"WAITS"
+
+
+def test_what_ends_it_is_told(place: Place) -> None:
+    told: list[str] = []
+    host = place.host(FakeDesk(), told)
+    with host:
+        assert host._loop
+        host._loop.call_soon_threadsafe(host._ending.set_exception, RuntimeError("the disk is gone"))
+        end = time.monotonic() + 10
+        while host.alive and time.monotonic() < end:
+            time.sleep(0.01)
+        assert not host.alive
+    assert [("RuntimeError: the disk is gone" in text, "Traceback" in text) for text in told] == [(True, True)]
+    host.service.worker.join(5)
+    assert not host.service.worker.is_alive()  # nobody asks any more

@@ -2,22 +2,22 @@
 
 event loop: every request, from its first part to the last of its answer (serve.py)
 language-model: the thread that takes what waits, several in one pass (queue.py)
-Prometheus: a port of its own (metrics.py); health: the standard gRPC service
+Prometheus: a port of its own (metrics.py); health: `Check` of the standard gRPC service (health.py)
 """
 
 import asyncio
 import threading
+import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import grpc
-from grpc_health.v1 import health_pb2, health_pb2_grpc
-from grpc_health.v1.health import aio as health
 
 from fedloom.core.errors import FedloomError
 from fedloom.split.address import is_loopback, parted
 from fedloom.split.desk import Desk
 from fedloom.split.frames import METHOD, PART, SERVICE
+from fedloom.split.health import Health
 from fedloom.split.identity import Identity
 from fedloom.split.serve import Limits, Service
 
@@ -30,7 +30,7 @@ _OPTIONS = (
     ("grpc.http2.min_recv_ping_interval_without_data_ms", 5_000),
     ("grpc.keepalive_permit_without_calls", 1),
 )
-_CALLS = 1024  # at a time, strangers' and questions about health included
+_CALLS = 1024  # at a time, and of strangers' only those that are about to be refused
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ class Host:
     ) -> None:
         if learning := desk.language.learning():
             raise FedloomError(f"host: {learning[0]!r} can learn; what is served must be frozen (requires_grad False).")
-        self.door, self.address = door, ""
+        self.door, self.address, self._tell = door, "", tell
         self.service = Service(desk, identity, limits or Limits(), tell)
         self.metrics = self.service.metrics
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -118,7 +118,10 @@ class Host:
             asyncio.run(self._serve())
         except Exception as error:
             self._failed = error
+            if self._begun.is_set():
+                self._tell("".join(traceback.format_exception(error)))
         finally:
+            self.service.end()
             self._begun.set()
 
     async def _serve(self) -> None:
@@ -126,18 +129,18 @@ class Host:
         self._ending: asyncio.Future[float] = self._loop.create_future()
         self._grpc = grpc.aio.server(options=_OPTIONS, maximum_concurrent_rpcs=_CALLS)
         ask = grpc.stream_stream_rpc_method_handler(self.service.ask)
-        self._grpc.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, {METHOD: ask}),))
-        self._health = health.HealthServicer()
-        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._grpc)
-        for name in ("", SERVICE):
-            await self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
+        health, own = Health(("", SERVICE)), grpc.method_handlers_generic_handler(SERVICE, {METHOD: ask})
+        self._grpc.add_generic_rpc_handlers((own, health.handler()))
         self.address = f"{self.door.address.rpartition(':')[0]}:{self._listen()}"
         await self._grpc.start()
         self._begun.set()
-        grace = await self._ending
-        await self._health.enter_graceful_shutdown()
-        self.service.end()
-        await self._grpc.stop(grace)
+        grace = 0.0
+        try:
+            grace = await self._ending
+        finally:
+            health.serving = False
+            self.service.end()
+            await self._grpc.stop(grace)
 
     def _listen(self) -> int:
         door = self.door
