@@ -13,6 +13,8 @@ import pytest
 from fedloom.core.errors import FedloomError
 from fedloom.split.frames import PART, parts
 from fedloom.split.host import Host
+from fedloom.split.queue import Stopping
+from fedloom.split.serve import INLINE
 from tests.split.hosts import FakeDesk, Place, asked
 
 REFUSED, BUSY = grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.RESOURCE_EXHAUSTED
@@ -193,6 +195,48 @@ def test_a_slow_sender_holds_nobody_up_and_is_cut_off(place: Place, threads: Thr
         assert (error.code(), "did not arrive within 0.5 s" in error.details()) == (LATE, True)
         assert counted(host, "in_flight_bytes") == 0
         assert ended(host, "late", "unread") == 1
+
+
+def test_a_site_with_a_slow_line_is_told_what_would_let_it_in(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    def slowly(blob: bytes) -> Iterator[bytes]:
+        for part in parts(blob):
+            yield part
+            time.sleep(3)
+
+    monkeypatch.setattr("fedloom.split.dial.parts", slowly)
+    with (
+        place.host(FakeDesk(), sending=0.5) as host,
+        pytest.raises(FedloomError, match=r"within 0\.5 s \(--sending\).* Mend: a larger --sending there, or lower"),
+    ):
+        place.dial(host, patience=0.1).ask(asked("x" * (PART + 1)))
+
+
+@pytest.mark.parametrize("size", [100, 2 * INLINE])
+def test_what_still_arrives_when_the_host_ends_is_to_be_sent_again(
+    place: Place, threads: ThreadPoolExecutor, size: int
+) -> None:
+    blob = asked("x" * size)
+    host = place.host(FakeDesk())
+
+    def stopping() -> bool:
+        try:
+            host.service.queue.check()
+        except Stopping:
+            return True
+        return False
+
+    def halves() -> Iterator[bytes]:
+        yield len(blob).to_bytes(8, "little") + blob[:50]
+        until(lambda: counted(host, "in_flight_bytes") == len(blob))
+        ends.append(threads.submit(host.stop))
+        until(stopping)
+        yield blob[50:]
+
+    ends: list[Any] = []
+    with host:
+        error = raw(place, host, halves())
+        assert (error.code(), "the host is stopping" in error.details()) == (grpc.StatusCode.UNAVAILABLE, True)
+        ends[0].result()
 
 
 def test_more_than_may_be_is_refused_by_its_announcement(place: Place) -> None:

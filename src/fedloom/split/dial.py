@@ -14,7 +14,7 @@ import grpc
 
 from fedloom.core.errors import FedloomError
 from fedloom.split.address import is_loopback
-from fedloom.split.frames import METHOD, PART, RATE, SERVICE, Gathered, parts, whole
+from fedloom.split.frames import METHOD, PART, RATE, SENDING, SERVICE, Gathered, parts, whole
 
 _Code = grpc.StatusCode
 _AGAIN = {
@@ -50,7 +50,7 @@ class Dial:
     ``patience``: seconds that a host which is gone, busy or late is asked again.
 
     Raises:
-        FedloomError: a file cannot be read, or a token would travel in plaintext to another machine.
+        FedloomError: a file cannot be read.
     """
 
     def __init__(
@@ -71,7 +71,7 @@ class Dial:
             self._channel = grpc.insecure_channel(address, options)
         else:
             files = (root_certificates, key, certificate)
-            secrets = grpc.ssl_channel_credentials(*(Path(file).read_bytes() if file else None for file in files))
+            secrets = grpc.ssl_channel_credentials(*(_read(address, file) if file else None for file in files))
             self._channel = grpc.secure_channel(address, secrets, options)
         path = f"/{SERVICE}/{METHOD}"
         self._short = self._channel.unary_stream(path)
@@ -79,22 +79,23 @@ class Dial:
         self._closed = threading.Event()
         self._lock = threading.Lock()
 
-    def ask(self, blob: bytes) -> bytes:
-        """The answer to a request.
+    def ask(self, blob: bytes, patience: float | None = None) -> bytes:
+        """The answer to a request; ``patience``: this one's own (0: it is tried once).
 
         Raises:
             FedloomError: the host refuses it, or is gone, busy or late for longer than ``patience``.
         """
         until, pause = 0.0, _FIRST
+        seconds = self.patience if patience is None else patience
         while not self._closed.is_set():
             try:
                 return self._once(blob)
             except grpc.RpcError as error:
                 if error.code() not in _AGAIN:
                     raise self._refused(error) from None
-                until = until or time.monotonic() + self.patience
+                until = until or time.monotonic() + seconds
                 if time.monotonic() + pause > until:
-                    raise self._gone(error) from None
+                    raise self._gone(error, seconds) from None
             self._closed.wait(random.uniform(pause / 2, pause))
             pause = min(2 * pause, _LONGEST)
         raise FedloomError(f"host {self.address}: the connection was closed.")
@@ -144,14 +145,24 @@ class Dial:
             return FedloomError(f"host {self.address}: what answers there is no fedloom host. Mend: its address.")
         return FedloomError(f"host {self.address}: {error.details()}")
 
-    def _gone(self, error: Any) -> FedloomError:
+    def _gone(self, error: Any, patience: float) -> FedloomError:
         details = str(error.details()).rstrip(".")
         why, mends = _AGAIN[error.code()], "start it, or mend its address, its certificate or the network"
         if error.code() == _Code.RESOURCE_EXHAUSTED:
             mends = "fewer clients at once, or more room there (--queue, --memory-mb)"
         elif error.code() == _Code.DEADLINE_EXCEEDED:
             mends = "raise split.deadline, or lower client.batch_size"
+            if SENDING in details:  # the host's limit came first
+                mends = f"a larger {SENDING} there, or lower client.batch_size"
+        tried = f", for {patience:g} s now" if patience else ""
         return FedloomError(
-            f"host {self.address}: {why}, for {self.patience:g} s now ({details}). Mend: {mends}; "
-            "split.patience says how long it is tried."
+            f"host {self.address}: {why}{tried} ({details}). Mend: {mends}; split.patience says how long it is tried."
         )
+
+
+def _read(address: str, file: Path | str) -> bytes:
+    try:
+        return Path(file).read_bytes()
+    except OSError as error:
+        told = f"host {address}: {file} cannot be read ({error.strerror}). Mend: its path, or who may read it."
+        raise FedloomError(told) from None

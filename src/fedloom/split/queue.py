@@ -55,10 +55,18 @@ class Queue:
             Busy: there is none.
             Stopping: nothing is taken any more.
         """
-        if self._closed:
-            raise Stopping("the host is stopping.")
+        self.check_open()
         if len(self._waiting) >= self.length:
             raise Busy(f"{len(self._waiting)} requests wait already, and {self.length} may (--queue).")
+
+    def check_open(self) -> None:
+        """See whether anything is taken.
+
+        Raises:
+            Stopping: nothing is, any more.
+        """
+        if self._closed:
+            raise Stopping("the host is stopping.")
 
     def put(self, ticket: Ticket) -> None:
         """Let a request wait.

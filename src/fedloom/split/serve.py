@@ -22,7 +22,7 @@ from fedloom.core.errors import FedloomError
 from fedloom.split.desk import Desk, Job
 from fedloom.split.errors import Refused
 from fedloom.split.flight import Flight, Seat
-from fedloom.split.frames import RATE, Gathered, parts
+from fedloom.split.frames import RATE, SENDING, Gathered, parts
 from fedloom.split.identity import Identity, Stranger
 from fedloom.split.metrics import Metrics
 from fedloom.split.queue import Busy, Late, Queue, Stopping, Ticket, Worker
@@ -45,7 +45,7 @@ _ENDS: dict[type[Exception], tuple[str, Any]] = {
 class Limits:
     """``queue``: requests that may wait for the model; ``share``: requests of one site at work at a time (0: half of
     those). ``flight_bytes``: of all requests at work. ``sending``: seconds that a request may take to arrive, and an
-    answer to leave, besides a second for every megabyte."""
+    answer to leave, besides a second for every megabyte; more of them let in sites with a slower line."""
 
     queue: int = 64
     share: int = 0
@@ -111,12 +111,14 @@ class Service:
                 patience.reschedule(asyncio.get_running_loop().time() + sending + came.total / RATE)
                 while not came.done:
                     came.add(await _part(context))
+                    self.queue.check_open()
         self.metrics.bytes.labels("in").inc(came.total)
         return came.blob()
 
     async def _read(self, site: str, blob: bytes) -> Job:
         if len(blob) <= INLINE:
             return self.desk.read(site, blob)
+        self.queue.check()  # it may have taken a while to arrive, and the readers end with the queue
         return await asyncio.get_running_loop().run_in_executor(self._readers, self.desk.read, site, blob)
 
     async def _compute(self, job: Job, context: Any) -> bytes:
@@ -185,4 +187,4 @@ def _within(what: str, seconds: float) -> Iterator[None]:
     try:
         yield
     except TimeoutError:
-        raise Late(f"{what} within {seconds:g} s and one more for each megabyte.") from None
+        raise Late(f"{what} within {seconds:g} s ({SENDING}) and one more for each megabyte.") from None
