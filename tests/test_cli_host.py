@@ -11,10 +11,13 @@ from pathlib import Path
 import pytest
 
 from fedloom import cli
+from fedloom.core.errors import FedloomError
 from fedloom.deploy.process import free_port
 from fedloom.split.boundary import Boundary
+from fedloom.split.desk import Desk
 from fedloom.split.dial import Dial
 from fedloom.split.identity import Identity
+from fedloom.split.serve import Limits
 from tests.split.hosts import Place
 
 Command = Callable[..., tuple[int, str, str]]
@@ -70,6 +73,19 @@ def test_a_model_is_served_until_it_is_stopped(fedloom: Command, tiny: Callable[
     assert isinstance(hello, dict)
     assert (hello["width"], hello["vocabulary"], len(hello["fingerprint"])) == (16, 31, 64)
     assert 'kind="hello",outcome="answered"} 1.0' in str(page)
+
+
+def test_options_reach_the_host(
+    fedloom: Command, tiny: Callable[[str], Path], place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def made(desk: Desk, identity: object, door: object, limits: Limits, tell: object) -> None:
+        raise FedloomError(f"{desk.together} {desk.places} {desk.memory_bytes >> 20} {limits.queue} {limits.sending}")
+
+    monkeypatch.setattr("fedloom.split.host.Host", made)
+    needed = ["--model", tiny("llava"), "--insecure", "--tokens", place.tokens]
+    assert fedloom("host", *needed)[2] == "error: 8 4096 4096 64 30.0\n"
+    given = ["--together", 3, "--places", 99, "--memory-mb", 5, "--queue", 7, "--sending", 300]
+    assert fedloom("host", *needed, *given)[2] == "error: 3 99 5 7 300.0\n"
 
 
 def test_a_token_is_printed_once_and_its_hash_is_kept(fedloom: Command, tmp_path: Path) -> None:

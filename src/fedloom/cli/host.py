@@ -28,8 +28,15 @@ def host(
         typer.Option(help="Who signed the sites' certificates; each must show one.", exists=True, dir_okay=False),
     ] = None,
     together: Annotated[int, typer.Option(min=1, help="Requests that may share a pass of the model.")] = 8,
+    places: Annotated[
+        int, typer.Option(min=1, help="Requests share a pass as long as it stays below so many padded places.")
+    ] = 4096,
     memory_mb: Annotated[int, typer.Option(min=1, help="Megabytes of rows that are held between requests.")] = 4096,
     queue: Annotated[int, typer.Option(min=1, help="Requests that may wait; one site has half of the places.")] = 64,
+    sending: Annotated[
+        float,
+        typer.Option(min=1, help="Seconds that a request may take to come, besides one a megabyte; an answer as well."),
+    ] = 30.0,
     metrics: Annotated[str, typer.Option(help="HOST:PORT of Prometheus' metrics; PORT alone: on loopback.")] = "",
     dtype: Annotated[str, typer.Option(help="float32 or bfloat16: what is computed in.")] = "float32",
     device: Annotated[str, typer.Option(help="Where to compute: cpu, cuda, cuda:1, mps; else the best there is.")] = "",
@@ -53,8 +60,8 @@ def host(
     at = parted(metrics, "--metrics") if metrics else None
     devices.use_device(device)
     half = dtype == "bfloat16"
-    desk = deploy.desk(model, "bfloat16" if half else "float32", memory_mb, together, threads)
-    serving = Host(desk, identity, door, Limits(queue, flight_bytes=2 * desk.max_bytes), tell=say)
+    desk = deploy.desk(model, "bfloat16" if half else "float32", memory_mb, together, places, threads)
+    serving = Host(desk, identity, door, Limits(queue, flight_bytes=2 * desk.max_bytes, sending=sending), tell=say)
     done = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: done.set())

@@ -1,6 +1,5 @@
 """The language model of a checkpoint, served to clients that hold the rest."""
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -8,7 +7,6 @@ import torch
 
 from fedloom import models
 from fedloom.core.errors import FedloomError
-from fedloom.core.passage import LanguageModel
 from fedloom.split.desk import Desk
 from fedloom.split.host import Door
 from fedloom.split.identity import Identity
@@ -16,31 +14,18 @@ from fedloom.split.identity import Identity
 DType = Literal["float32", "bfloat16"]
 
 
-@dataclass(frozen=True)
-class Served:
-    """A frozen language model, and what a host says of it: ``name``, ``fingerprint`` and ``embeddings``."""
-
-    language: LanguageModel
-    about: dict[str, str]
-
-
-def language(name: str, dtype: DType) -> Served:
-    """The language model of the checkpoint ``name``.
+def desk(name: str, dtype: DType, memory_mb: int, together: int, places: int = 4096, threads: int = 0) -> Desk:
+    """A desk that answers with the language model of the checkpoint ``name``; the rest as ``Desk`` has it.
+    ``threads``: torch's in this process; 0: its own choice.
 
     Raises:
         FedloomError: no such model, or it has no language model.
     """
-    found = models.served(name, dtype)
-    return Served(found.language, {"fingerprint": found.fingerprint, "embeddings": found.embeddings})
-
-
-def desk(name: str, dtype: DType, memory_mb: int, together: int, threads: int = 0) -> Desk:
-    """A desk that answers with the language model of the checkpoint ``name``; as ``language`` and ``Desk``.
-    ``threads``: torch's in this process; 0: its own choice."""
     if threads:
         torch.set_num_threads(threads)
-    served = language(name, dtype)
-    return Desk(served.language, memory_mb << 20, together, about=served.about)
+    found = models.served(name, dtype)
+    about = {"fingerprint": found.fingerprint, "embeddings": found.embeddings}
+    return Desk(found.language, memory_bytes=memory_mb << 20, together=together, places=places, about=about)
 
 
 def door(address: str, certificates: Path | None, client_ca: Path | None, insecure: bool) -> Door:
@@ -55,8 +40,9 @@ def door(address: str, certificates: Path | None, client_ca: Path | None, insecu
         if client_ca:
             raise FedloomError("--client-ca: without TLS nobody shows a certificate. Mend: --certificates DIR.")
         return Door(address)
-    ca = client_ca.read_bytes() if client_ca else b""
-    return Door(address, (certificates / "server.pem").read_bytes(), (certificates / "server.key").read_bytes(), ca)
+    ca = _read("--client-ca", client_ca) if client_ca else b""
+    pem, key = (_read("--certificates", certificates / name) for name in ("server.pem", "server.key"))
+    return Door(address, pem, key, ca)
 
 
 def identity(tokens: Path | None, client_ca: Path | None) -> Identity:
@@ -71,3 +57,10 @@ def identity(tokens: Path | None, client_ca: Path | None) -> Identity:
             "one), or --client-ca FILE."
         )
     return Identity(tokens)
+
+
+def _read(option: str, file: Path) -> bytes:
+    try:
+        return file.read_bytes()
+    except OSError as error:
+        raise FedloomError(f"{option}: {file} cannot be read ({error.strerror}). Mend: name what can.") from None
