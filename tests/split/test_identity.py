@@ -22,6 +22,12 @@ def test_a_token_is_its_sites_and_only_its_hash_is_kept(tmp_path: Path) -> None:
         assert known.site(bearer(token), {}) == name
 
 
+def test_every_name_that_a_site_may_have_may_have_a_token(tmp_path: Path) -> None:
+    file = tmp_path / "tokens.toml"
+    tokens = {name: draw(file, name) for name in ("St.Mary", "St.Paul_2", "a-b")}
+    assert {name: Identity(file).site(bearer(token), {}) for name, token in tokens.items()} == {n: n for n in tokens}
+
+
 @pytest.mark.parametrize("metadata", [[], bearer("wrong"), bearer(""), [("authorization", "Basic x")]])
 def test_strangers(tmp_path: Path, metadata: list[tuple[str, str | bytes]]) -> None:
     draw(tmp_path / "tokens.toml", "north")

@@ -17,7 +17,7 @@ from fedloom.core.errors import FedloomError
 from fedloom.core.files import write_atomic
 
 _HASH = re.compile(r"[0-9a-f]{64}")
-_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
+_NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _BEARER = "Bearer "
 
 
@@ -34,13 +34,13 @@ def draw(file: Path, name: str) -> str:
     """A new token of the site ``name``; its hash goes into ``file``, in the place of an older one.
 
     Raises:
-        FedloomError: the name has other than letters, digits, ``_`` and ``-``; or the file is none of tokens.
+        FedloomError: the name has other than letters, digits, ``.``, ``_`` and ``-``; or the file is none of tokens.
     """
     if not _NAME.fullmatch(name):
-        raise FedloomError(f"site {name!r}: a name has 1 to 64 letters, digits, '_' and '-'.")
+        raise FedloomError(f"site {name!r}: a name has 1 to 64 letters, digits, '.', '_' and '-'.")
     token = secrets.token_urlsafe(32)
     known = (read(file) if file.is_file() else {}) | {name: hashed(token)}
-    write_atomic(file, "".join(f'{each} = "{known[each]}"\n' for each in sorted(known)).encode())
+    write_atomic(file, "".join(f'"{each}" = "{known[each]}"\n' for each in sorted(known)).encode())
     return token
 
 
