@@ -72,7 +72,10 @@ def test_the_folder_has_what_the_server_and_each_site_need(tmp_path: Path) -> No
     }
 
 
-@pytest.mark.parametrize("text", [CODE, READS, (config.PRESETS / "quickstart.toml").read_text()])
+PRESETS = [(config.PRESETS / f"{name}.toml").read_text() for name in ("quickstart", "fednano", "fednano-7b")]
+
+
+@pytest.mark.parametrize("text", [CODE, READS, *PRESETS])
 def test_every_template_renders_for_every_kind_of_experiment(tmp_path: Path, text: str) -> None:
     for name, content in rendered(written(tmp_path, text)).items():
         assert content.strip(), name
@@ -189,6 +192,37 @@ def test_what_is_next_is_told(tmp_path: Path) -> None:
     assert "server 10.0.0.7:9443\n" in told
     assert "fedloom rehearse quickstart --sites 2\n" in told
     assert f"sh {tmp_path}/new/certificates.sh" in told
+
+
+def test_a_language_model_elsewhere_is_told_with_its_tokens(tmp_path: Path) -> None:
+    told = "\n".join(init(tmp_path / "new", "fednano", NAMES, "10.0.0.7:9443"))
+    assert "host   10.0.0.7:8100: the language model; README.md says how sites get their tokens\n" in told
+    assert "host   " not in "\n".join(init(tmp_path / "other", "quickstart", NAMES, HOST))
+    found = rendered("fednano")
+    for name in NAMES:
+        assert f"fedloom host token {name} --tokens /etc/fedloom/host/tokens.toml\n" in found["README.md"]
+        assert f"ca.pem host.token {name}.key" in found[f"sites/{name}/README.md"]
+    steps = [int(line[2]) for line in found["README.md"].splitlines() if line[:2] == "**" and line[2].isdigit()]
+    assert steps == list(range(1, 10))
+    for name in ("README.md", "sites/mercy/README.md", "server/image/Containerfile", "sites/mercy/image/Containerfile"):
+        assert "[flower,split]" in found[name]  # gRPC's health and Prometheus
+    whole = rendered("quickstart")
+    assert set(found) - set(whole) == {"server/fedloom-host.service"}
+    assert not [
+        name for name, text in whole.items() if "8100" in text or "host.token" in text or "flower,split" in text
+    ]
+
+
+def test_the_host_of_a_site_s_rules_is_the_one_that_listens(tmp_path: Path) -> None:
+    found, file = rendered("fednano"), tmp_path / "site.toml"
+    file.write_text(found["sites/mercy/site.toml"])
+    address = tomllib.loads(file.read_text())["host"]["address"]
+    assert policy.read(file).host.model_dump(exclude_unset=True) == {
+        "address": "superlink.example.org:8100",
+        "root_certificates": "/etc/fedloom/ca.pem",
+        "token_file": "/etc/fedloom/host.token",
+    }
+    assert f"--listen 0.0.0.0:{address.rpartition(':')[2]} " in found["server/fedloom-host.service"]
 
 
 def test_without_names_there_are_as_many_sites_as_clients(tmp_path: Path) -> None:

@@ -38,9 +38,10 @@ def test_in_containers_only_nginx_can_be_reached() -> None:
     assert "network_mode" not in services["superlink"]
 
 
+@pytest.mark.parametrize("source", ["quickstart", "fednano"])
 @pytest.mark.parametrize("file", ["server/compose.yaml", "sites/mercy/compose.yaml"])
-def test_containers_have_no_rights_and_start_again(file: str) -> None:
-    for service in yaml.safe_load(rendered()[file])["services"].values():
+def test_containers_have_no_rights_and_start_again(file: str, source: str) -> None:
+    for service in yaml.safe_load(rendered(source)[file])["services"].values():
         assert service["read_only"] is True
         assert service["cap_drop"] == ["ALL"]
         assert service["restart"] == "unless-stopped"
@@ -61,12 +62,46 @@ def test_nginx_lets_nothing_through_but_messages_of_a_limited_size(name: str) ->
     assert "proxy_set_header X-Forwarded-For $remote_addr;" in lines  # else the SuperLink takes all for local
 
 
+def test_with_a_language_model_elsewhere_the_worker_reaches_its_host() -> None:
+    found = rendered("fednano-7b")
+    worker = found["sites/mercy/fedloom-worker.service"].splitlines()
+    assert "RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6" in worker
+    assert not [line for line in worker if line.startswith("PrivateNetwork")]
+    services = yaml.safe_load(found["sites/mercy/compose.yaml"])["services"]
+    assert "network_mode" not in services["worker"]
+    assert "ports" not in services["worker"]
+    shown = [volume for volume in services["worker"]["volumes"] if volume.endswith(":ro")]
+    assert {"./ca.pem:/etc/fedloom/ca.pem:ro", "./host.token:/etc/fedloom/host.token:ro"} <= set(shown)
+    assert "/etc/fedloom/host.token" not in mounts(services["node"])
+    assert "/etc/fedloom/mercy.key" not in mounts(services["worker"])
+
+
+def test_the_language_model_s_host_is_a_service_of_the_server() -> None:
+    found = rendered("fednano-7b")
+    service = yaml.safe_load(found["server/compose.yaml"])["services"]["host"]
+    started = next(line for line in found["server/fedloom-host.service"].splitlines() if line.startswith("ExecStart="))
+    assert started.removeprefix("ExecStart=").split() == service["command"]
+    command = " ".join(service["command"])
+    assert command == (
+        "/opt/fedloom/bin/fedloom host --model llava-hf/llava-1.5-7b-hf --dtype bfloat16 --listen 0.0.0.0:8100 "
+        "--certificates /etc/fedloom/certificates --tokens /etc/fedloom/host/tokens.toml"
+    )
+    assert service["ports"] == ["8100:8100"]
+    assert {"/etc/fedloom/certificates", "/etc/fedloom/host"} < mounts(service)
+    assert "host" not in yaml.safe_load(rendered()["server/compose.yaml"])["services"]
+
+
 UNITS = ["server/superlink.service", "sites/mercy/fedloom-worker.service", "sites/mercy/fedloom-node.service"]
 
 
-@pytest.mark.parametrize("unit", UNITS)
-def test_units_start_again_for_ever_and_have_no_rights(unit: str) -> None:
-    lines = rendered()[unit].splitlines()
+HOST = "server/fedloom-host.service"
+
+
+@pytest.mark.parametrize(
+    ("unit", "source"), [*((unit, "quickstart") for unit in UNITS), *((unit, "fednano") for unit in (*UNITS, HOST))]
+)
+def test_units_start_again_for_ever_and_have_no_rights(unit: str, source: str) -> None:
+    lines = rendered(source)[unit].splitlines()
     for line in ("Restart=always", "StartLimitIntervalSec=0", "User=fedloom", "NoNewPrivileges=yes", "PrivateTmp=yes"):
         assert line in lines
     assert {"ProtectSystem=strict", "CapabilityBoundingSet=", "PrivateDevices=yes"} <= set(lines)
@@ -82,10 +117,11 @@ def test_the_worker_s_unit_has_no_network_and_the_node_s_no_data() -> None:
 
 @pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="needs systemd-analyze")
 def test_systemd_understands_the_units(tmp_path: Path) -> None:
-    for unit in UNITS:
-        text = rendered()[unit].replace("/opt/fedloom/bin/fedloom", sys.executable)
+    units = [*UNITS, HOST]
+    for unit in units:
+        text = rendered("fednano")[unit].replace("/opt/fedloom/bin/fedloom", sys.executable)
         (tmp_path / Path(unit).name).write_text(text)
-    command = ["systemd-analyze", "verify", *(str(tmp_path / Path(unit).name) for unit in UNITS)]
+    command = ["systemd-analyze", "verify", *(str(tmp_path / Path(unit).name) for unit in units)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert str(tmp_path) not in done.stderr, done.stderr

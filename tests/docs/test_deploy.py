@@ -21,8 +21,16 @@ from fedloom.site.policy import Policy
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "deploy.md").read_text(encoding="utf-8")
 FOLDER = files(of_sites("nlvr", ["mercy", "charite"]), Place("superlink.example.org", PORT))
-READMES = {name: text for name, text in FOLDER.items() if name.endswith("README.md")}
-PREFIX = re.compile(r"^(sudo (-u \w+ )?|docker compose exec \w+ )*(/opt/fedloom/bin/)?(?=(fedloom|flwr) )")
+SPLIT = files(of_sites("fednano", ["mercy"]), Place("superlink.example.org", PORT))
+READMES = {
+    f"{kind}/{name}": text
+    for kind, folder in (("whole", FOLDER), ("split", SPLIT))
+    for name, text in folder.items()
+    if name.endswith("README.md")
+}
+PREFIX = re.compile(
+    r"^(sudo (-u \w+ )?|docker compose (exec|run --rm --no-deps) \w+ )*(/opt/fedloom/bin/)?(?=(fedloom|flwr) )"
+)
 PROGRAMS = {"fedloom": typer.main.get_command(app), "flwr": typer.main.get_command(flwr_app)}
 
 
@@ -46,10 +54,11 @@ def spans(page: str) -> list[list[str]]:
 
 def services() -> list[list[str]]:
     """What systemd and containers start."""
+    written = [*FOLDER.items(), *SPLIT.items()]
     found = [
-        line.partition("=")[2].split() for text in FOLDER.values() for line in text.splitlines() if "ExecStart=" in line
+        line.partition("=")[2].split() for _, text in written for line in text.splitlines() if "ExecStart=" in line
     ]
-    for name, text in FOLDER.items():
+    for name, text in written:
         if name.endswith("compose.yaml"):
             found += [part["command"] for part in yaml.safe_load(text)["services"].values() if "command" in part]
     return [[words[0].removeprefix(f"{BIN}/"), *words[1:]] for words in found]
@@ -58,7 +67,7 @@ def services() -> list[list[str]]:
 def missing(words: list[str]) -> list[str]:
     """What a command lacks; an unknown command or option is an error of its own."""
     command, context, rest = PROGRAMS[words[0]], click.Context(PROGRAMS[words[0]]), words[1:]
-    while isinstance(command, click.Group) and rest:
+    while isinstance(command, click.Group) and rest and not rest[0].startswith("-"):
         found = command.get_command(context, rest[0])
         assert found is not None, f"{' '.join(words)}: there is no {rest[0]!r}"
         command, context, rest = found, click.Context(found, parent=context), rest[1:]
@@ -80,7 +89,9 @@ def test_the_check_itself_finds_what_is_wrong() -> None:
 def test_there_are_commands() -> None:
     begun = {" ".join(words[:3]) for words in blocks(PAGE)}
     assert begun >= {"fedloom deploy init", "fedloom site start", "fedloom site node", "flwr supernode register"}
-    assert len(services()) == 1 + 1 + 2 * (2 + 2)  # SuperLink, and worker and node of two sites, in both ways
+    whole = 1 + 1 + 2 * (2 + 2)  # SuperLink, and worker and node of two sites, in both ways
+    assert len(services()) == whole + 2 + 2 + (2 + 2)  # SuperLink, host, and one site
+    assert ["fedloom", "host", "token"] in [words[:3] for words in blocks(READMES["split/README.md"])]
 
 
 @pytest.mark.parametrize(
@@ -119,7 +130,7 @@ def test_every_rule_of_a_site_is_explained() -> None:
 def test_files_that_are_named_are_in_the_folder() -> None:
     table = PAGE[PAGE.index("| in the folder | for |") :].split("\n\n")[0]
     named = set(re.findall(r"`([\w./-]+\.\w+)`", table))
-    ends = {name.rpartition("/")[2] for name in FOLDER}
+    ends = {name.rpartition("/")[2] for name in (*FOLDER, *SPLIT)}
     assert named >= {"README.md", "superlink.service", "nginx.conf", "key.sh", "site.toml", "certificates.sh"}
     assert named <= ends
 

@@ -34,8 +34,14 @@ CONNECTION = "consortium"
 BIN, ETC, STATE, SRV = "/opt/fedloom/bin", "/etc/fedloom", "/var/lib/fedloom", "/srv/fedloom"
 """Where program, settings, state, and a site's data and models are, on every machine and in every container."""
 
+TOKENS = f"{ETC}/host/tokens.toml"
+"""The file of the sites' tokens at the language model's host."""
+
 DEADLINE = 3600.0
 """Seconds that a site has for a turn, where the experiment does not say."""
+
+HOST_PORT = 8100
+"""Where the language model's host listens, of an experiment that splits it off."""
 
 PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 PORT = 443
@@ -138,7 +144,9 @@ def files(experiment: Experiment, place: Place) -> dict[str, str]:
     found = {"experiment.toml": text}
     for name, part in _templates():
         if part != "site":
-            found[name] = environment.get_template(f"{part}/{name.removeprefix('server/')}").render(facts)
+            content = environment.get_template(f"{part}/{name.removeprefix('server/')}").render(facts)
+            if content.strip():  # else it is of no use to this experiment
+                found[name] = content
     for site in facts["sites"]:
         own = {**facts, **_site_facts(experiment, place, site)}
         found[f"sites/{site}/experiment.toml"] = text
@@ -180,6 +188,10 @@ def _facts(experiment: Experiment, place: Place) -> dict[str, Any]:
         "models": f"{SRV}/models",
         "own_models": _own_models(experiment),
         "split": experiment.split.wire != "none",
+        "extras": "flower,split" if experiment.split.wire != "none" else "flower",
+        "host_port": HOST_PORT,
+        "language_host": _language_host(experiment),
+        "tokens": TOKENS,
         "reads_folder": _reads_folder(experiment),
         "code": _code(experiment),
         "superlink": f"{superlink} --port 8000",
@@ -204,6 +216,13 @@ def _site_facts(experiment: Experiment, place: Place, site: str) -> dict[str, An
         "worker": worker + (f" --data {SRV}/data" if _reads_folder(experiment) else ""),
         "node": f"{node} --root-certificates {ETC}/ca.pem --key {ETC}/{site}.key",
     }
+
+
+def _language_host(experiment: Experiment) -> str:
+    """The command of the language model's host."""
+    model = experiment.model
+    own = f"--model {model.name} --dtype {model.dtype} --listen 0.0.0.0:{HOST_PORT}"
+    return f"{BIN}/fedloom host {own} --certificates {ETC}/certificates --tokens {TOKENS}"
 
 
 def _names(experiment: Experiment) -> list[str]:
@@ -255,6 +274,8 @@ def _told(folder: Path, experiment: Experiment, source: str, place: Place, named
         f"sites  {shown}",
         f"server {place.host}:{place.port}",
     ]
+    if experiment.split.wire != "none":
+        lines.append(f"host   {place.host}:{HOST_PORT}: the language model; README.md says how sites get their tokens")
     if code := _code(experiment):
         lines.append(f"code   {', '.join(code)}: every site must let it in, by `code` in its site.toml")
     return [
