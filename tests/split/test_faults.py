@@ -204,7 +204,7 @@ def test_tensors_that_are_larger_than_the_host_takes(rig: Rig) -> None:
     assert rig.figure("bytes_total") == seen
     parcel = told()
     parcel.trees["rows"]["lengths"] = torch.tensor([60] * 3000, dtype=torch.int32)  # some bytes that ask for many
-    with pytest.raises(FedloomError, match=r"more than the host's 4194304\. Lower client\.batch_size"):
+    with pytest.raises(FedloomError, match=r"more than the host's 65536 and 4194304\. Lower client\.batch_size"):
         rig.dial("a").ask(wire.pack(parcel))
 
 
