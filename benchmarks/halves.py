@@ -46,7 +46,7 @@ class Size:
 SIZES = {
     "tiny": Size(64, 2, 2, 128, 512, image=16, text=24, answer=3, batch=4, rank=8),
     "nano": Size(192, 4, 6, 384, 1024, image=16, text=24, answer=3, batch=8, rank=16),
-    "medium": Size(1024, 12, 16, 2816, 8192, image=64, text=32, answer=3, batch=4, rank=64),
+    "medium": Size(1024, 6, 16, 2816, 8192, image=64, text=32, answer=3, batch=4, rank=64),
     "7b": Size(4096, 32, 32, 11008, 32064, image=576, text=64, answer=4, batch=16, rank=64, dtype="bfloat16"),
 }
 """``nano``: nano-vlm's language model. ``7b``: LLaVA-1.5-7B's."""
