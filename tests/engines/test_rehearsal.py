@@ -98,7 +98,7 @@ def test_a_language_models_host_is_killed_and_the_result_is_what_it_would_have_b
     tiny: Callable[[str], Path], tmp_path: Path
 ) -> None:
     """Three sites without a language model, a host, a SuperLink, all as processes; the local engine has it in place."""
-    sets = ["split.wire=low-rank", "method=fednano", "client.epochs=120"]
+    sets = ["split.wire=low-rank", "method=fednano", "client.epochs=60"]
     whole = engines.run(shown.experiment(tiny("llava"), *sets), tmp_path / "local")
     watch = Noted()
     experiment = shown.experiment(tiny("llava"), *sets, "engine.name=flower", "engine.patience=40.0")
@@ -106,6 +106,7 @@ def test_a_language_models_host_is_killed_and_the_result_is_what_it_would_have_b
     ours, theirs = (tmp_path / name / "adapter" / "adapter_model.safetensors" for name in ("local", "run"))
     assert ours.read_bytes() == theirs.read_bytes()
     assert (result["final"], result["left_out"]) == (whole["final"], [])
-    assert result["bytes"]["split_down"] == whole["bytes"]["split_down"]
+    sent, alone = (found["bytes"]["split_up"] for found in (result, whole))
+    assert alone < sent < 1.1 * alone  # the rows that the host had held were sent once more
     assert "round 2: host is killed" in watch.told
     assert "the language model's host is started again" in watch.told
