@@ -1,6 +1,6 @@
 """What a client's process holds while it trains: with the language model in it, and with it at a host.
 
-    python benchmarks/client_memory.py [--model nano-vlm] [--steps 10] [--json FILE]
+    python benchmarks/client_memory.py [--model nano-vlm] [--client lora whole full low-rank] [--steps 10] [--json FILE]
 
 Each client is a process of its own: it imports, is measured, loads its part of the model, trains on drawn pictures, and
 tells its peak above what it held after the imports. The host is another process, with TLS and a token.
@@ -26,10 +26,10 @@ from benchmarks.halves import CLIENT, TOKEN_FILE, Meter  # noqa: E402
 
 LORA = ["adapter.kind=lora", 'adapter.where=["language"]', "split.wire=none"]
 CLIENTS = {
-    "LoRA in the language model": LORA,
-    "NanoAdapters, language model in place": ["split.wire=none"],
-    "NanoAdapters, full wire": ["split.wire=full"],
-    "NanoAdapters, low-rank wire": ["split.wire=low-rank"],
+    "lora": ("LoRA in the language model", LORA),
+    "whole": ("NanoAdapters, language model in place", ["split.wire=none"]),
+    "full": ("NanoAdapters, full wire", ["split.wire=full"]),
+    "low-rank": ("NanoAdapters, low-rank wire", ["split.wire=low-rank"]),
 }
 spawn = multiprocessing.get_context("spawn")
 
@@ -75,8 +75,8 @@ def train(sets: list[str], steps: int, address: str, folder: str, pipe: Connecti
     pipe.send({"parameters": parameters, "peak_bytes": meter.peak})
 
 
-def measured(model: str, steps: int, folder: Path) -> dict[str, dict[str, int]]:
-    """The figures of each client."""
+def measured(model: str, chosen: list[str], steps: int, folder: Path) -> dict[str, dict[str, int]]:
+    """The figures of each client that is chosen."""
     from benchmarks.split import prepared
 
     prepared(folder)
@@ -84,7 +84,7 @@ def measured(model: str, steps: int, folder: Path) -> dict[str, dict[str, int]]:
     host = spawn.Process(target=serve, args=(model, str(folder), theirs), daemon=True)
     host.start()
     address, found = ours.recv(), {}
-    for name, sets in CLIENTS.items():
+    for name, sets in (CLIENTS[key] for key in chosen):
         mine, its = spawn.Pipe()
         arguments = ([*sets, f"model.name={model}"], steps, address, str(folder), its)
         process = spawn.Process(target=train, args=arguments, daemon=True)
@@ -101,12 +101,13 @@ def main() -> None:
     """Measure every client and print a table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="nano-vlm")
+    parser.add_argument("--client", nargs="+", choices=list(CLIENTS), default=list(CLIENTS))
     parser.add_argument("--steps", type=int, default=10)
     parser.add_argument("--json", type=Path)
     given = parser.parse_args()
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     with tempfile.TemporaryDirectory() as path:
-        found: dict[str, Any] = measured(given.model, given.steps, Path(path))
+        found: dict[str, Any] = measured(given.model, given.client, given.steps, Path(path))
     table = Table(title=f"a client of {given.model}, in a process of its own", header_style="bold")
     for name in ("client", "parameters", "peak above the imports"):
         table.add_column(name, justify="left" if name == "client" else "right")
