@@ -12,6 +12,7 @@ from fedloom.core.contracts import Example, Parcel
 from fedloom.core.errors import FedloomError
 from fedloom.core.passage import Codes, Passage
 from fedloom.split import messages, passes
+from fedloom.split.boundary import Boundary
 from fedloom.split.messages import Request, Wire
 from fedloom.split.numbers import put, take
 from tests.models.backbones import examples
@@ -97,9 +98,8 @@ BROKEN: dict[str, tuple[Callable[[Parcel], Any], str]] = {
 }
 
 
-@pytest.mark.parametrize("case", BROKEN)
-def test_a_broken_request_is_refused_by_name(case: str, tiny: Tiny) -> None:
-    model, boundary, desk = split(tiny("llava"), wire="low-rank")
+def heard(boundary: Boundary) -> list[bytes]:
+    """Every request that goes through a boundary from now on."""
     sent: list[bytes] = []
     ask = boundary.ask
 
@@ -108,6 +108,13 @@ def test_a_broken_request_is_refused_by_name(case: str, tiny: Tiny) -> None:
         return ask(blob)
 
     boundary.ask = listen
+    return sent
+
+
+@pytest.mark.parametrize("case", BROKEN)
+def test_a_broken_request_is_refused_by_name(case: str, tiny: Tiny) -> None:
+    model, boundary, desk = split(tiny("llava"), wire="low-rank")
+    sent = heard(boundary)
     moved(model).loss(model.collate(examples()))
     parcel = wire.unpack(sent[0], max_bytes=1 << 20)
     change, words = BROKEN[case]
@@ -129,14 +136,7 @@ def test_more_than_a_host_has_room_for_is_refused(tiny: Tiny) -> None:
 def answering(tiny: Tiny, **facts: Any) -> tuple[Any, Parcel]:
     """A desk, and a request for a free answer to four prompts."""
     model, boundary, desk = split(tiny("llava"))
-    sent: list[bytes] = []
-    ask = boundary.ask
-
-    def listen(blob: bytes) -> bytes:
-        sent.append(blob)
-        return ask(blob)
-
-    boundary.ask = listen
+    sent = heard(boundary)
     model.answer([Example(e.id, e.images, e.prompt, (), e.answer) for e in examples()])
     parcel = wire.unpack(sent[0], max_bytes=1 << 20)
     parcel.facts |= facts

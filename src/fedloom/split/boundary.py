@@ -127,12 +127,6 @@ class Boundary:
                 "'full'."
             )
 
-    def request(self, kind: Kind, passage: Passage, held: set[str], **facts: int) -> Parcel:
-        """A request about a passage; ``held``: the rows that it names and does not bring."""
-        parcel = messages.told(passage, self.wire, self.numbers, held)
-        parcel.facts |= {"kind": kind, "model": self.fingerprint, **facts}
-        return parcel
-
     def exchange(self, kind: Kind, passage: Passage, trees: dict[str, Tree], **facts: Any) -> Parcel:
         """The answer to a request about a passage; rows that the host has dropped are sent again.
 
@@ -141,9 +135,9 @@ class Boundary:
         """
         held = set(self._held)
         for _ in range(TRIES):
-            parcel = self.request(kind, passage, held)
+            parcel = messages.told(passage, self.wire, self.numbers, held)
             parcel.trees |= trees
-            parcel.facts |= facts
+            parcel.facts |= {"kind": kind, "model": self.fingerprint, **facts}
             answer = self._asked(parcel, _largest(passage, trees))
             missing = str(answer.facts.get("missing", ""))
             if not missing:
