@@ -1,4 +1,4 @@
-"""The toy as a user's own code, for processes that no test can reach into; its steps take a moment."""
+"""The toy as a user's own code, for processes that no test can reach into; its steps can wait for what is to happen."""
 
 import os
 import time
@@ -14,27 +14,47 @@ from fedloom.core.seeds import Seeds
 from tests.federation import toy
 
 HERE = "tests.engines.sited"
-MOMENT = "SITED_MOMENT"
-"""The environment variable with the seconds that a step takes."""
+AWAITED = "SITED_AWAITED"
+"""The environment variable with a folder: ``rounds`` is the file with a line for every round that is over, ``happened``
+has a line for everything that has happened to a site or between them, and ``count`` says how many lines it will have.
+"""
+
+LONGEST = 120.0
+"""Seconds that a step waits at most."""
 
 LOADS = "SITED_LOADS"
 """The environment variable with the file to which every load of the model adds a line."""
 
 
-class Slow(toy.Toy):
-    """The toy, whose steps take a moment."""
+class Awaiting(toy.Toy):
+    """The toy, whose steps wait in every round until one more thing has happened."""
 
     def loss(self, batch: tuple[Tensor, Tensor]) -> Tensor:
-        time.sleep(float(os.environ.get(MOMENT, "0")))
+        until = time.monotonic() + LONGEST
+        while _too_early() and time.monotonic() < until:
+            time.sleep(0.02)
         return super().loss(batch)
 
 
-def model(adapter: Any, seeds: Seeds) -> Slow:
+def model(adapter: Any, seeds: Seeds) -> Awaiting:
     """The backbone; its load is noted."""
     if file := os.environ.get(LOADS):
         with Path(file).open("a") as notes:
             notes.write(f"{os.getpid()}\n")
-    return Slow(adapter.rank, adapter.alpha / adapter.rank, seeds)
+    return Awaiting(adapter.rank, adapter.alpha / adapter.rank, seeds)
+
+
+def _too_early() -> bool:
+    """Whether this round's thing has not happened yet."""
+    if AWAITED not in os.environ:
+        return False
+    folder = Path(os.environ[AWAITED])
+    count = int((folder / "count").read_text())
+    return _lines(folder / "happened") < min(count, _lines(folder / "rounds") + 1)
+
+
+def _lines(file: Path) -> int:
+    return file.read_text().count("\n") if file.exists() else 0
 
 
 def own(path: str = "") -> Task:
@@ -56,7 +76,7 @@ def _sample(id: str) -> Sample:
 
 def experiment(*sets: str) -> Experiment:
     """The toy's experiment with this module's model."""
-    text = toy.toml(model="", engine="threads = 1\npatience = 40")
+    text = toy.toml(model="", engine="threads = 1\npatience = 150")
     given = config.parse(text.replace('[model]\nname = "toy"', f'[model]\nname = "{HERE}:model"'), "sited")
     raw = given.model_dump()
     for each in sets:

@@ -19,16 +19,20 @@ KILLS = ("worker:1@1", "supernode:0@2", "superlink@3", "server@4")
 
 
 class Noted(Silent):
-    """Remembers what it was told."""
+    """Remembers what it was told; ``happened``: a file for what happened to a part, a line each."""
 
-    def __init__(self) -> None:
+    def __init__(self, happened: Path | None = None) -> None:
         self.told: list[str] = []
+        self.happened = happened
 
     def stage(self, name: str) -> None:
         self.told.append(name)
 
     def left_out(self, client: str, error: str) -> None:
         self.told.append(error)
+        if self.happened and error.endswith("is killed"):
+            with self.happened.open("a") as lines:
+                lines.write(f"{error}\n")
 
 
 @pytest.fixture(autouse=True)
@@ -52,17 +56,20 @@ def local(folder: Path, *sets: str) -> dict[str, Any]:
 def test_whatever_is_killed_the_result_is_what_it_would_have_been(
     tmp_path: Path, own_code: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    sets = ["method=scaffold", "rounds=5", "client.epochs=2"]  # scaffold: every site keeps a state of its own
+    sets = ["method=scaffold", "rounds=5"]  # scaffold: every site keeps a state of its own
     expected = local(tmp_path / "local", *sets)
     own_code.unlink()
-    monkeypatch.setenv(sited.MOMENT, "0.2")
-    watch = Noted()
+    monkeypatch.setenv(sited.AWAITED, str(tmp_path / "awaited"))  # a round goes on once its part is killed
+    (tmp_path / "awaited").mkdir()
+    (tmp_path / "awaited" / "count").write_text(str(len(KILLS)))
+    (tmp_path / "awaited" / "rounds").symlink_to(tmp_path / "run" / "rounds.jsonl")
+    watch = Noted(tmp_path / "awaited" / "happened")
     experiment = sited.experiment(*sets, "engine.name=flower")
     kills = [Kill.parse(text, 3) for text in KILLS]
     result = engines.run(experiment, tmp_path / "run", watch=watch, kills=kills)
+    assert result["left_out"] == []
     assert adapter(tmp_path / "run") == adapter(tmp_path / "local")
     assert result["final"] == expected["final"]
-    assert result["left_out"] == []
     assert [text for text in watch.told if text.endswith("is killed")] == [
         f"round {number}: {part} is killed"
         for number, part in ((1, "worker of site 1"), (2, "supernode of site 0"), (3, "superlink"), (4, "server"))
@@ -101,7 +108,7 @@ def test_a_language_models_host_is_killed_and_the_result_is_what_it_would_have_b
     sets = ["split.wire=low-rank", "method=fednano", "client.epochs=60"]
     whole = engines.run(shown.experiment(tiny("llava"), *sets), tmp_path / "local")
     watch = Noted()
-    experiment = shown.experiment(tiny("llava"), *sets, "engine.name=flower", "engine.patience=40.0")
+    experiment = shown.experiment(tiny("llava"), *sets, "engine.name=flower", "engine.patience=150.0")
     result = engines.run(experiment, tmp_path / "run", watch=watch, kills=[Kill.parse("host@2", 3)])
     ours, theirs = (tmp_path / name / "adapter" / "adapter_model.safetensors" for name in ("local", "run"))
     assert ours.read_bytes() == theirs.read_bytes()
