@@ -1,6 +1,7 @@
 """The whole recipe at a tiny scale: what it saves loads as a backbone and carries its recipe."""
 
 import json
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -8,14 +9,18 @@ import pytest
 from fedloom.core.errors import FedloomError
 from fedloom.core.seeds import Seeds
 from fedloom.models import AdapterSpec, load
-from fedloom.pretrain import clip, recipe, vlm
+from fedloom.pretrain import clip, recipe, tower, vlm
 
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Both nano models after one step each."""
+    """Both nano models after one step each, of a small batch."""
     folder = tmp_path_factory.mktemp("nano")
     patch = pytest.MonkeyPatch()
+    for stage in ("TowerRecipe", "ClipRecipe", "VlmRecipe"):
+        patch.setattr(recipe, stage, partial(getattr(recipe, stage), batch=8))
+    score = tower.score_tower
+    patch.setattr(tower, "score_tower", lambda *given, **more: score(*given, batches=1))
     patch.setattr(clip, "score_clip", lambda *given: {"public": 0.5})
     patch.setattr(vlm, "score_vlm", lambda *given: {"counting": 0.5})
     for name in recipe.NAMES:
