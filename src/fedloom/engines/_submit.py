@@ -129,6 +129,9 @@ class Follower:
             run = self._submitted(folder)
             result = self._until_it_ends(run)
             if result is not None:
+                for kill in self.kills:
+                    told = f"{kill} was not killed: no site was seen at work from round {kill.round} on"
+                    self.watch.left_out(str(kill), told)
                 return result
             tries = tries + 1 if self.shown == before else 0
             self._restart()
@@ -179,7 +182,8 @@ class Follower:
         superlink = self.place.superlink
         if superlink and not superlink.process.alive:
             return False
-        if time.monotonic() - self._asked < ASK:
+        waits = bool(self.kills) and self.note.held()  # for the moment of a fault, which it must not miss
+        if waits or time.monotonic() - self._asked < ASK:
             return True
         self._asked = time.monotonic()
         try:

@@ -1,0 +1,69 @@
+"""What follows a run from outside says what it was asked for and did not do, and misses no moment by asking Flower."""
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("flwr")
+
+from fedloom.deploy.loopback import Kill
+from fedloom.engines._submit import Follower, Place
+from fedloom.federation.watch import Silent
+from tests.engines import sited
+
+
+@dataclass
+class Finished:
+    """Flower, where every run is over at once; ``asked``: how often it was asked about one."""
+
+    out: Path
+    asked: int = 0
+
+    def submit(self, app: Path, federation: str) -> str:
+        self.out.mkdir()
+        (self.out / "result.json").write_text(json.dumps({"final": 0.5}))
+        return "1"
+
+    def status(self, run: str) -> tuple[str, str]:
+        self.asked += 1
+        return "running", ""
+
+
+@dataclass
+class Heard(Silent):
+    """Remembers what did not count."""
+
+    told: list[str] = field(default_factory=list)
+
+    def left_out(self, client: str, error: str) -> None:
+        self.told.append(error)
+
+
+def follower(out: Path, *kills: str) -> tuple[Follower, Heard, Any]:
+    flower, watch = Finished(out), Heard()
+    place: Any = Place(flower)  # type: ignore[arg-type]
+    experiment = sited.experiment("engine.name=flower")
+    parsed = [Kill.parse(text, 3) for text in kills]
+    return Follower(experiment, out, place, watch, lambda: False, parsed), watch, flower
+
+
+def test_a_fault_that_did_not_happen_is_told(tmp_path: Path) -> None:
+    given, watch, _ = follower(tmp_path / "run", "worker:1@2", "host@3")
+    assert given.run(tmp_path / "app") == {"final": 0.5}
+    assert watch.told == [
+        "worker of site 1 was not killed: no site was seen at work from round 2 on",
+        "host was not killed: no site was seen at work from round 3 on",
+    ]
+
+
+@pytest.mark.parametrize(("kills", "asked"), [((), 1), (("host@3",), 0)])
+def test_flower_is_not_asked_while_a_fault_is_to_come(tmp_path: Path, kills: tuple[str, ...], asked: int) -> None:
+    """Asking takes a process, and seconds: a round may be over by then."""
+    given, _, flower = follower(tmp_path / "run", *kills)
+    given._asked -= 3600.0
+    with given.note.hold():
+        assert given._flower_runs("1")
+    assert flower.asked == asked
