@@ -11,29 +11,12 @@ pytest.importorskip("flwr")
 
 from fedloom import engines
 from fedloom.deploy.loopback import Kill
-from fedloom.federation.watch import Silent
 from tests.engines import sited
+from tests.engines.noted import Noted
 from tests.split import shown
 
 ROOT = Path(__file__).parents[2]
 KILLS = ("worker:1@1", "supernode:0@2", "superlink@3", "server@4")
-
-
-class Noted(Silent):
-    """Remembers what it was told; ``happened``: a file for what happened to a part, a line each."""
-
-    def __init__(self, happened: Path | None = None) -> None:
-        self.told: list[str] = []
-        self.happened = happened
-
-    def stage(self, name: str) -> None:
-        self.told.append(name)
-
-    def left_out(self, client: str, error: str) -> None:
-        self.told.append(error)
-        if self.happened and error.endswith("is killed"):
-            with self.happened.open("a") as lines:
-                lines.write(f"{error}\n")
 
 
 @pytest.fixture(autouse=True)
@@ -118,14 +101,14 @@ def test_a_language_models_host_is_killed_and_the_result_is_what_it_would_have_b
     assert "the language model's host is started again" in watch.told
     # Over the wire a request names the model that it means: 64 characters. A turn is 60 epochs of 2 steps, and F of 4
     # examples. What the host had held of an example was sent once more, and no more.
-    named, first, second = 64 * (60 * 2 + 4), *more_up(tmp_path)
-    assert first == [named] * 3
+    named, (first, second), (answered, _) = 64 * (60 * 2 + 4), more(tmp_path, "split_up"), more(tmp_path, "split_down")
+    assert (first, answered) == ([named] * 3, [0] * 3)
     assert 0 < max(second) - named < 20_000  # of 210,000: the rows of 4 examples, and the requests that lacked them
 
 
-def more_up(folder: Path) -> list[list[int]]:
-    """Bytes that each turn sent to the language model in ``run`` more than in ``local``, round by round."""
+def more(folder: Path, way: str) -> list[list[int]]:
+    """Bytes of each turn to or from the language model in ``run`` more than in ``local``, round by round."""
     files = [folder / name / "clients.jsonl" for name in ("local", "run")]
     turns = [[json.loads(line) for line in file.read_text().splitlines()] for file in files]
-    sent = [{(turn["round"], turn["client"]): turn["split_up"] for turn in found} for found in turns]
+    sent = [{(turn["round"], turn["client"]): turn[way] for turn in found} for found in turns]
     return [[sent[1][turn] - sent[0][turn] for turn in sorted(sent[0]) if turn[0] == number] for number in (1, 2)]

@@ -1,9 +1,8 @@
 """What follows a run from outside says what it was asked for and did not do, and misses no moment by asking Flower."""
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -11,8 +10,8 @@ pytest.importorskip("flwr")
 
 from fedloom.deploy.loopback import Kill
 from fedloom.engines._submit import Follower, Place
-from fedloom.federation.watch import Silent
 from tests.engines import sited
+from tests.engines.noted import Noted
 
 
 @dataclass
@@ -32,28 +31,18 @@ class Finished:
         return "running", ""
 
 
-@dataclass
-class Heard(Silent):
-    """Remembers what did not count."""
-
-    told: list[str] = field(default_factory=list)
-
-    def left_out(self, client: str, error: str) -> None:
-        self.told.append(error)
-
-
-def follower(out: Path, *kills: str) -> tuple[Follower, Heard, Any]:
-    flower, watch = Finished(out), Heard()
-    place: Any = Place(flower)  # type: ignore[arg-type]
-    experiment = sited.experiment("engine.name=flower")
+def follower(out: Path, *kills: str) -> tuple[Follower, Noted, Finished]:
+    flower, watch = Finished(out), Noted()
     parsed = [Kill.parse(text, 3) for text in kills]
-    return Follower(experiment, out, place, watch, lambda: False, parsed), watch, flower
+    experiment = sited.experiment("engine.name=flower")
+    return Follower(experiment, out, Place(flower), watch, lambda: False, parsed), watch, flower
 
 
 def test_a_fault_that_did_not_happen_is_told(tmp_path: Path) -> None:
     given, watch, _ = follower(tmp_path / "run", "worker:1@2", "host@3")
     assert given.run(tmp_path / "app") == {"final": 0.5}
     assert watch.told == [
+        "submitted",
         "worker of site 1 was not killed: no site was seen at work from round 2 on",
         "host was not killed: no site was seen at work from round 3 on",
     ]
