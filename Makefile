@@ -12,7 +12,7 @@ demo: setup
 	$(BIN)/fedloom run quickstart --bounds --resume
 
 test: setup
-	$(BIN)/python -m pytest -q
+	$(BIN)/python -m pytest -q -n logical --maxprocesses 8 --dist loadfile --no-loadscope-reorder
 
 check: setup
 	$(BIN)/ruff check .
