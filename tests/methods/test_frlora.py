@@ -38,7 +38,7 @@ def test_by_hand(average: str, first: float) -> None:
             assert torch.allclose(sent["base"][B] @ sent["base"][A], torch.tensor([[number * first]]))
 
 
-# A and B end at (3, 1) and (1, 3); the start's product is 2, the scale 2. By examples 1 : 3: mean(A) = 1.5, mean(B) = 2.5.
+# A and B end at (3, 1) and (1, 3); the start's product is 2, the scale 2. By examples 1 : 3, mean(A) 1.5, mean(B) 2.5.
 @pytest.mark.parametrize(
     ("average", "weighting", "moved"),
     [
