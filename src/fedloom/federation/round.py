@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from fedloom.core import shares
 from fedloom.core.contracts import ClientInfo, Engine, Parcel, Reply, State
 from fedloom.core.errors import FedloomError
 from fedloom.federation.evaluate import AtClients, Evaluator, Scores, evaluator
@@ -113,14 +114,14 @@ class Federation:
         """One round's replies as one parcel, tried again below the quorum; and the seconds that the server took."""
         setup = self.setup
         cohort = setup.sampler(list(setup.clients.values()), number, setup.seeds.numpy(f"round/{number}/cohort"))
-        needed = max(1, round(len(cohort) / (1 + setup.experiment.sampling.extra)))
+        needed = max(1, shares.count(1 / (1 + shares.exact(setup.experiment.sampling.extra)), len(cohort)))
         tally, seconds = Tally(travels=not setup.method.pooled), 0.0
         for attempt in range(ATTEMPTS):
             if attempt:
                 self.engine.gather()
             total, count, more = self._attempt(number, state, cohort, needed, tally)
             seconds += more
-            if count >= max(1.0, setup.experiment.engine.quorum * needed):
+            if count >= max(1, shares.count(setup.experiment.engine.quorum, needed, "up")):
                 return setup.method.reduce.lower(total), tally, seconds
             reasons = "; ".join(dict.fromkeys(entry["error"] for entry in tally.left_out))
             tally.void(f"round {number} was done again: {count} of {needed} clients answered")
