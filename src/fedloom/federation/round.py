@@ -12,7 +12,7 @@ from fedloom.core import shares
 from fedloom.core.contracts import ClientInfo, Engine, Parcel, Reply, State
 from fedloom.core.errors import FedloomError
 from fedloom.federation.evaluate import AtClients, Evaluator, Scores, evaluator
-from fedloom.federation.messages import Outbox, Tally, in_order, open_reply, round_off
+from fedloom.federation.messages import Outbox, Tally, cut, in_order, open_reply, round_off
 from fedloom.federation.record import Checkpoint, RunFolder
 from fedloom.federation.result import inputs_fingerprint
 from fedloom.federation.setup import Setup
@@ -166,8 +166,9 @@ class Federation:
             raise FedloomError(reply.error or "a second reply, or one that was not asked for; it is passed over.")
         start = outbox.start(info)
         try:
-            parcel = open_reply(reply, start, info.examples, self.setup.up)
-            lifted = self.setup.method.reduce.lift(parcel, info, start)
+            method = self.setup.method
+            parcel = open_reply(reply, start, info.examples, self.setup.up, cuts=method.local.rank is not None)
+            lifted = method.reduce.lift(parcel, info, cut(start, parcel))
         except FedloomError:
             raise
         except Exception as error:  # whatever a reply makes go wrong costs that reply, and no more

@@ -118,13 +118,14 @@ def _descend(stack_a: Tensor, stack_b: Tensor, a: Tensor, b: Tensor, how: Descen
         inverse = torch.where(length > EPS, 1 / length.clamp_min(EPS), 0.0)
         unit = product * inverse
         turn = (aim - (aim * unit).sum(dim=axes, keepdim=True) * unit) * inverse
-        return turn @ a.T / count
+        found: Tensor = turn @ a.T / count
+        return found
 
     change = torch.zeros_like(begin)
-    if not how.squared and gradient(change).norm() <= how.penalty:
-        return basis @ change
-    for _ in range(how.steps):
+    still = not how.squared and bool(gradient(change).norm() <= how.penalty)
+    for _ in range(0 if still else how.steps):
         moved = change.norm()
         pull = 2 * change if how.squared else change / moved if moved > 0 else change
         change = change - how.lr * (how.penalty * pull - gradient(change))
-    return basis @ change
+    result: Tensor = basis @ change
+    return result
