@@ -27,7 +27,7 @@ from rich.console import Console
 from rich.table import Table
 
 from fedloom.channel import pipeline
-from fedloom.core import wire
+from fedloom.core import shares, wire
 from fedloom.core.contracts import Parcel, Tree
 from fedloom.core.seeds import Seeds
 
@@ -40,7 +40,7 @@ SPEED = 200.0
 LARGEST = 1.10
 """The largest top-k message that passes, as a multiple of its information."""
 
-ALONE = ["fp16", "bf16", "int8", "int4", "nf:4", "nf:3", "nf:2", "nf:1", "sign"]
+ALONE = ["fp16", "bf16", "int8", "int4", "nf:4", "nf:3", "nf:2", "nf:1", "ternary", "sign"]
 THINNED = ["topk:0.1", "topk:0.01", "topk:0.01,global", "random-mask:0.1", "random-mask:0.01", "lowrank:1", "lowrank:2"]
 STACKED = ["topk:0.1+int8", "topk:0.01+int8", "topk:0.01,global+int8", "topk:0.1+nf:4", "lowrank:1+int8"]
 
@@ -82,7 +82,7 @@ def information(tree: Tree, stages: str) -> float | None:
     sizes = [value.numel() for value in tree.values()]
     nats = 0.0
     for size in [sum(sizes)] if scope == "global" else sizes:
-        count = math.ceil(round(float(gamma) * size, 6))
+        count = shares.count(float(gamma), size, "up")
         nats += math.lgamma(size + 1) - math.lgamma(count + 1) - math.lgamma(size - count + 1)
     return nats / math.log(2) / 8
 

@@ -32,17 +32,19 @@ from fedloom.core import tree as trees
 from fedloom.core.contracts import Tree
 from fedloom.federation.client import Trainer
 from fedloom.federation.kept import Kept
-from fedloom.federation.messages import Outbox, open_reply
+from fedloom.federation.messages import Outbox, cut, open_reply
 from fedloom.federation.setup import Setup
 
 METHODS = (
     "fedavg",
     "hetlora",
     "lora-fair",
+    "lora-fair method.similarity=columns",
     "flexlora",
     "stacking",
     "fedex-lora",
     "frlora adapter.init=svd",
+    "frlora adapter.init=svd method.average=products",
     "ffa-lora",
     "fed-sb adapter.kind=lora-sb adapter.init=svd",
     "fednano",
@@ -79,12 +81,13 @@ def gap(method: str, rounds: int) -> float:
             mean: Tree = {}
             for info, job in zip(cohort, outbox.jobs(), strict=True):
                 start = outbox.start(info)
-                reply = open_reply(trainer.run(job), start, info.examples, setup.up)
+                cuts = setup.method.local.rank is not None
+                reply = open_reply(trainer.run(job), start, info.examples, setup.up, cuts=cuts)
                 base = wire.unpack(job.parcel, max_bytes=len(job.parcel)).trees.get("base", {})
                 mine = dense(setup.start(info) | start | reply.trees["adapter"], base, setup.scale)
                 share = info.examples / weight
                 mean = trees.add(mean, mine, share) if mean else {module: share * d for module, d in mine.items()}
-                lifted = setup.method.reduce.lift(reply, info, start)
+                lifted = setup.method.reduce.lift(reply, info, cut(start, reply))
                 total = lifted if total is None else setup.method.reduce.merge(total, lifted)
             before = whole(setup, state)
             state = setup.method.server.step(state, setup.method.reduce.lower(total))

@@ -21,11 +21,12 @@ def test_four_bits_are_those_of_qlora() -> None:
     assert levels(4).tolist() == pytest.approx(QLORA, abs=2e-7)
 
 
-@pytest.mark.parametrize("bits", [2, 3, 4])
+@pytest.mark.parametrize("bits", [1, 2, 3, 4])
 def test_levels_are_quantiles_at_even_steps_of_probability(bits: int) -> None:
     half, outermost = 2 ** (bits - 1), NormalDist().inv_cdf(0.9677083)
     above = [NormalDist().inv_cdf(0.5 + 0.4677083 * step / half) / outermost for step in range(1, half + 1)]
-    below = [NormalDist().inv_cdf(0.5 - 0.4677083 * step / (half - 1)) / outermost for step in range(half - 1, 0, -1)]
+    steps = range(half - 1, 0, -1)
+    below = [NormalDist().inv_cdf(0.5 - 0.4677083 * step / (half - 1)) / outermost for step in steps]
     assert levels(bits).tolist() == pytest.approx([*below, 0.0, *above], abs=1e-6)
     assert len(levels(bits)) == 2**bits
 
@@ -37,12 +38,19 @@ def test_each_number_goes_to_the_nearest_level_of_its_block() -> None:
     assert back.tolist() == pytest.approx([4.0, 0.0, 4 * third, 0.0, -0.5, 0.5 * third, 0.0, 0.0], abs=1e-6)
 
 
-def test_one_bit_is_three_levels_five_to_a_byte() -> None:
-    channel, tree = pipeline(["nf:1"]), {"a": torch.tensor([2.0, -2.0, 0.9, 1.1, -1.1, 0.0, -2.0])}
+def test_one_bit_is_zero_and_the_largest_eight_to_a_byte() -> None:
+    # 2^0 = 1 positive quantile, 2^0 - 1 = 0 negative ones, and zero
+    assert levels(1).tolist() == [0.0, 1.0]
+    channel, tree = pipeline(["nf:1"]), {"a": torch.tensor([2.0, -2.0, 0.9, 1.1, -1.1, 0.0, -2.0, 2.0, 1.5])}
     sent = channel.encode(tree, tree)
-    # codes 0, 1, 2 for -1, 0, 1: [2, 0, 1, 2, 0], [1, 0, -, -, -] in base 3, the first of lowest value
-    assert sent["values"].tolist() == [2 + 0 * 3 + 1 * 9 + 2 * 27 + 0 * 81, 1]
-    assert channel.decode(sent, tree)["a"].tolist() == [2.0, -2.0, 0.0, 2.0, -2.0, 0.0, -2.0]
+    assert sent["values"].tolist() == [0b10001001, 1]
+    assert channel.decode(sent, tree)["a"].tolist() == [2.0, 0.0, 0.0, 2.0, 0.0, 0.0, 0.0, 2.0, 2.0]
+
+
+def test_what_is_negative_is_lost_at_one_bit_as_stated() -> None:
+    channel, tree = pipeline(["nf:1"]), {"a": -torch.ones(100)}
+    assert not channel.decode(channel.encode(tree, tree), tree)["a"].any()
+    assert channel.stages["nf:1"].error == 1.0
 
 
 def test_three_bits_are_eight_numbers_in_three_bytes() -> None:
@@ -52,7 +60,7 @@ def test_three_bits_are_eight_numbers_in_three_bytes() -> None:
     assert torch.equal(book.unpack(packed, 8, "x"), book.levels[[1, 2, 3, 4, 5, 6, 7, 0]])
 
 
-@pytest.mark.parametrize(("bits", "bytes_"), [(1, 200), (2, 250), (3, 375), (4, 500)])
+@pytest.mark.parametrize(("bits", "bytes_"), [(1, 125), (2, 250), (3, 375), (4, 500)])
 @pytest.mark.parametrize("more", range(9))
 def test_codes_are_packed_densely_whatever_their_number(bits: int, bytes_: int, more: int) -> None:
     channel, tree = pipeline([f"nf:{bits},10000"]), {"a": torch.randn(1000 + more)}

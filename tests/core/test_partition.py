@@ -21,6 +21,8 @@ def test_largest_remainders_by_hand() -> None:
     # quotas 3.5, 2.1, 1.4 -> floors 3, 2, 1; the one left goes to the largest remainder, 0.5
     assert whole(np.array([0.5, 0.3, 0.2]), 7).tolist() == [4, 2, 1]
     # 10/3 each: the one left goes to the lowest client
+    assert whole(np.array([0.29, 0.71]), 100).tolist() == [29, 71]  # 0.29 * 100 is 28.999999999999996
+    assert whole(np.array([0.5, 0.500005]), 10**6).sum() == 10**6  # within what a scenario may be off
     assert whole(np.full(3, 1 / 3), 10).tolist() == [4, 3, 3]
 
 

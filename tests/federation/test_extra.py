@@ -181,7 +181,8 @@ def lines(folder: Path, name: str) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize(
-    ("clients", "extra", "needed"), [(3, 0.0, 3), (3, 0.5, 2), (4, 0.3, 3), (6, 0.5, 4), (5, 4.0, 1), (1, 4.0, 1)]
+    ("clients", "extra", "needed"),
+    [(3, 0.0, 3), (3, 0.5, 2), (4, 0.3, 3), (6, 0.5, 4), (5, 4.0, 1), (1, 4.0, 1), (5, 1.0, 3)],
 )
 def test_how_many_are_needed(run: Run, tmp_path: Path, clients: int, extra: float, needed: int) -> None:
     """A cohort of n is asked where n / (1 + extra) are needed."""

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Iterator
 
 import torch
 
-from fedloom.core import tree
+from fedloom.core import lora, tree
 from fedloom.core.contracts import ClientInfo, LocalRun, Method, Parcel, State, Tree
 
 Turn = Callable[[Tree], Tree]
@@ -34,6 +34,8 @@ def run_of(received: Parcel, examples: int = 1, lr: float = 0.1, kept: dict[str,
 def reply(method: Method, run: LocalRun) -> Parcel:
     """What a client sends at the end of its run."""
     adapter = {name: value.detach().clone() for name, value in run.theta.items()}
+    if method.local.rank:
+        adapter = lora.truncate(adapter, method.local.rank(run))
     further = method.local.send(run) if method.local.send else {}
     shared = {"adapter": tree.select(adapter, method.shares), **further}
     return Parcel(shared, {"examples": run.examples, "steps": run.steps})

@@ -13,5 +13,5 @@ def test_two_rounds() -> None:
     for change in (2.0, -1.0):
         now = state["adapter"]["w"].item()
         state = step(method, state, [(client("0"), to(w=now + change - 1)), (client("1"), to(w=now + change + 1))])
-    # v = 1.75 and then 1.5625 = 1.25^2; m = 2 and then 1/2
-    assert state["adapter"]["w"].item() == pytest.approx(1 + 2 / (1.75**0.5 + 1) + 0.5 / 2.25)
+    # v = 1.75 and then 1.5625; m = 1 and then 0
+    assert state["adapter"]["w"].item() == pytest.approx(1 + 1 / (1.75**0.5 + 1))

@@ -23,20 +23,44 @@ def begin(method: Method) -> State:
     return method.server.init({"w": torch.tensor([1.0], dtype=torch.float64)}, 1.0, 2)
 
 
-# m: 2, then 0.5 * 2 + 0.5 * (-1) = 0.5. v before: 1.
+# m: 0.5 * 2 = 1, then 0.5 * 1 + 0.5 * (-1) = 0. v before: 1.
 @pytest.mark.parametrize(
     ("optimizer", "second_moment", "v1", "v2"),
     [
         ("adagrad", "delta", 5.0, 6.0),  # 1 + 4, + 1
         ("adam", "delta", 1.75, 1.5625),  # 0.75 * 1 + 0.25 * 4, 0.75 * 1.75 + 0.25 * 1
         ("yogi", "delta", 2.0, 1.75),  # 1 - 0.25 * 4 * (-1), 2 - 0.25 * 1 * 1
+        ("adagrad", "momentum", 2.0, 2.0),  # m^2 = 1 for D^2 = 4, then 0 for 1
+        ("adam", "momentum", 1.0, 0.75),
+        ("yogi", "momentum", 1.0, 1.0),  # v = m^2: no change
+    ],
+)
+def test_two_rounds(optimizer: Any, second_moment: Any, v1: float, v2: float) -> None:
+    method = fedopt(optimizer, second_moment=second_moment, **EASY)
+    first = move(method, begin(method), 2.0)
+    assert first["momentum"]["w"].item() == pytest.approx(1.0)
+    assert first["second"]["w"].item() == pytest.approx(v1)
+    assert first["adapter"]["w"].item() == pytest.approx(1 + 1 / (v1**0.5 + 1))
+    second = move(method, first, -1.0)
+    assert second["momentum"]["w"].item() == pytest.approx(0.0, abs=1e-9)
+    assert second["second"]["w"].item() == pytest.approx(v2)
+    assert second["adapter"]["w"].item() == pytest.approx(first["adapter"]["w"].item())
+
+
+# m: 2, then 0.5 * 2 + 0.5 * (-1) = 0.5. v before: 1.
+@pytest.mark.parametrize(
+    ("optimizer", "second_moment", "v1", "v2"),
+    [
+        ("adagrad", "delta", 5.0, 6.0),
+        ("adam", "delta", 1.75, 1.5625),
+        ("yogi", "delta", 2.0, 1.75),
         ("adagrad", "momentum", 5.0, 5.25),  # the second round takes m^2 = 0.25 for D^2 = 1
         ("adam", "momentum", 1.75, 1.375),
         ("yogi", "momentum", 2.0, 1.9375),
     ],
 )
-def test_two_rounds(optimizer: Any, second_moment: Any, v1: float, v2: float) -> None:
-    method = fedopt(optimizer, second_moment=second_moment, **EASY)
+def test_two_rounds_from_the_first_change(optimizer: Any, second_moment: Any, v1: float, v2: float) -> None:
+    method = fedopt(optimizer, second_moment=second_moment, momentum_start="delta", **EASY)
     first = move(method, begin(method), 2.0)
     assert first["momentum"]["w"].item() == pytest.approx(2.0)
     assert first["second"]["w"].item() == pytest.approx(v1)
@@ -55,13 +79,41 @@ def test_what_the_channel_lost_on_the_way_down_is_no_change(optimizer: Any) -> N
     assert method.server.step(state, method.reduce.lower(lifted))["adapter"]["w"].item() == 1.0
 
 
-def test_avgm() -> None:
-    method = fedopt("avgm", eta=2.0, beta1=0.5)
-    state = move(method, begin(method), 2.0)  # m = 2: 1 + 2 * 2
-    assert state["adapter"]["w"].item() == 5.0
-    state = move(method, state, -1.0)  # m = 0.5: 5 + 2 * 0.5
-    assert state["adapter"]["w"].item() == 6.0
-    assert "second" not in state
+# m: 2, 0.5 * 2 - 1 = 0 | 0.5 * 2 = 1, 0.5 * 1 - 0.5 = 0 | 2, 0.5 * 2 - 0.5 = 0.5
+@pytest.mark.parametrize(
+    ("momentum", "momentum_start", "after"),
+    [
+        (None, "zero", [5.0, 5.0]),
+        ("sum", "delta", [5.0, 5.0]),
+        ("average", "zero", [3.0, 3.0]),
+        ("average", "delta", [5.0, 6.0]),
+    ],
+)
+def test_avgm(momentum: Any, momentum_start: Any, after: list[float]) -> None:
+    method = fedopt("avgm", eta=2.0, beta1=0.5, momentum=momentum, momentum_start=momentum_start)
+    first = move(method, begin(method), 2.0)
+    second = move(method, first, -1.0)
+    assert [state["adapter"]["w"].item() for state in (first, second)] == after
+    assert "second" not in second
+
+
+# (1 - 0.9) D / (sqrt(0.99 tau^2 + 0.01 D^2) + tau), and ten times that from m = D; tau = 1e-3
+@pytest.mark.parametrize(("change", "zero", "delta"), [(0.03, 0.72, 7.2), (0.3, 0.97, 9.7)])
+@pytest.mark.parametrize("optimizer", ["adam", "yogi"])
+def test_the_first_step(optimizer: Any, change: float, zero: float, delta: float) -> None:
+    for start, wanted in (("zero", zero), ("delta", delta)):
+        method = fedopt(optimizer, momentum_start=start)  # type: ignore[arg-type]
+        state = method.server.init({"w": torch.zeros(1, dtype=torch.float64)}, 1.0, 1)
+        state = step(method, state, [(client(), to(w=change))])
+        assert state["adapter"]["w"].item() / 1e-3 == pytest.approx(wanted, abs=0.005 * wanted / zero)
+
+
+def test_no_first_step_is_above_its_bound() -> None:
+    for optimizer, bound in (("adam", 1.0), ("yogi", 1.0), ("adagrad", 1.0)):
+        method = fedopt(optimizer, tau=1e-6)  # type: ignore[arg-type]
+        state = method.server.init({"w": torch.zeros(1, dtype=torch.float64)}, 1.0, 1)
+        state = step(method, state, [(client(), to(w=1e3))])
+        assert 0.99 * bound < state["adapter"]["w"].item() / 1e-3 <= bound
 
 
 def test_yogi_shrinks_what_adam_forgets() -> None:
@@ -91,6 +143,8 @@ def test_defaults_depend_on_the_optimiser() -> None:
     [
         ({"optimizer": "sgd"}, "optimizer is 'sgd', expected avgm"),
         ({"second_moment": "both"}, "second_moment is 'both'"),
+        ({"momentum": "none"}, "momentum is 'none', expected sum or average"),
+        ({"momentum_start": "one"}, "momentum_start is 'one', expected zero or delta"),
         ({"eta": 0.0}, "eta is 0.0, expected a number above 0"),
         ({"tau": -1.0}, "tau is -1.0"),
         ({"beta1": 1.0}, "beta1 is 1.0, expected a number at least 0 and below 1"),

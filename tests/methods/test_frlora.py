@@ -1,5 +1,8 @@
 """FRLoRA by hand."""
 
+from typing import Any
+
+import numpy as np
 import pytest
 import torch
 
@@ -35,6 +38,45 @@ def test_by_hand(average: str, first: float) -> None:
             assert torch.allclose(sent["base"][B] @ sent["base"][A], torch.tensor([[number * first]]))
 
 
+# A and B end at (3, 1) and (1, 3); the start's product is 2, the scale 2. By examples 1 : 3, mean(A) 1.5, mean(B) 2.5.
+@pytest.mark.parametrize(
+    ("average", "weighting", "moved"),
+    [
+        ("factors", "examples", 2 * (3.75 - 2)),
+        ("factors", "uniform", 2 * (4.0 - 2)),
+        ("products", "examples", 2 * (3.0 - 2)),
+    ],
+)
+def test_weights(average: Any, weighting: Any, moved: float) -> None:
+    method = frlora(average, weighting)
+    start = {A: torch.tensor([[2.0]]), B: torch.tensor([[1.0]]), "head": torch.zeros(1)}
+    infos = [client("0", 1, rank=1), client("1", 3, rank=1)]
+    state = step(method, method.server.init(start, 2.0, 2), list(zip(infos, turns(), strict=True)))
+    assert (state["base"][B] @ state["base"][A]).item() == pytest.approx(moved)
+    assert state["adapter"]["head"].item() == (7.0 if weighting == "examples" else 6.0)
+
+
+@pytest.mark.parametrize("average", ["factors", "products"])
+def test_three_rounds_with_another_cohort_in_each(average: Any) -> None:
+    method, scale, whole = frlora(average), 0.5, np.zeros((5, 6))
+    start = {name: value.double() for name, value in adapter().items()}
+    state = method.server.init(start, scale, 4)
+    first = start["m.q.lora_B.weight"].numpy() @ start["m.q.lora_A.weight"].numpy()
+    for number, cohort in enumerate([(0, 1, 2), (1, 3), (0, 3)]):
+        moves = {k: shake(10 * number + k) for k in cohort}
+        ends = {k: {n: v.numpy() for n, v in shake(10 * number + k)(start).items()} for k in cohort}
+        state = step(method, state, [(client(str(k), k + 1), move) for k, move in moves.items()])
+        shares = {k: (k + 1) / sum(other + 1 for other in cohort) for k in cohort}
+        if average == "factors":
+            a, b = (sum(shares[k] * ends[k][f"m.q.lora_{half}.weight"] for k in cohort) for half in "AB")
+            whole = whole + scale * (b @ a - first)
+        else:
+            products = (shares[k] * ends[k]["m.q.lora_B.weight"] @ ends[k]["m.q.lora_A.weight"] for k in cohort)
+            whole = whole + scale * (sum(products) - first)
+        got = state["base"]["m.q.lora_B.weight"] @ state["base"]["m.q.lora_A.weight"]
+        np.testing.assert_allclose(got.numpy(), whole, rtol=0, atol=1e-9)
+
+
 @pytest.mark.parametrize(("average", "ranks"), [("products", [8, 16, 24]), ("factors", [4, 8, 12])])
 def test_the_base_grows_up_to_the_matrix(average: str, ranks: list[int]) -> None:
     method = frlora(average)
@@ -47,8 +89,8 @@ def test_the_base_grows_up_to_the_matrix(average: str, ranks: list[int]) -> None
 
 
 def test_only_the_mean_of_factors_keeps_the_servers_memory() -> None:
-    assert not frlora().reduce.additive
-    assert frlora("factors").reduce.additive
+    assert frlora().reduce.additive
+    assert not frlora("products").reduce.additive
 
 
 def test_an_unknown_average_is_refused() -> None:

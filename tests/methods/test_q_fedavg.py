@@ -27,7 +27,7 @@ def told(loss: float, lr: float) -> Tree:
 
 def stepped(q: float, start: Tree, replies: list[tuple[Tree, float, float]]) -> Tree:
     """The adapter after replies of ``(adapter, loss, lr)``; clients hold 1, 2, 3 ... examples."""
-    method = q_fedavg(q)
+    method = q_fedavg(q, "1/lr")
     state = method.server.init(start, 1.0, len(replies))
     parcels = [
         (Parcel({"adapter": tree, "loss": told(loss, lr)}), client(str(number), examples=number + 1))
@@ -94,25 +94,29 @@ def test_it_is_flowers(q: float) -> None:
 
 
 def test_changes_count_from_where_the_client_began() -> None:
-    method = q_fedavg(0.0)
+    method = q_fedavg(0.0, "1/lr")
     lifted = method.reduce.lift(Parcel({"adapter": a(1.5), "loss": told(1.0, 0.1)}), client(), a(1.0))
     state = method.server.init(a(1.125), 1.0, 1)  # 1 when it came out of the channel
     assert method.server.step(state, method.reduce.lower(lifted))["adapter"]["a"].item() == pytest.approx(1.625)
 
 
-def test_the_loss_is_that_before_training_and_two_numbers_travel() -> None:
-    method = q_fedavg()
+@pytest.mark.parametrize(
+    ("lipschitz", "told"),
+    [("fall", {"loss": 2.5, "after": 1.0}), ("1/lr", {"loss": 2.5, "lr": 0.2}), (3.0, {"loss": 2.5})],
+)
+def test_the_loss_is_that_before_training_and_two_numbers_travel(lipschitz: Any, told: dict[str, float]) -> None:
+    method = q_fedavg(lipschitz=lipschitz)
     assert method.local.begin is not None
     run = run_of(Parcel({"adapter": a(1.0)}), examples=4, lr=0.2)
     method.local.begin(run)
-    run.losses = lambda: torch.zeros(4)  # what it is after training is nobody's business
+    run.losses = lambda: torch.ones(4)
     sent = reply(method, run).trees["loss"]
-    assert {name: value.item() for name, value in sent.items()} == {"loss": 2.5, "lr": 0.2}  # (1 + 2 + 3 + 4) / 4
+    assert {name: value.item() for name, value in sent.items()} == told  # (1 + 2 + 3 + 4) / 4
     assert {value.ndim for value in sent.values()} == {0}  # no channel rounds it
 
 
 def test_a_round_by_its_helpers_is_the_formula() -> None:
-    method = q_fedavg(1.0)
+    method = q_fedavg(1.0, "1/lr")
     turns = [(client("0", examples=1), to(a=1.0)), (client("1", examples=3), to(a=-2.0))]
     after = step(method, method.server.init(a(0.0), 1.0, 2), turns)
     # lr 0.1, so L = 10; F = 1 and 2; dw = -10, 20; Delta = -10, 40; h = 100 + 10, 400 + 20
@@ -121,7 +125,7 @@ def test_a_round_by_its_helpers_is_the_formula() -> None:
 
 def test_in_a_real_turn_it_is_the_mean_loss_of_the_adapter_received(monkeypatch: pytest.MonkeyPatch) -> None:
     toy.use(monkeypatch)
-    setup = Setup(toy.experiment("method=q-fedavg"))
+    setup = Setup(toy.experiment("method=q-fedavg", "method.lipschitz=1/lr"))
     examples, up = setup.training_examples("0"), torch.tensor([[0.3, -0.2], [0.1, 0.4]])
     sent, _ = train(
         setup.backbone,
@@ -143,6 +147,101 @@ def test_in_a_real_turn_it_is_the_mean_loss_of_the_adapter_received(monkeypatch:
     assert sent.trees["loss"]["lr"].item() == 0.05
 
 
+def fallen(q: float, start: Tree, replies: list[tuple[Tree, float, float]], lipschitz: Any = "fall") -> Tree:
+    """The adapter after replies of ``(adapter, loss before, loss after)``."""
+    method = q_fedavg(q, lipschitz)
+    state, parcels = method.server.init(start, 1.0, len(replies)), []
+    for number, (tree, before, after) in enumerate(replies):
+        numbers = {"loss": before} | ({"after": after} if lipschitz == "fall" else {})
+        slot = {name: torch.tensor(value, dtype=torch.float64) for name, value in numbers.items()}
+        parcels.append((Parcel({"adapter": tree, "loss": slot}), client(str(number), examples=number + 1)))
+    return method.server.step(state, fold(method, state, parcels))["adapter"]
+
+
+def test_l_from_the_fall_of_the_losses() -> None:
+    # changes -1 and 2; falls 1 and 0.5: L = 2 * 1.5 / 5 = 0.6. dw = 0.6, -1.2; Delta = 1.8, -1.2;
+    # h = 0.36 + 0.6 * 3 = 2.16 and 1.44 + 0.6 * 1 = 2.04
+    replies = [(a(3.0), 3.0, 2.0), (a(6.0), 1.0, 0.5)]
+    assert fallen(1.0, a(4.0), replies)["a"].item() == pytest.approx(4 - 0.6 / 4.2)
+    assert fallen(1.0, a(4.0), replies, 0.6)["a"].item() == pytest.approx(4 - 0.6 / 4.2)
+    # the losses rose: L = 0, the mean weighted by F^q alone: 4 + (3 * -1 + 1 * 2) / 4
+    assert fallen(1.0, a(4.0), [(a(3.0), 3.0, 5.0), (a(6.0), 1.0, 0.5)])["a"].item() == pytest.approx(3.75)
+
+
+@pytest.mark.parametrize("lipschitz", ["fall", 1e-3, 1e3])
+def test_q_of_zero_is_the_mean_whatever_l(lipschitz: Any) -> None:
+    replies = [(a(3.0), 3.0, 2.0), (a(6.0), 0.0, 0.5)]
+    assert fallen(0.0, a(4.0), replies, lipschitz)["a"].item() == pytest.approx(4.5, abs=1e-6)
+
+
+@pytest.mark.parametrize("q", [0.0, 1.0, 3.0])
+@pytest.mark.parametrize("lipschitz", ["fall", 20.0])
+def test_three_rounds_with_another_cohort_in_each(q: float, lipschitz: Any) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        pytest.importorskip("flwr")
+        from flwr.server.strategy.aggregate import aggregate_qffl
+        from flwr.serverapp.strategy.qfedavg import compute_delta_and_h
+    rng = np.random.default_rng(2)
+    mine = a(*rng.standard_normal(6).tolist())["a"].double()
+    wanted = mine.numpy().copy()
+    for cohort in ((0, 1, 2), (1, 3), (0, 2, 3)):
+        ends = [mine.numpy() + 0.1 * rng.standard_normal(6) for _ in cohort]
+        before, after = rng.uniform(1, 3, len(cohort)), rng.uniform(0.2, 1, len(cohort))
+        replies = [({"a": torch.from_numpy(end)}, b, e) for end, b, e in zip(ends, before, after, strict=True)]
+        mine = fallen(q, {"a": mine}, replies, lipschitz)["a"]
+        norms = sum(((end - wanted) ** 2).sum() for end in ends)
+        found = 2 * (before - after).sum() / norms if lipschitz == "fall" else lipschitz
+        parts = [
+            compute_delta_and_h([wanted], [end.copy()], q, found, loss + 1e-10 * (q == 0))
+            for end, loss in zip(ends, before, strict=True)
+        ]
+        wanted = aggregate_qffl([wanted.copy()], [delta for delta, _ in parts], [h for _, h in parts])[0]
+        np.testing.assert_allclose(mine.numpy(), wanted, rtol=0, atol=1e-8)
+
+
+def train_loss(lipschitz: Any, q: float, size: float = 1.0) -> tuple[float, float]:
+    """Mean loss of two clients with different data before and after ten rounds of ten AdamW steps each; ``size``: a
+    factor of all losses, which AdamW does not see."""
+    rng = torch.Generator().manual_seed(0)
+    data = []
+    for target in (torch.ones(8), -0.5 * torch.ones(8)):
+        x = torch.randn(32, 8, generator=rng)
+        data.append((x, x @ (target + torch.linspace(1, 2, 8))))
+    method = q_fedavg(q, lipschitz)
+    state = method.server.init({"w": torch.zeros(8)}, 1.0, 2)
+
+    def mean(w: torch.Tensor) -> float:
+        return float(sum(size * ((x @ w - y) ** 2).mean() for x, y in data) / 2)
+
+    before = mean(state["adapter"]["w"])
+    for _ in range(10):
+        replies = []
+        for number, (x, y) in enumerate(data):
+            run = run_of(method.server.send(state, None), lr=0.05)
+            run.losses = lambda x=x, y=y, run=run: size * (x @ run.theta["w"].detach() - y) ** 2  # type: ignore[misc]
+            assert method.local.begin is not None
+            method.local.begin(run)
+            optimiser = torch.optim.AdamW(run.theta.values(), lr=run.lr)
+            for _ in range(10):
+                optimiser.zero_grad()
+                (size * (x @ run.theta["w"] - y) ** 2).mean().backward()  # type: ignore[no-untyped-call]
+                optimiser.step()
+            replies.append((reply(method, run), client(str(number))))
+        state = method.server.step(state, fold(method, state, replies))
+    return before, mean(state["adapter"]["w"])
+
+
+@pytest.mark.parametrize("size", [1.0, 1e-3])
+def test_it_learns_under_adamw(size: float) -> None:
+    before, plain = train_loss("fall", 0.0, size)
+    assert plain < 0.35 * before
+    for q in (1.0, 2.0):
+        assert train_loss("fall", q, size)[1] < 0.45 * before
+    if size < 1:  # what 1 / lr makes of small gradients
+        assert train_loss("1/lr", 1.0, size)[1] > 0.9 * before
+
+
 BAD: dict[str, Tree] = {
     "missing": {},
     "one less": {"loss": torch.tensor(1.0)},
@@ -158,13 +257,21 @@ BAD: dict[str, Tree] = {
 @pytest.mark.parametrize("case", BAD)
 def test_a_reply_without_a_proper_loss_is_refused(case: str) -> None:
     with pytest.raises(FedloomError, match="Slot 'loss' of the reply of client '7' holds"):
-        q_fedavg().reduce.lift(Parcel({"adapter": a(1.0), "loss": BAD[case]}), client("7"), a(0.0))
+        q_fedavg(lipschitz="1/lr").reduce.lift(Parcel({"adapter": a(1.0), "loss": BAD[case]}), client("7"), a(0.0))
 
 
 @pytest.mark.parametrize(("change", "lr"), [(3e38, 1e-100), (1.0, 5e-324)])
 def test_a_step_beyond_all_numbers_is_refused(change: float, lr: float) -> None:
     with pytest.raises(FedloomError, match="client '7' has loss 1 at learning rate"):
-        q_fedavg().reduce.lift(Parcel({"adapter": a(change), "loss": told(1.0, lr)}), client("7"), a(0.0))
+        q_fedavg(lipschitz="1/lr").reduce.lift(
+            Parcel({"adapter": a(change), "loss": told(1.0, lr)}), client("7"), a(0.0)
+        )
+
+
+@pytest.mark.parametrize("lipschitz", ["lr", 0.0, -1.0, float("nan")])
+def test_l_must_be_known_or_above_zero(lipschitz: Any) -> None:
+    with pytest.raises(FedloomError, match="q-fedavg: lipschitz is"):
+        q_fedavg(1.0, lipschitz)
 
 
 @pytest.mark.parametrize("q", [-0.1, 20.0, float("nan")])

@@ -28,6 +28,15 @@ def test_the_extremes_are_dropped(cut: float, values: list[float], expected: flo
     assert after(trimmed_mean(cut), scalars(*values))["a"].tolist() == pytest.approx([expected])
 
 
+@pytest.mark.parametrize(
+    ("cut", "count", "dropped"), [(0.29, 100, 29), (0.28, 25, 7), (0.07, 100, 7), (0.145, 200, 29)]
+)
+def test_counts_are_exact(cut: float, count: int, dropped: int) -> None:
+    values = [float(2**n) if n < 30 else float(n) for n in range(count)]
+    kept = sorted(values)[dropped : count - dropped]
+    assert after(trimmed_mean(cut), scalars(*values))["a"].item() == pytest.approx(sum(kept) / len(kept), rel=1e-6)
+
+
 def test_each_entry_drops_its_own_extremes() -> None:
     sent = [{"a": torch.tensor([float(n), (n - 2.0) ** 2])} for n in range(5)]  # 0 1 2 3 4 and 4 1 0 1 4
     assert after(trimmed_mean(0.2), sent)["a"].tolist() == [2.0, 2.0]

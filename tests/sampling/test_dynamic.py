@@ -19,6 +19,12 @@ def test_cohorts_shrink_from_the_fraction_to_the_floor() -> None:
     assert sizes([1, 2, 3, 4, 11, 23, 51, 100_000]) == [20, 18, 16, 15, 7, 2, 2, 2]
 
 
+def test_t_may_begin_elsewhere() -> None:
+    assert sizes([1, 2, 3], start=1) == [18, 16, 15]  # 20 exp(-0.1 t): 18.1, 16.4, 14.8
+    assert sizes([1, 2], start=0) == [20, 18]
+    assert sizes([1], start=10) == [7]
+
+
 def test_every_option_counts() -> None:
     assert sizes([1, 2, 3], beta=0.6931471805599453) == [20, 10, 5]  # ln 2 halves
     assert sizes([1, 8], fraction=0.5) == [10, 5]  # 10 exp(-0.7) = 4.97
@@ -40,7 +46,7 @@ def test_every_client_is_as_likely_as_any_other() -> None:
     assert all(abs(count - 600) < 4 * (2000 * 0.3 * 0.7) ** 0.5 for count in turns)
 
 
-@pytest.mark.parametrize("options", [{"beta": -0.1}, {"floor": 0}, {"floor": 1.5}])
+@pytest.mark.parametrize("options", [{"beta": -0.1}, {"floor": 0}, {"floor": 1.5}, {"start": -1}])
 def test_no_such_option(options: dict[str, float]) -> None:
     with pytest.raises(FedloomError, match=next(iter(options))):
         sizes([1], **options)

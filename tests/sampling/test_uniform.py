@@ -20,6 +20,12 @@ def test_a_cohort_is_the_fraction_rounded_half_up_and_at_least_one(fraction: flo
     assert len(uniform(fraction)(CLIENTS, 1, Seeds(0).numpy("a"))) == count
 
 
+@pytest.mark.parametrize(("fraction", "clients", "count"), [(0.29, 50, 15), (0.145, 100, 15), (0.7, 5, 4)])
+def test_half_a_client_goes_up_whatever_floating_point_makes_of_it(fraction: float, clients: int, count: int) -> None:
+    many = [ClientInfo(str(number), 1, 1) for number in range(clients)]
+    assert len(uniform(fraction)(many, 1, Seeds(0).numpy("a"))) == count
+
+
 @pytest.mark.parametrize("fraction", [0, -0.1, 1.01])
 def test_no_such_fraction(fraction: float) -> None:
     with pytest.raises(FedloomError, match="fraction"):

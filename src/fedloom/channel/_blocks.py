@@ -14,7 +14,7 @@ from fedloom.core.blocks import block_scales, divided, multiplied
 
 @dataclass(frozen=True)
 class Codebook:
-    """2 to 16 levels from -1 to 1, ascending. As many codes as fit share a word of 8 bits: code 0 of the word is its
+    """2 to 16 levels within -1 and 1, ascending. As many codes as fit share a word of 8 bits: code 0 of the word is its
     digit of lowest value in the base of the number of levels. Eight levels share words of 12 bits, two in 3 bytes."""
 
     levels: Tensor
@@ -36,8 +36,8 @@ class Codebook:
 
     @property
     def widest(self) -> float:
-        """Half of the widest gap between two levels: how far from a level a number can be."""
-        return float(self.levels.diff().max()) / 2
+        """How far from its level a number from -1 to 1 can be: half of the widest gap, or all beyond an end."""
+        return max(float(self.levels.diff().max()) / 2, float(self.levels[0]) + 1, 1 - float(self.levels[-1]))
 
     def nbytes(self, entries: int) -> int:
         """Bytes of that many codes."""
@@ -85,7 +85,7 @@ class Codebook:
 def codebook(name: str, levels: Tensor, block: int) -> Stage:
     """The number format that sends the level nearest to each entry, as a share of its block's largest magnitude.
 
-    ``levels`` hold 0, -1 and 1. Parts: ``scales``, bfloat16 ``[blocks]``.
+    ``levels`` hold 0. Parts: ``scales``, bfloat16 ``[blocks]``.
     """
     check_count(f"{name}: block", block)
     book = Codebook(levels)
@@ -105,9 +105,13 @@ def codebook(name: str, levels: Tensor, block: int) -> Stage:
 def worst(gap: float, block: int) -> float:
     """The relative error that no vector exceeds where an entry is at most ``gap`` (a share of its block's scale) off.
 
+    Where a level is missing for the largest entry itself (``gap`` is 1), the whole vector may be lost.
+
     A smaller entry is no further off than it is large (zero is a level), and a larger one adds to the norm alone: so
     the worst block has entries as large as ``gap``, and one that is its largest. That one is off by what the scale was
     rounded up, at most 2^-7.
     """
+    if gap >= 1:
+        return 1.0
     others = (block - 1) * (gap * (1 + 2**-7)) ** 2
     return math.sqrt((others + 2**-14) / (others + 1))

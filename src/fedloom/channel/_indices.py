@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fedloom.channel._stage import Shapes, length
+from fedloom.core import shares
 from fedloom.core.errors import FedloomError
 
 Scope = Literal["layer", "global"]
@@ -29,7 +30,7 @@ def groups(shapes: Shapes, gamma: float, scope: Scope) -> list[tuple[int, int]]:
     A group is a tensor (``layer``), or all of them (``global``).
     """
     sizes = [torch.Size(shape).numel() for shape in shapes] if scope == "layer" else [length(shapes)]
-    return [(size, math.ceil(round(gamma * size, 6))) for size in sizes]
+    return [(size, shares.count(gamma, size, "up")) for size in sizes]
 
 
 def kept_shapes(shapes: Shapes, gamma: float, scope: Scope) -> Shapes:

@@ -17,9 +17,9 @@ def nf(bits: int = 4, block: int = 64) -> Stage:
     Dettmers et al. 2023 (QLoRA, arXiv 2305.14314): ``2^(bits-1)`` positive and ``2^(bits-1) - 1`` negative quantiles
     from probability ``OFFSET`` to 1/2, and zero, divided by the largest, times each block's largest magnitude
     (bfloat16, rounded up). Four bits as in the authors' code, fewer as in LoftQ's; the scales are not quantised again.
-    ``bits = 1`` has the three levels -1, 0, 1 of FedLPP (arXiv 2406.10976; as recalled, not confirmed): five numbers a
-    byte, so 1.6 bits and not 1. Two bits: four numbers a byte; three: eight in 3 bytes; four: two a byte; all with 2
-    bytes a block besides.
+    At one bit that is one positive quantile, no negative one, and zero: the levels 0 and 1, so whatever is negative
+    becomes zero. For three levels, -1, 0 and 1, take ``ternary``; for the sign alone, ``sign``. One bit: eight numbers
+    a byte; two: four; three: eight in 3 bytes; four: two a byte; all with 2 bytes a block besides.
 
     Raises:
         FedloomError: bits other than 1, 2, 3, 4, or block < 1.
@@ -31,8 +31,6 @@ def nf(bits: int = 4, block: int = 64) -> Stage:
 
 def levels(bits: int) -> Tensor:
     """The levels from -1 to 1, ascending, float32."""
-    if bits == 1:
-        return torch.tensor([-1.0, 0.0, 1.0])
     half = 2 ** (bits - 1)
     above, below = (_quantiles(count) for count in (half, half - 1))
     return (torch.cat([-below, torch.zeros(1), above.flip(0)]) / above.max()).float()

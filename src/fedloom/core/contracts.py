@@ -218,14 +218,16 @@ class Local:
 
     ``begin(run)``: called before the first step. ``term(run)``: added to the mean batch loss. ``gradient(run)``: called
     after backward and before the optimiser's step; may change ``.grad`` of ``run.theta`` in place. ``send(run)``:
-    further slots for the reply (the shared part of the adapter is always sent). ``keep(run)``: slots that the client
-    keeps until its next turn (the unshared part of the adapter is always kept). ``personal``: a second adapter.
+    further slots for the reply (the shared part of the adapter is always sent). ``rank(run)``: how many components of
+    every LoRA pair, from the first, the reply has, at most those the client began with. ``keep(run)``: slots that the
+    client keeps until its next turn (the unshared part of the adapter is always kept). ``personal``: a second adapter.
     """
 
     begin: Callable[[LocalRun], None] | None = None
     term: Callable[[LocalRun], Tensor] | None = None
     gradient: Callable[[LocalRun], None] | None = None
     send: Callable[[LocalRun], dict[str, Tree]] | None = None
+    rank: Callable[[LocalRun], int] | None = None
     keep: Callable[[LocalRun], dict[str, Tree]] | None = None
     personal: Personal | None = None
 

@@ -118,8 +118,8 @@ def _cut(
 
 def whole(shares: np.ndarray, total: int) -> np.ndarray:
     """Counts that sum to ``total`` in proportion to ``shares``: largest remainders, ties to the lower client."""
-    quotas = np.round(shares * total, 6)  # so that the last bits of a platform's arithmetic decide nothing
-    counts = np.floor(quotas).astype(int)
+    quotas = np.round(shares / shares.sum() * total, 6)  # so that no platform's last bits decide anything
+    counts: np.ndarray = np.floor(quotas).astype(int)
     order = np.argsort(-(quotas - counts), kind="stable")
     counts[order[: total - counts.sum()]] += 1
     return counts

@@ -7,6 +7,7 @@ import numpy as np
 from fedloom.core import lora
 from fedloom.core.contracts import Tree
 from fedloom.core.errors import FedloomError, nearest
+from fedloom.core.shares import count
 
 MEGABYTE = 10**6
 FLOAT32 = 4
@@ -31,7 +32,7 @@ def from_budgets(adapter: Tree, budgets: Sequence[float], clients: Sequence[str]
     ranks = []
     for number, client in enumerate(clients):
         budget = budgets[number % len(budgets)]
-        rank = min(highest, round(budget * MEGABYTE) // each)
+        rank = min(highest, count(budget, MEGABYTE) // each)
         if rank < 1:
             raise FedloomError(
                 f"adapter.budgets: client {client!r} can send {budget:g} MB, but an adapter of rank 1 takes {each} "

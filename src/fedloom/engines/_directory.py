@@ -10,7 +10,7 @@ from typing import Any
 from flwr.app import Message
 from flwr.serverapp import Grid
 
-from fedloom.core import config
+from fedloom.core import config, shares
 from fedloom.core.errors import FedloomError
 from fedloom.federation.result import content_fingerprint, data_fingerprint
 from fedloom.federation.setup import Holding, Setup
@@ -89,7 +89,9 @@ class Directory:
             self.look()
         own = bool(self.setup.scenario.sites)
         unknown = [name for name in missing if own and name not in self.setup.told]
-        if unknown or len(self.setup.names) - len(missing) < self.table.quorum * len(self.setup.names):
+        if unknown or len(self.setup.names) - len(missing) < shares.count(
+            self.table.quorum, len(self.setup.names), "up"
+        ):
             why = "; ".join(sorted({node.error for node in self.nodes.values() if node.error}))
             raise FedloomError(
                 f"sites that are not there after {self.table.patience:g} s: {', '.join(missing)}. {why} Mend: start "

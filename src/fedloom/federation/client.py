@@ -10,14 +10,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from fedloom.core import lora, wire
 from fedloom.core import tree as trees
-from fedloom.core import wire
 from fedloom.core.contracts import Backbone, Example, Job, LocalRun, Method, Parcel, Reply, Tree
 from fedloom.core.errors import FedloomError
 from fedloom.core.tables import ClientTable
 from fedloom.federation.evaluate import answered
 from fedloom.federation.kept import Kept
-from fedloom.federation.messages import PRIVATE, coded_reply, received, shared_start
+from fedloom.federation.messages import PRIVATE, RANK, coded_reply, cut, received, shared_start
 from fedloom.federation.setup import Setup
 
 MAX_PARCEL = 8 * 2**30
@@ -94,9 +94,9 @@ class Trainer:
         )
         for checked in (reply, Parcel(keep)):  # what has diverged is neither sent nor kept
             wire.check(checked, {})
-        start = shared_start(setup, info, parcel.trees.get("adapter", {}))
+        start = cut(shared_start(setup, info, parcel.trees.get("adapter", {})), reply)
         seed = setup.seeds.number(f"{where}/channel")
-        coded, lost = coded_reply(reply.trees, start, kept.get(FEEDBACK, {}), setup.up, seed)
+        coded, lost = coded_reply(reply.trees, start, cut(kept.get(FEEDBACK, {}), reply), setup.up, seed)
         self.kept.write(job.client, job.round, keep | ({FEEDBACK: lost} if lost else {}))
         return Parcel(coded.trees, reply.facts)
 
@@ -129,8 +129,12 @@ def train(
         local.begin(run)
     losses = _learn(backbone, examples, run, table, rng, local.term, local.gradient)
     final = backbone.read()
-    reply = Parcel({"adapter": trees.select(final, method.shares)})
+    reply = Parcel()
     reply.facts = {"examples": len(examples), "steps": run.steps, "loss": float(np.mean(losses)) if losses else 0.0}
+    if local.rank:
+        reply.facts[RANK] = rank = local.rank(run)
+        final = lora.truncate(final, rank)
+    reply.trees["adapter"] = trees.select(final, method.shares)
     keep = {"adapter": trees.select(final, lambda name: method.trains(name) and not method.shares(name))}
     if local.send:
         reply.trees |= local.send(run)

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from fedloom.channel import Channel
+from fedloom.core import lora, wire
 from fedloom.core import tree as trees
-from fedloom.core import wire
 from fedloom.core.contracts import ClientInfo, Job, Parcel, Reply, State, Tree
 from fedloom.core.errors import FedloomError
 from fedloom.federation.setup import Setup
@@ -26,6 +26,9 @@ LARGEST = 4
 
 PRIVATE = "private"
 """The fact of a reply whose other figures may stand in a file only as a part of a sum."""
+
+RANK = "rank"
+"""The fact of a reply that says how many components its pairs have, where the method lets a client cut them."""
 
 SPLIT = ("split_up", "split_down")
 """Facts of a reply: bytes that went to the language model's host and came from it, where it is elsewhere."""
@@ -159,12 +162,27 @@ def coded_reply(slots: dict[str, Tree], start: Tree, memory: Tree, up: Channel, 
     return Parcel({"adapter": sent, **coded}), left
 
 
-def open_reply(reply: Reply, start: Tree, held: int, up: Channel) -> Parcel:
+def cut(start: Tree, reply: Parcel) -> Tree:
+    """What a client began from, in the rank of its reply: the first components of every pair.
+
+    Raises:
+        FedloomError: the reply's rank is no whole number from 1 to that of ``start``.
+    """
+    rank = reply.facts.get(RANK)
+    if rank is None:
+        return start
+    highest = max((a.shape[0] for a, _ in lora.pairs(start).values()), default=None)
+    if highest is not None and (not isinstance(rank, int) or not 1 <= rank <= highest):
+        raise FedloomError(f"Parcel: fact 'rank' is {rank!r}, expected a whole number from 1 to {highest}.")
+    return lora.truncate(start, int(rank))
+
+
+def open_reply(reply: Reply, start: Tree, held: int, up: Channel, *, cuts: bool = False) -> Parcel:
     """A client's reply, decoded and checked: the adapter's names, shapes and types, finite numbers, sensible facts.
 
     ``start``: the shared part of the adapter that it began from; ``held``: the examples that the client is known to
     train on. A reply may be ``LARGEST`` times as large as what its adapter takes: room for control variates and the
-    like, not for more.
+    like, not for more. ``cuts``: whether the method lets a client cut its rank.
 
     Raises:
         FedloomError: no reply, or one that is not what was asked for.
@@ -172,6 +190,9 @@ def open_reply(reply: Reply, start: Tree, held: int, up: Channel) -> Parcel:
     if reply.error:
         raise FedloomError(reply.error)
     parcel = wire.unpack(reply.parcel, max_bytes=LARGEST * trees.nbytes(start) + wire.MAX_HEADER)
+    if RANK in parcel.facts and not cuts:
+        raise FedloomError("Parcel: fact 'rank' is there, but this method's clients do not cut their ranks.")
+    start = cut(start, parcel)
     if up.stages and "adapter" in parcel.trees:
         change = up.decode(parcel.trees.pop("adapter"), start, change=True)
         parcel.trees = {slot: up.decode(tree, start) for slot, tree in parcel.trees.items()}

@@ -8,10 +8,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from fedloom.core import shares
 from fedloom.core.contracts import ClientInfo, Engine, Parcel, Reply, State
 from fedloom.core.errors import FedloomError
 from fedloom.federation.evaluate import AtClients, Evaluator, Scores, evaluator
-from fedloom.federation.messages import Outbox, Tally, in_order, open_reply, round_off
+from fedloom.federation.messages import Outbox, Tally, cut, in_order, open_reply, round_off
 from fedloom.federation.record import Checkpoint, RunFolder
 from fedloom.federation.result import inputs_fingerprint
 from fedloom.federation.setup import Setup
@@ -113,14 +114,14 @@ class Federation:
         """One round's replies as one parcel, tried again below the quorum; and the seconds that the server took."""
         setup = self.setup
         cohort = setup.sampler(list(setup.clients.values()), number, setup.seeds.numpy(f"round/{number}/cohort"))
-        needed = max(1, round(len(cohort) / (1 + setup.experiment.sampling.extra)))
+        needed = max(1, shares.count(1 / (1 + shares.exact(setup.experiment.sampling.extra)), len(cohort)))
         tally, seconds = Tally(travels=not setup.method.pooled), 0.0
         for attempt in range(ATTEMPTS):
             if attempt:
                 self.engine.gather()
             total, count, more = self._attempt(number, state, cohort, needed, tally)
             seconds += more
-            if count >= max(1.0, setup.experiment.engine.quorum * needed):
+            if count >= max(1, shares.count(setup.experiment.engine.quorum, needed, "up")):
                 return setup.method.reduce.lower(total), tally, seconds
             reasons = "; ".join(dict.fromkeys(entry["error"] for entry in tally.left_out))
             tally.void(f"round {number} was done again: {count} of {needed} clients answered")
@@ -165,8 +166,9 @@ class Federation:
             raise FedloomError(reply.error or "a second reply, or one that was not asked for; it is passed over.")
         start = outbox.start(info)
         try:
-            parcel = open_reply(reply, start, info.examples, self.setup.up)
-            lifted = self.setup.method.reduce.lift(parcel, info, start)
+            method = self.setup.method
+            parcel = open_reply(reply, start, info.examples, self.setup.up, cuts=method.local.rank is not None)
+            lifted = method.reduce.lift(parcel, info, cut(start, parcel))
         except FedloomError:
             raise
         except Exception as error:  # whatever a reply makes go wrong costs that reply, and no more

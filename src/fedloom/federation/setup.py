@@ -92,13 +92,20 @@ class Setup:
         """How clients learn and are merged.
 
         Raises:
-            FedloomError: clients of different ranks under a method that cannot merge them.
+            FedloomError: clients of different ranks under a method that cannot merge them, or that may cut them where
+                the adapter starts from the weights.
         """
         method: Method = config.build(self.experiment, "method")
         if len(set(self.ranks)) > 1 and not (method.mixed_ranks or method.pooled):
             raise FedloomError(
                 f"adapter: the clients have ranks {self.ranks}, but {self.experiment.method.name!r} cannot merge "
                 f"adapters of different rank. Use {_mergers()}, or give every client the same rank."
+            )
+        if method.local.rank and self.experiment.adapter.init == "svd":
+            raise FedloomError(
+                f"adapter.init = 'svd': {self.experiment.method.name!r} lets clients cut their ranks, but the weights "
+                "go without directions that only an adapter of full rank gives back. Set adapter.init = 'kaiming', or "
+                "method.gamma = 1, with which no rank is cut."
             )
         return method
 

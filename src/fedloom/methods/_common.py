@@ -58,8 +58,8 @@ class Stacks:
     plain: WeightedSum
 
 
-def stacked(*, halves: bool = False) -> Reduce:
-    """The example-weighted mean of the *products* B A, as stacked pairs of any ranks, and of all other tensors.
+def stacked(weighting: Weighting = "examples", *, halves: bool = False) -> Reduce:
+    """The weighted mean of the *products* B A, as stacked pairs of any ranks, and of all other tensors.
 
     ``lower`` gives slot ``stack`` (pairs of the sum of the ranks, product ``sum p_k B_k A_k``) and slot ``adapter``
     (the rest; with ``halves`` also mean(A) and mean(B), for which all must have one rank). Not additive: it grows by a
@@ -68,8 +68,9 @@ def stacked(*, halves: bool = False) -> Reduce:
 
     def lift(reply: Parcel, client: ClientInfo, start: Tree) -> Stacks:
         adapter = reply.trees["adapter"]
-        parts = {module: [(float(client.examples), pair)] for module, pair in lora.pairs(adapter).items()}
-        return Stacks(parts, WeightedSum.of(adapter if halves else rest(adapter), client.examples))
+        weight = float(client.examples if weighting == "examples" else 1)
+        parts = {module: [(weight, pair)] for module, pair in lora.pairs(adapter).items()}
+        return Stacks(parts, WeightedSum.of(adapter if halves else rest(adapter), weight))
 
     def merge(left: Stacks, right: Stacks) -> Stacks:
         if left.pairs.keys() != right.pairs.keys():

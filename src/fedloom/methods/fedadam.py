@@ -2,7 +2,7 @@
 
 from fedloom.core.contracts import Method
 from fedloom.methods._common import Weighting
-from fedloom.methods.fedopt import SecondMoment, fedopt
+from fedloom.methods.fedopt import MomentumStart, SecondMoment, fedopt
 
 
 def fedadam(
@@ -12,9 +12,10 @@ def fedadam(
     beta2: float = 0.99,
     second_moment: SecondMoment = "delta",
     weighting: Weighting = "uniform",
+    momentum_start: MomentumStart = "zero",
 ) -> Method:
     """Adam on the clients' mean change D: ``v <- beta2 v + (1 - beta2) D^2``.
 
     Reddi et al. 2021 (arXiv 2003.00295), Algorithm 2, FedAdam; the other options are those of ``fedopt``.
     """
-    return fedopt("adam", eta, tau, beta1, beta2, second_moment, weighting)
+    return fedopt("adam", eta, tau, beta1, beta2, second_moment, weighting, momentum_start=momentum_start)

@@ -2,12 +2,20 @@
 
 from fedloom.core.contracts import Method
 from fedloom.methods._common import Weighting
-from fedloom.methods.fedopt import fedopt
+from fedloom.methods.fedopt import Momentum, MomentumStart, fedopt
 
 
-def fedavgm(eta: float = 1.0, beta1: float = 0.9, weighting: Weighting = "examples") -> Method:
-    """FedAvg with server momentum: ``m <- beta1 m + (1 - beta1) D; theta <- theta + eta m``.
+def fedavgm(
+    eta: float = 1.0,
+    beta1: float = 0.9,
+    weighting: Weighting = "examples",
+    momentum: Momentum = "sum",
+    momentum_start: MomentumStart = "zero",
+) -> Method:
+    """FedAvg with server momentum: ``v <- beta1 v + D; theta <- theta + eta v``, D the clients' mean change.
 
-    Hsu et al. 2019 (arXiv 1909.06335), in the form of ``fedopt``, whose notation and first round it shares.
+    Hsu et al. 2019 (arXiv 1909.06335), and Flower's FedAvgM. Under a steady D the step grows to ``D / (1 - beta1)``:
+    with ``beta1 = 0.9``, ten times the mean change. ``momentum = "average"`` with ``momentum_start = "delta"`` is
+    FedMLLM's ``m <- beta1 m + (1 - beta1) D`` from m = D, whose step stays D.
     """
-    return fedopt("avgm", eta=eta, beta1=beta1, weighting=weighting)
+    return fedopt("avgm", eta=eta, beta1=beta1, weighting=weighting, momentum=momentum, momentum_start=momentum_start)

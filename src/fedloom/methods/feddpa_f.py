@@ -12,14 +12,15 @@ def feddpa_f(weight: float = 0.5) -> Method:
     """FedDPA-F: FedAvg, then a personal adapter fine-tuned from the shared one; both answer, mixed.
 
     arXiv 2403.19211 (NeurIPS 2024). The personal adapter l begins as a copy of the shared adapter g and is tuned alone,
-    with g inactive. At the answer both are active, with a = ``weight`` on the personal one, as recalled::
+    with g inactive. At the answer both are active, with a = ``weight`` on the personal one::
 
         h = W0 x + s [(1 - a) B_g A_g x + a B_l A_l x]
 
-    Tensors that are no LoRA pairs are mixed in the same way. The paper chooses a anew for each example, by its
-    likeness to the client's data: that is not built, a is fixed. The paper tunes once, after the last round; here every
-    turn tunes, from what it received, so that any round can be measured. The personal adapter of a client's last turn
-    is the paper's but for the averaging that came after it.
+    That the mix is a convex one is confirmed; which of the two adapters the paper's weight is on is not. At 1/2 it is
+    the same; else ``1 - weight`` is the other reading. Tensors that are no LoRA pairs are mixed in the same way. The
+    paper chooses a anew for each example, by its likeness to the client's data: that is not built, a is fixed. The
+    paper tunes once, after the last round; here every turn tunes, from what it received, so that any round can be
+    measured. The personal adapter of a client's last turn is the paper's but for the averaging that came after it.
 
     Raises:
         FedloomError: weight outside [0, 1]; of ``init``: a tensor R between B and A.

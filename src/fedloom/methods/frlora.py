@@ -7,26 +7,29 @@ import torch
 from fedloom.core import lora
 from fedloom.core.contracts import ClientInfo, Method, Parcel, Server, State, Tree
 from fedloom.core.errors import FedloomError
-from fedloom.methods._common import grown, mean, only_pairs, rest, stacked
+from fedloom.methods._common import Weighting, grown, mean, only_pairs, rest, stacked
 
 
-def frlora(average: Literal["products", "factors"] = "products") -> Method:
+def frlora(average: Literal["factors", "products"] = "factors", weighting: Weighting = "examples") -> Method:
     """Every round begins with everyone's start adapter A_0, B_0; what the round changed is merged into the base.
 
     FRLoRA (ICLR 2025, openreview e0rQRMUhs7). With ``average``::
 
-        products    W <- W + s (sum_k p_k B_k A_k - B_0 A_0)          exact; not what the authors' code does
-        factors     W <- W + s (mean(B) mean(A) - B_0 A_0)            as in the authors' code
+        factors     W <- W + s (mean(B) mean(A) - B_0 A_0)            the paper's, and the authors' code
+        products    W <- W + s (sum_k p_k B_k A_k - B_0 A_0)          ours: exactly the mean of the clients' changes
 
     and the global model is the new W with the start adapter, which is all that a client gets: the pairs it has already.
     Meant for ``adapter.init = "svd"``, where A_0, B_0 are the largest singular directions of the weight and the
     backbone takes s B_0 A_0 out of it. Slot ``base`` holds the plain product of all rounds so far (scale s inside); its
     rank, and what is sent down, grows each round by r and the sum of the clients' ranks (``factors``: by 2 r) up to
     min(d, k), where it is compressed exactly. Other tensors are averaged plainly; p_k are shares of the training
-    examples.
+    examples, or 1/K with ``weighting = "uniform"``.
+
+    The authors' code weighs clients by 1/K, whatever they hold, and trains B alone: A stays A_0, where both rules are
+    the same. Here A is trained as well, as the paper's formula has it.
 
     Raises:
-        FedloomError: an unknown ``average``.
+        FedloomError: an unknown ``average``; of ``init``: a tensor R between B and A.
     """
     if average not in ("products", "factors"):
         raise FedloomError(f"frlora: average is {average!r}, expected products or factors.")
@@ -47,4 +50,4 @@ def frlora(average: Literal["products", "factors"] = "products") -> Method:
     def send(state: State, client: ClientInfo | None) -> Parcel:
         return Parcel({"adapter": state["adapter"], "base": state["base"]})
 
-    return Method(stacked() if exact else mean(adapter="examples"), Server(init, step, send))
+    return Method(stacked(weighting) if exact else mean(adapter=weighting), Server(init, step, send))

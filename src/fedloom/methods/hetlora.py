@@ -4,11 +4,13 @@ import math
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor
 
-from fedloom.core import lora
-from fedloom.core.contracts import ClientInfo, Method, Parcel, Reduce, Server, State, Tree
+from fedloom.core import lora, shares
+from fedloom.core.contracts import ClientInfo, Local, LocalRun, Method, Parcel, Reduce, Server, State, Tree
+from fedloom.core.errors import FedloomError
 from fedloom.core.tree import WeightedSum
-from fedloom.methods._common import only_pairs, rest
+from fedloom.methods._common import number, only_pairs, rest
 
 
 @dataclass
@@ -16,38 +18,73 @@ class Padded:
     """Replies so far: running means of the pairs (float64), in the largest rank so far, and of all else.
 
     ``moved``: some client's products are not all zero. Then the pairs are weighted by norms, else by examples.
+    ``ranks``: the rank of each client's reply.
     """
 
     moved: bool
     rank: int
     pairs: WeightedSum
     rest: WeightedSum
+    ranks: dict[str, int]
 
 
-def hetlora() -> Method:
-    """A and B of any ranks, filled up with zeros and averaged by the size of their products.
+def hetlora(gamma: float = 0.99, penalty: float = 1e-3) -> Method:
+    """A and B of any ranks, which clients may cut, filled up with zeros and averaged by the size of their products.
 
-    HetLoRA, Cho et al. 2024 (arXiv 2401.06432, Fig. 2): pairs are filled up with zeros to the largest rank and
-    ``A = sum_k w_k A_k``, ``B = sum_k w_k B_k``, ``w_k = ||dW_k||_F / sum_j ||dW_j||_F``; client k then gets the first
-    r_k components. The paper leaves open what a client's norm is: here ``||dW_k||_F^2 = sum_m ||B_m A_m||_F^2`` over
+    HetLoRA, Cho et al. 2024 (arXiv 2401.06432, Fig. 2). Rank self-pruning at a client of rank r: with g = ``gamma`` and
+    c = floor(g r), but at least 1, the components from c on are held down by a term of the loss, and they are cut off,
+    and the client has rank c from then on, where their product fell in its training::
+
+        term = penalty T,   T = sum_m ||B_m[:, c:]||_F ||A_m[c:, :]||_F;   rank c if T(end) < T(start), else r
+
+    Then pairs are filled up with zeros to the largest rank and ``A = sum_k w_k A_k``, ``B = sum_k w_k B_k``,
+    ``w_k = ||dW_k||_F / sum_j ||dW_j||_F``; client k gets the first r_k components. ``gamma = 1`` is without pruning;
+    the paper's values of gamma and penalty are not confirmed. A single c for all modules m, with one sum over them, is
+    ours. The paper leaves open what a client's norm is: here ``||dW_k||_F^2 = sum_m ||B_m A_m||_F^2`` over
     its modules. A client whose products are all zero counts nothing; where that is so of every client, all count by
-    their training examples. Two things differ: components beyond the largest rank of a round's clients stay as they
-    were, since zeros in both A and B would never learn again; and the pruning of ranks at the clients, with its
-    regulariser, is not built. Other tensors are averaged by training examples.
+    their training examples. One thing differs: components beyond the largest rank of a round's clients stay as they
+    were, since zeros in both A and B would never learn again. Other tensors are averaged by training examples. Slot
+    ``ranks`` of the state has the ranks that clients have cut.
+
+    Raises:
+        FedloomError: gamma not above 0 and at most 1, penalty < 0; of ``init``: a tensor R between B and A.
     """
+    if not 0 < gamma <= 1:
+        raise FedloomError(f"hetlora: gamma is {gamma!r}, expected a number above 0 and at most 1.")
+    number("hetlora: penalty", penalty, least=0.0)
+
+    def kept(rank: int) -> int:
+        return max(1, shares.count(gamma, rank, "down"))
+
+    def tail(adapter: Tree) -> Tensor:
+        pairs = lora.pairs(adapter).values()
+        return torch.stack([b[:, kept(len(a)) :].norm() * a[kept(len(a)) :].norm() for a, b in pairs]).sum()
+
+    def term(run: LocalRun) -> Tensor:
+        return penalty * tail(run.theta)
+
+    @torch.no_grad()
+    def rank(run: LocalRun) -> int:
+        now = len(next(iter(lora.pairs(run.start).values()))[0])
+        return kept(now) if float(tail(run.theta)) < float(tail(run.start)) else now
 
     def init(adapter: Tree, scale: float, clients: int) -> State:
         only_pairs("hetlora", adapter)
-        return {"adapter": adapter}
+        return {"adapter": adapter, "ranks": {}}
 
     def step(state: State, total: Parcel) -> State:
-        return {"adapter": state["adapter"] | _over(state["adapter"], total.trees["adapter"])}
+        adapter = state["adapter"] | _over(state["adapter"], total.trees["adapter"])
+        return {"adapter": adapter, "ranks": state.get("ranks", {}) | total.trees["ranks"]}
 
     def send(state: State, client: ClientInfo | None) -> Parcel:
         adapter = state["adapter"]
-        return Parcel({"adapter": adapter if client is None else lora.truncate(adapter, client.rank)})
+        if client is None:
+            return Parcel({"adapter": adapter})
+        ranks = state.get("ranks", {})
+        return Parcel({"adapter": lora.truncate(adapter, int(ranks.get(client.name, client.rank)))})
 
-    return Method(Reduce(_lift, _merge, _lower, additive=True), Server(init, step, send), mixed_ranks=True)
+    reduce, server = Reduce(_lift, _merge, _lower, additive=True), Server(init, step, send)
+    return Method(reduce, server, Local(term=term, rank=rank) if gamma < 1 else Local(), mixed_ranks=True)
 
 
 def _lift(reply: Parcel, client: ClientInfo, start: Tree) -> Padded:
@@ -55,20 +92,23 @@ def _lift(reply: Parcel, client: ClientInfo, start: Tree) -> Padded:
     norm = math.sqrt(sum(lora.squared_norm(a, b) for a, b in lora.pairs(adapter).values()))
     halves = {name: value.double() for name, value in adapter.items() if lora.is_pair(name)}
     pairs = WeightedSum.of(halves, norm or client.examples)
-    return Padded(norm > 0, client.rank, pairs, WeightedSum.of(rest(adapter), client.examples))
+    rank = len(next(iter(lora.pairs(adapter).values()))[0])
+    return Padded(norm > 0, rank, pairs, WeightedSum.of(rest(adapter), client.examples), {client.name: rank})
 
 
 def _merge(left: Padded, right: Padded) -> Padded:
     left.rest.merge(right.rest)
+    ranks = left.ranks | right.ranks
     if left.moved != right.moved:
         counts = left if left.moved else right
-        return Padded(True, counts.rank, counts.pairs, left.rest)
+        return Padded(True, counts.rank, counts.pairs, left.rest, ranks)
     rank = max(left.rank, right.rank)
-    return Padded(left.moved, rank, _padded(left, rank).merge(_padded(right, rank)), left.rest)
+    return Padded(left.moved, rank, _padded(left, rank).merge(_padded(right, rank)), left.rest, ranks)
 
 
 def _lower(total: Padded) -> Parcel:
-    return Parcel({"adapter": total.rest.mean() | total.pairs.mean()})
+    ranks = {name: torch.tensor(rank) for name, rank in total.ranks.items()}
+    return Parcel({"adapter": total.rest.mean() | total.pairs.mean(), "ranks": ranks})
 
 
 def _padded(total: Padded, rank: int) -> WeightedSum:

@@ -1,6 +1,7 @@
 """Averaging in which a client counts the more, the worse the model serves it."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 
@@ -9,6 +10,8 @@ from fedloom.core.contracts import ClientInfo, Local, LocalRun, Method, Parcel, 
 from fedloom.core.errors import FedloomError
 from fedloom.core.tree import WeightedSum
 from fedloom.methods._common import number, send_adapter
+
+Lipschitz = Literal["fall", "1/lr"] | float
 
 TINY = 1e-10
 """Added to every loss, as in the authors' code: a loss of zero has its powers."""
@@ -19,57 +22,89 @@ LARGEST_LOSS, LARGEST_H = 1e10, 1e250
 
 @dataclass
 class Steps:
-    """Replies so far: the mean change, weighted by ``L F_k^q``, and the sum of h_k."""
+    """Replies so far, with ``L_k`` the client's own L, or 1 where L is found from all together.
+
+    ``changes``: the mean change, weighted by ``L_k F_k^q``. ``squares``: the sum of ``q F_k^(q-1) L_k^2 ||change||^2``.
+    ``fall``, ``norms``: the sums of the losses' falls and of the changes' squared norms.
+    """
 
     changes: WeightedSum
-    h: float
+    squares: float
+    fall: float
+    norms: float
 
 
-def q_fedavg(q: float = 1.0) -> Method:
+def q_fedavg(q: float = 1.0, lipschitz: Lipschitz = "fall") -> Method:
     """q-FedAvg: the larger a client's loss at the global adapter, the more its change counts.
 
     Li et al. 2020 (arXiv 1905.10497), Algorithm 2, with F_k the mean loss over the client's training set at the
-    adapter it received, and L = 1 / lr::
+    adapter it received, and L the Lipschitz constant of the losses' gradients::
 
         dw_k = L (start_k - theta_k),   Delta_k = F_k^q dw_k,   h_k = q F_k^(q-1) ||dw_k||^2 + L F_k^q
         theta <- theta - sum_k Delta_k / sum_k h_k
 
-    The norm is over all shared tensors; sums are unweighted, so q = 0 is the uniform mean. F_k takes a pass over the
-    client's data before it trains. The client sends F_k and its learning rate as two numbers in slot ``loss``; the rest
-    is worked out where ``start_k`` is known. L is the Lipschitz constant that a step of plain SGD suggests; with AdamW
-    the formula is the same, but L says less. The paper draws clients by their size; here that is ``sampling``'s matter.
-    Where all losses are zero, all have the same tiny weight, and for q > 0 the step all but vanishes.
+    The norm is over all shared tensors; sums are unweighted, so q = 0 is the uniform mean of the changes, whatever L.
+    For q > 0 the step is shorter, the larger L is. ``lipschitz``:
+
+    - ``"1/lr"``, the paper's: L = 1 / lr, for which ``dw_k`` is a gradient where a client takes one step of plain SGD.
+      AdamW moves every entry by some lr a step however small its gradient, so ``L ||change||^2`` is many times the
+      loss, and the adapter hardly moves.
+    - ``"fall"``, ours, for any optimiser: what the training itself tells of L. Gradient descent at 1 / L lowers a loss
+      by ``L / 2 ||change||^2`` or more, so ``L = 2 sum_k (F_k - F_k') / sum_k ||theta_k - start_k||^2`` over the
+      round's clients, with F_k' the same mean loss at theta_k, and 0 where the losses rose. Then
+      ``L ||change||^2`` is about twice the fall, and the step at least some 1 / (1 + 2 q) of the weighted mean.
+    - a number above 0: L itself.
+
+    F_k takes a pass over the client's data before it trains, and F_k' one after it. The client sends F_k, and F_k' or
+    its learning rate, as numbers in slot ``loss``; the rest is worked out where ``start_k`` is known. The paper draws
+    clients by their size; here that is ``sampling``'s matter. Where all losses are zero, all have the same tiny weight.
 
     Raises:
-        FedloomError: q < 0, or q >= 20 (the paper's go to 15), where powers of small losses leave float64.
+        FedloomError: q < 0, or q >= 20 (the paper's go to 15), where powers of small losses leave float64; an unknown
+            ``lipschitz``, or one that is not above 0.
     """
     number("q-fedavg: q", q, least=0.0, below=20.0)
+    if isinstance(lipschitz, str):
+        if lipschitz not in ("fall", "1/lr"):
+            raise FedloomError(f"q-fedavg: lipschitz is {lipschitz!r}, expected 'fall', '1/lr' or a number above 0.")
+        also: tuple[str, ...] = {"fall": ("after",), "1/lr": ("lr",)}[lipschitz]
+    else:
+        number("q-fedavg: lipschitz", lipschitz, above=0.0)
+        also = ()
 
     def begin(run: LocalRun) -> None:
         run.scratch["loss"] = run.losses().double().mean()
 
     def send(run: LocalRun) -> dict[str, Tree]:
-        return {"loss": {"loss": run.scratch["loss"], "lr": torch.tensor(run.lr, dtype=torch.float64)}}
+        told = {"loss": run.scratch["loss"]}
+        if lipschitz == "fall":
+            told["after"] = run.losses().double().mean()
+        elif lipschitz == "1/lr":
+            told["lr"] = torch.tensor(run.lr, dtype=torch.float64)
+        return {"loss": told}
 
     def lift(reply: Parcel, client: ClientInfo, start: Tree) -> Steps:
-        loss, lr = _numbers(reply, client)
+        told = _numbers(reply, client, ("loss", *also))
+        loss, own = told["loss"], 1.0 if lipschitz == "fall" else 1 / told["lr"] if lipschitz == "1/lr" else lipschitz
         changes = tree.sub(reply.trees["adapter"], start)
-        squares = float(tree.squared_norm({name: value.double() for name, value in changes.items()}))
-        smoothness, base = 1 / lr, loss + TINY
-        weight = smoothness * base**q
-        h = weight + q * base ** (q - 1) * smoothness * smoothness * squares
-        if not 0 < h < LARGEST_H:
+        norm = float(tree.squared_norm({name: value.double() for name, value in changes.items()}))
+        base = loss + TINY
+        weight, square = float(own) * base**q, q * base ** (q - 1) * float(own) ** 2 * norm
+        if not 0 < weight + square < LARGEST_H:
+            rate = f" at learning rate {told['lr']:g}" if "lr" in told else ""
             raise FedloomError(
-                f"q-fedavg: client {client.name!r} has loss {loss:g} at learning rate {lr:g} and a change of squared "
-                f"norm {squares:g}: h is {h:g}, expected less than {LARGEST_H:g}. Lower q or client.lr."
+                f"q-fedavg: client {client.name!r} has loss {loss:g}{rate} and a change of squared norm {norm:g}: h is "
+                f"{weight + square:g}, expected less than {LARGEST_H:g}. Lower q or client.lr."
             )
-        return Steps(WeightedSum.of(changes, weight), h)
+        return Steps(WeightedSum.of(changes, weight), square, loss - told.get("after", loss), norm)
 
     def merge(left: Steps, right: Steps) -> Steps:
-        return Steps(left.changes.merge(right.changes), left.h + right.h)
+        sums = (left.squares + right.squares, left.fall + right.fall, left.norms + right.norms)
+        return Steps(left.changes.merge(right.changes), *sums)
 
     def lower(total: Steps) -> Parcel:
-        part = total.changes.weight / total.h
+        found = max(0.0, 2 * total.fall) / total.norms if total.norms else 0.0
+        part = total.changes.weight / (total.changes.weight + (found if lipschitz == "fall" else 1.0) * total.squares)
         return Parcel({"change": {name: value * part for name, value in total.changes.mean().items()}})
 
     def init(adapter: Tree, scale: float, clients: int) -> State:
@@ -82,18 +117,19 @@ def q_fedavg(q: float = 1.0) -> Method:
     return Method(reduce, Server(init, step, send_adapter), Local(begin=begin, send=send))
 
 
-def _numbers(reply: Parcel, client: ClientInfo) -> tuple[float, float]:
-    """Loss and learning rate of a reply.
+def _numbers(reply: Parcel, client: ClientInfo, names: tuple[str, ...]) -> dict[str, float]:
+    """The numbers of a reply: losses, and a learning rate.
 
     Raises:
         FedloomError: they are not there, or no such numbers.
     """
     slot = reply.trees.get("loss", {})
     found = {name: value.item() for name, value in slot.items() if value.is_floating_point() and value.ndim == 0}
-    loss, lr = found.get("loss", -1.0), found.get("lr", 0.0)
-    if slot.keys() != {"loss", "lr"} or not (0 <= loss <= LARGEST_LOSS and lr > 0):
+    sound = found.keys() == slot.keys() == set(names)
+    if not sound or not all(v > 0 if name == "lr" else 0 <= v <= LARGEST_LOSS for name, v in found.items()):
         raise FedloomError(
-            f"Slot 'loss' of the reply of client {client.name!r} holds {found}, expected 'loss' from 0 to "
-            f"{LARGEST_LOSS:g} and 'lr' above 0. Both sides must use q-fedavg; a loss beyond that has diverged."
+            f"Slot 'loss' of the reply of client {client.name!r} holds {found}, expected {' and '.join(names)}: losses "
+            f"from 0 to {LARGEST_LOSS:g}, a rate above 0. Both sides must use q-fedavg with the same options; a loss "
+            "beyond that has diverged."
         )
-    return loss, lr
+    return found

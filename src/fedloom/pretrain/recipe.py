@@ -9,6 +9,7 @@ from typing import Any
 from transformers import CLIPProcessor, CLIPVisionModel
 
 from fedloom import __version__
+from fedloom.core import shares
 from fedloom.core.errors import FedloomError, nearest
 from fedloom.core.seeds import Seeds
 from fedloom.pretrain.clip import ClipRecipe, train_clip
@@ -94,4 +95,4 @@ def _make_vlm(
 
 
 def _scaled(count: int, batch: int, scale: float) -> int:
-    return max(batch, int(count * scale))
+    return max(batch, shares.count(scale, count, "down"))

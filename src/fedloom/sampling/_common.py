@@ -6,6 +6,7 @@ from typing import Annotated
 import numpy as np
 from pydantic import Field
 
+from fedloom.core import shares
 from fedloom.core.contracts import ClientInfo
 
 Fraction = Annotated[float, Field(gt=0, le=1)]
@@ -14,7 +15,7 @@ Fraction = Annotated[float, Field(gt=0, le=1)]
 
 def size_of(share: float, number: int) -> int:
     """A share of ``number`` clients: the nearest whole number (halves go up), at least one."""
-    return max(1, int(share * number + 0.5))
+    return max(1, shares.count(share, number))
 
 
 def drawn(clients: Sequence[ClientInfo], count: int, rng: np.random.Generator) -> list[ClientInfo]:
