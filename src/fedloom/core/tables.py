@@ -174,11 +174,16 @@ class EngineTable(Table):
 
 
 class EvaluationTable(Table):
-    """``every`` so many rounds (0: only after the last); ``limit`` test examples at most (0: all). ``where``: the
-    server answers the test half, or each client its own part; then only the sum of its scores leaves it."""
+    """``every`` so many rounds (0: only after the last); ``limit`` examples at most (0: all). ``where``: the server
+    answers them, or each client its own part; then only the sum of its scores leaves it.
+
+    ``on``: the test half, or a part of the training half (``validation`` of it) that is taken out before anything is
+    dealt: to choose a rate by, without a look at the test half. The rest of it is what is trained on.
+    """
 
     where: Literal["server", "clients"] = "server"
-
+    on: Literal["test", "validation"] = "test"
+    validation: Annotated[float, Field(gt=0, lt=1)] = 0.2
     every: Limit = 1
     batch_size: Count = 32
     limit: Limit = 0

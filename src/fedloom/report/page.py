@@ -86,7 +86,8 @@ def _facts(run: Run) -> list[str]:
     chosen = [run.settings.get(table, {}).get("name") for table in ("model", "task", "scenario", "method")]
     stages = run.settings.get("channel", {}).get("up", [])
     counts = [f"{run.result.clients} clients", f"{run.result.rounds} rounds", f"seed {run.result.seed}"]
-    return [str(fact) for fact in [*chosen, *counts, *stages] if fact]
+    part = "measured on a validation part" if run.result.measured.on == "validation" else ""
+    return [str(fact) for fact in [*chosen, *counts, *stages, part] if fact]
 
 
 def _unmarked(prompt: str) -> str:

@@ -96,7 +96,8 @@ def summary(method: str, results: Mapping[str, Mapping[str, Any]]) -> Table:
     experiment's own."""
     own = results[method]
     split = any(_split(result["bytes"]) for result in results.values())
-    table = Table(title=f"{own['metric']} on the test examples", header_style="bold")
+    part = own.get("measured", {}).get("on", "test")
+    table = Table(title=f"{own['metric']} on the {part} examples", header_style="bold")
     for name in ("", "all clients", "worst client", "sent", *["activations"] * split, "time"):
         table.add_column(name, justify="left" if not name else "right")
     table.add_row("zero-shot", words.score(own["zero_shot"]))
