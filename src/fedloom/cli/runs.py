@@ -26,7 +26,7 @@ def run(
     """Run one experiment and write its folder and its page."""
     from fedloom.core import config
     from fedloom.federation.setup import Setup
-    from fedloom.report.compare import BOUNDS
+    from fedloom.report.cells import BOUNDS
     from fedloom.report.table import summary
 
     overrides = overrides_of(sets, data)

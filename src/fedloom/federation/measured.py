@@ -1,4 +1,4 @@
-"""What a run trains on and what it is measured on: the test half, or a validation part taken out of the training half."""
+"""What a run is measured on: the test half, or a validation part that is taken out of the training half."""
 
 from fedloom.core.contracts import Data
 from fedloom.core.errors import FedloomError
