@@ -15,8 +15,9 @@ from fedloom.core.errors import FedloomError
 from fedloom.core.files import write_atomic
 from fedloom.federation.record import RunFolder
 from fedloom.federation.round import Stopped
-from fedloom.report import compared, legend, outcome, table, tuning
+from fedloom.report import compared, comparison, legend, outcome, table, tuning
 from fedloom.report.cells import Cell
+from fedloom.report.differences import differences
 from fedloom.report.outcome import Outcome
 from fedloom.report.svg import save
 
@@ -97,7 +98,7 @@ def _reason(run: Callable[[], object]) -> str:
 
 
 def write(found: Outcome, out: Path) -> tuple[list[table.Row], list[str]]:
-    """Write ``compare.json``, the tables and the figures of what is finished; returns the rows and their legend.
+    """Write ``compare.json``, and tables, figures and page of what is finished; returns the rows and their legend.
 
     Raises:
         FedloomError: no cell is finished.
@@ -115,7 +116,11 @@ def write(found: Outcome, out: Path) -> tuple[list[table.Row], list[str]]:
     write_atomic(out / "table.md", text.encode())
     write_atomic(out / "table.csv", table.comma_separated(rows).encode())
     metric = known[0][1].result.metric
-    for name, figure in (("scores", compared.cells(rows, metric)), ("bytes", compared.against_bytes(rows, metric))):
+    figures = {"scores": compared.cells(rows, metric), "bytes": compared.against_bytes(rows, metric)}
+    if drawn := differences(rows):
+        figures["differences"] = drawn
+    for name, figure in figures.items():
         for ending in ("svg", "png"):
             save(figure, out / f"{name}.{ending}")
+    comparison.page(out, out / "report.html")
     return rows, told

@@ -76,8 +76,8 @@ def rows(cells: Iterable[tuple[Mapping[str, str], Result]]) -> list[Row]:
 def markdown(found: Sequence[Row]) -> str:
     """The rows as a Markdown table."""
     header, *lines = cells(found)
-    left = _left(found)
-    marks = ["---"] * left + ["--:"] * (len(header) - left)
+    words_ = left(found)
+    marks = ["---"] * words_ + ["--:"] * (len(header) - words_)
     return "\n".join("| " + " | ".join(map(escaped, line)) + " |" for line in [header, marks, *lines]) + "\n"
 
 
@@ -109,7 +109,7 @@ def terminal(found: Sequence[Row], title: str = "") -> Table:
     header, *lines = cells(found)
     table = Table(title=title or None, header_style="bold")
     for index, name in enumerate(header):
-        table.add_column(name, justify="left" if index < _left(found) else "right")
+        table.add_column(name, justify="left" if index < left(found) else "right")
     for line in lines:
         table.add_row(*line)
     return table
@@ -177,7 +177,7 @@ def cells(found: Sequence[Row]) -> list[list[str]]:
     return lines
 
 
-def _left(found: Sequence[Row]) -> int:
+def left(found: Sequence[Row]) -> int:
     """The columns of words."""
     return len(found[0].axes) + len(_rates(found))
 

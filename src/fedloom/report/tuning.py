@@ -99,7 +99,7 @@ def at_an_end(candidates: Iterable[Candidate]) -> list[Candidate]:
     for one in (each for each in known if each.taken):
         for key, value in one.values.items():
             numbers = sorted({number for c in known if (number := _number(c.values[key])) is not None})
-            if len(numbers) > 1 and _number(value) in (numbers[0], numbers[-1]):
+            if len(numbers) > 2 and _number(value) in (numbers[0], numbers[-1]):
                 found.append(one)
                 break
     return found
