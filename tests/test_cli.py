@@ -254,9 +254,10 @@ def test_compare_runs_only_what_is_missing(fedloom: Command, place: Path, monkey
     assert code == 0
     assert ran == ["local-0", "fedavg-0"]
     assert "2/2 method=fedavg seed=0\n" in out
-    assert "table c/table.md, c/table.csv; plots c/scores.svg, c/bytes.svg\n" in out
+    assert "page  c/report.html\ntable c/table.md, c/table.csv\n" in out
     assert {path.name for path in (place / "c").iterdir()} == {
-        "cells", "table.md", "table.csv", "scores.svg", "scores.png", "bytes.svg", "bytes.png"
+        "cells", "compare.json", "report.html", "table.md", "table.csv",
+        *(f"{name}.{ending}" for name in ("scores", "bytes", "differences") for ending in ("svg", "png"))
     }  # fmt: skip
     ran.clear()
     (place / "c/cells/method=local/seed-1").mkdir(parents=True)
@@ -269,7 +270,22 @@ def test_compare_runs_only_what_is_missing(fedloom: Command, place: Path, monkey
     ran.clear()
     assert fedloom(*command, "--seeds", "2")[0] == 0
     assert ran == []
-    assert (place / "c/table.md").read_text().count("\n") == 4
+    assert [line[0] for line in (place / "c/table.md").read_text().splitlines()[:5] if line] == ["|"] * 4
+
+
+def test_compare_chooses_on_the_validation_part_and_measures_on_the_test_half(fedloom: Command, place: Path) -> None:
+    command = ["compare", "toy.toml", "--axis", "method=fedavg,local", "--seeds", "2", "--out", "c"]
+    code, out, err = fedloom(*command, "--tune", "client.lr=0.01,0.1,1e9", "--baseline", "method=local")
+    assert (code, err) == (0, "")
+    assert "6 runs choose client.lr on a validation part" in out
+    assert len(list(place.glob("c/tune/*/seed-1000000/result.json"))) == 6
+    measured = [json.loads(file.read_text()) for file in place.glob("c/cells/*/*/result.json")]
+    assert [result["measured"]["on"] for result in measured] == ["test"] * 4
+    lines = (place / "c" / "tune.csv").read_text().splitlines()
+    assert [line.split(",")[5] for line in lines].count("yes") == 2
+    assert "difference: final score less that of method=local" in out
+    again = fedloom(*command, "--tune", "client.lr=0.01,0.1,1e9", "--baseline", "method=local")
+    assert again[0] == 0
 
 
 def test_plan_says_what_a_run_will_send_and_starts_none(fedloom: Command, place: Path) -> None:

@@ -63,6 +63,12 @@ def test_equal_and_single_values() -> None:
         paired([[1.0, 0.0]], [[1.0]])
 
 
+def test_one_step_under_every_seed_is_no_spread_to_judge_by() -> None:
+    found = paired_means([0.5, 0.75], [0.25, 0.5])
+    assert (found.mean, found.low, found.high, found.p, found.beyond_noise) == (0.25, None, None, None, False)
+    assert paired_means([0.5, 0.25], [0.5, 0.25]).p == 1.0
+
+
 def test_the_interval_covers_the_truth_as_often_as_it_says() -> None:
     """Two methods that are equally good, with effects of seed and example: zero is within 19 times of 20."""
     normal, within, trials = np.random.default_rng(0).standard_normal, 0, 1000

@@ -8,7 +8,6 @@ from typing import Annotated, Any
 import typer
 
 from fedloom.cli.shell import DataPath, Sets, Source, app, error_console, out_console, overrides_of, say, stopping
-from fedloom.core.errors import FedloomError
 
 
 @app.command()
@@ -27,13 +26,13 @@ def run(
     """Run one experiment and write its folder and its page."""
     from fedloom.core import config
     from fedloom.federation.setup import Setup
-    from fedloom.report.compare import BOUNDS
+    from fedloom.report.cells import BOUNDS
     from fedloom.report.table import summary
 
     overrides = overrides_of(sets, data)
     experiment = config.load(source, overrides)
     own = experiment.method.name
-    folder = out or Path("runs") / _name(source, sets, experiment.name)
+    folder = out or Path("runs") / name_of(source, sets, experiment.name)
     experiments, folders = {own: experiment}, {own: folder}
     for bound in [name for name in BOUNDS if bounds and name != own]:
         alone = [f"method={bound}", "sampling=uniform", "sampling.fraction=1.0"]  # everyone learns in every round
@@ -41,52 +40,10 @@ def run(
         folders[bound] = folder.with_name(f"{folder.name}-{bound}")
     for each in experiments.values():
         _ = Setup(each).method  # a bound that cannot run is told before the first run, not after it
-    results = {name: _run(each, folders[name], resume) for name, each in experiments.items()}
+    results = {name: run_watched(each, folders[name], resume) for name, each in experiments.items()}
     page = _page(list(folders.values()), folder / "report.html")
     out_console.print(summary(own, results))
     say(f"page     {page}\nadapter  {folder / 'adapter'}")
-
-
-@app.command()
-def compare(
-    source: Source,
-    axis: Annotated[
-        list[str],
-        typer.Option(metavar="KEY=A,B", help="A key and its values, in place of those of the file's [compare]."),
-    ] = [],  # noqa: B006
-    seeds: Annotated[int | None, typer.Option(min=1, help="Seeds a combination; by default the file's, or 3.")] = None,
-    jobs: Annotated[int | None, typer.Option(min=1, help="Runs side by side; by default the file's, or 1.")] = None,
-    sets: Sets = [],  # noqa: B006
-    data: DataPath = None,
-    out: Annotated[Path | None, typer.Option(help="The comparison's folder.")] = None,
-) -> None:
-    """Run every combination of choices under several seeds; finished cells are not run again."""
-    from rich.progress import track
-
-    from fedloom.core import config
-    from fedloom.report import compare as comparison
-    from fedloom.report import table
-
-    overrides, named = overrides_of(sets, data), config.comparison(source)
-    found = comparison.cells(source, overrides, axis, seeds or named.seeds)
-    folder = out or Path("runs") / f"{_name(source, sets, found[0].experiment.name)}-compare"
-    jobs, failed = jobs or named.jobs, []
-
-    def run_cell(experiment: Any, target: Path) -> None:
-        _run(experiment, target, resume=target.exists())
-
-    done = comparison.run_missing(found, folder, run_cell, jobs)
-    shown = track(
-        done, "runs", len(found), console=out_console, disable=jobs == 1
-    )  # a run in this process shows itself
-    for number, (cell, reason) in enumerate(shown, start=1):
-        failed += [(cell, reason)] if reason else []
-        say(f"{number}/{len(found)} {comparison.name_of(cell)}{f' failed: {reason}' if reason else ''}")
-    rows = comparison.write(found, folder, failed)
-    out_console.print(table.terminal(rows))
-    say(f"table {folder / 'table.md'}, {folder / 'table.csv'}; plots {folder / 'scores.svg'}, {folder / 'bytes.svg'}")
-    if failed:
-        raise FedloomError(f"{len(failed)} of {len(found)} runs failed; mend the cause and run the command again.")
 
 
 @app.command()
@@ -153,7 +110,7 @@ def pretrain(
     out_console.print_json(data=make(name, target, seed=seed, scale=scale, tower=tower, tell=say)["scores"])
 
 
-def _name(source: str, sets: list[str], given: str) -> str:
+def name_of(source: str, sets: list[str], given: str) -> str:
     """A run's name: the experiment's, with the overrides that make it another one."""
     base = given or Path(source).stem
     return "+".join([base, *(text.replace("/", "-").replace(" ", "") for text in sets)])
@@ -164,7 +121,7 @@ def run_and_show(experiment: Any, folder: Path, resume: bool, kills: Sequence[An
     from fedloom.report.table import summary
 
     name = experiment.method.name
-    result = _run(experiment, folder, resume, kills)
+    result = run_watched(experiment, folder, resume, kills)
     page = _page([folder], folder / "report.html")
     out_console.print(summary(name, {name: result}))
     for entry in result["left_out"]:
@@ -172,7 +129,7 @@ def run_and_show(experiment: Any, folder: Path, resume: bool, kills: Sequence[An
     say(f"page     {page}\nadapter  {folder / 'adapter'}")
 
 
-def _run(experiment: Any, folder: Path, resume: bool, kills: Sequence[Any] = ()) -> dict[str, Any]:
+def run_watched(experiment: Any, folder: Path, resume: bool, kills: Sequence[Any] = ()) -> dict[str, Any]:
     """Run an experiment with progress on the terminal; a finished run of the very same experiment is only read."""
     from fedloom.engines import run as run_experiment
     from fedloom.federation.record import RunFolder, decisive

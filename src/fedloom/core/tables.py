@@ -174,11 +174,16 @@ class EngineTable(Table):
 
 
 class EvaluationTable(Table):
-    """``every`` so many rounds (0: only after the last); ``limit`` test examples at most (0: all). ``where``: the
-    server answers the test half, or each client its own part; then only the sum of its scores leaves it."""
+    """``every`` so many rounds (0: only after the last); ``limit`` examples at most (0: all). ``where``: the server
+    answers them, or each client its own part; then only the sum of its scores leaves it.
+
+    ``on``: the test half, or a part of the training half (``validation`` of it) that is taken out before anything is
+    dealt: to choose a rate by, without a look at the test half. The rest of it is what is trained on.
+    """
 
     where: Literal["server", "clients"] = "server"
-
+    on: Literal["test", "validation"] = "test"
+    validation: Annotated[float, Field(gt=0, lt=1)] = 0.2
     every: Limit = 1
     batch_size: Count = 32
     limit: Limit = 0
@@ -213,14 +218,32 @@ def _spelled(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False, default=str)
 
 
+Spelled = Annotated[str, BeforeValidator(_spelled)]
+Values = Annotated[list[Spelled], Field(min_length=1)]
+
+
+def _listed(value: Any) -> Any:
+    return [value] if isinstance(value, str) else value
+
+
 class CompareTable(Table):
     """What ``fedloom compare`` varies: every combination of ``axes`` (a key and its values) runs under ``seeds`` seeds,
     ``jobs`` cells at a time. It stands beside the experiment and is no part of it.
 
     A value is TOML, or a text as ``--set`` spells it; a text may carry further overrides after spaces, such as
     ``"fedopt method.eta=0.01"``.
+
+    ``tune``: keys and values to choose from, such as ``{"client.lr" = [1e-3, 1e-2]}``. Every combination tries all of
+    them on the validation part, under ``tune_seeds`` seeds that are not measured, and is measured with the best.
+    ``tune_over``: the axes for whose values a choice of its own is made, by default all; the other axes keep their
+    first value meanwhile. ``baseline``: what the rows are held against, such as ``"method=fedavg"``; by default the
+    first value of axis ``method``, or of the first axis.
     """
 
     seeds: Count = 3
     jobs: Count = 1
-    axes: dict[str, Annotated[list[Annotated[str, BeforeValidator(_spelled)]], Field(min_length=1)]] = {}
+    axes: dict[str, Values] = {}
+    tune: dict[str, Values] = {}
+    tune_seeds: Count = 1
+    tune_over: list[str] | None = None
+    baseline: Annotated[list[str], BeforeValidator(_listed)] = []

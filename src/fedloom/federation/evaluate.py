@@ -22,7 +22,8 @@ from fedloom.federation.setup import Setup
 class Scores:
     """What an evaluation found.
 
-    ``answers``, ``scores``: of every test example, in the order of the test half; empty where the clients answered.
+    ``answers``, ``scores``: of every test example, in the order of the test half; empty where the clients answered, as
+    are the examples' ``ids``.
     Then ``sums`` has the sum of scores and the number of examples of each client that lets them be known, ``unnamed``
     the same of all others together, and ``missing`` who did not answer, and why.
     """
@@ -36,6 +37,7 @@ class Scores:
     bytes_down: int = 0
     split_up: int = 0
     split_down: int = 0
+    ids: list[str] = field(default_factory=list)
 
     @property
     def mean(self) -> float:
@@ -183,7 +185,8 @@ class Evaluator:
 
     def _scored(self, answers: dict[int, str]) -> Scores:
         ordered = [answers[index] for index in range(len(self.examples))]
-        return Scores(ordered, score(self.setup, self.setup.data.test, ordered))
+        scores = score(self.setup, self.setup.data.test, ordered)
+        return Scores(ordered, scores, ids=[example.id for example in self.examples])
 
 
 def keep_their_own(setup: Setup) -> bool:

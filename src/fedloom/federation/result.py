@@ -79,6 +79,7 @@ def _result(setup: Setup, folder: RunFolder, last: Checkpoint, before: Scores, a
         "fedloom": __version__,
         "seed": setup.experiment.seed,
         "metric": setup.task.metric,
+        "measured": {"on": setup.experiment.evaluation.on, "examples": sum(map(len, setup.partition.test))},
         "zero_shot": last.facts["zero_shot"],
         "final": after.mean,
         "best": last.facts["best"],

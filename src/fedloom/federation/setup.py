@@ -15,6 +15,7 @@ from fedloom.core.contracts import Backbone, ClientInfo, Data, Example, Method, 
 from fedloom.core.errors import FedloomError
 from fedloom.core.seeds import Seeds
 from fedloom.core.tables import AdapterTable
+from fedloom.federation.measured import measured
 from fedloom.federation.middle import Access, Middle
 
 POOL = "all"
@@ -58,15 +59,10 @@ class Setup:
 
     @cached_property
     def data(self) -> Data:
-        """The task's samples; the test half cut to ``evaluation.limit``. Those of a site are its own."""
+        """What this run trains on and what it is measured on (see ``measured``). Those of a site are its own."""
         if self.scenario.sites and not self.site:
             raise FedloomError(f"scenario {self.experiment.scenario.name!r}: the data is at the sites; none is here.")
-        data = self.task.load()
-        limit = self.experiment.evaluation.limit
-        if not limit or limit >= len(data.test):
-            return data
-        kept = sorted(self.seeds.numpy("evaluation/limit").choice(len(data.test), size=limit, replace=False))
-        return Data(data.train, tuple(data.test[index] for index in kept))
+        return measured(self.task.load(), self.experiment.evaluation, self.seeds)
 
     @cached_property
     def scenario(self) -> Scenario:

@@ -78,8 +78,14 @@ def paired(ours: Sequence[Sequence[float]], theirs: Sequence[Sequence[float]]) -
 
 
 def paired_means(ours: Sequence[float], theirs: Sequence[float]) -> Difference:
-    """The same where only the mean of each seed is known: a paired t-test over seeds."""
+    """The same where only the mean of each seed is known: a paired t-test over seeds.
+
+    Means over few examples may well differ by the same step under each of a few seeds. That is no spread to judge by,
+    so nothing is said of the uncertainty then.
+    """
     found = paired([[value] for value in ours], [[value] for value in theirs])
+    if found.mean and found.low == found.high:
+        return Difference(found.mean, None, None, None, found.seeds, 0)
     return Difference(found.mean, found.low, found.high, found.p, found.seeds, 0)
 
 

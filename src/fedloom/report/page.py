@@ -4,15 +4,14 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from fedloom import __version__
-from fedloom.core.contracts import IMAGE
 from fedloom.core.errors import FedloomError
 from fedloom.core.files import write_atomic
 from fedloom.report import plots, svg, words
 from fedloom.report.held import held
+from fedloom.report.html import environment
 from fedloom.report.runs import Run, read
 
 
@@ -25,26 +24,15 @@ def page(runs: list[Path], out: Path) -> None:
     if not runs:
         raise FedloomError("report: no run folder given; expected one or more, such as runs/quickstart.")
     found = [read(folder) for folder in runs]
-    environment = Environment(
-        loader=PackageLoader("fedloom.report"),
-        autoescape=True,  # names, questions and answers are other people's data
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters.update(
-        score=words.score,
-        size=words.size,
-        duration=words.duration,
-        number=words.number,
-        unmarked=_unmarked,
-        part=words.part,
-    )
-    text = environment.get_template("page.html").render(
-        runs=[_view(index, run) for index, run in enumerate(found)],
-        figures=_shared(found),
-        points=words.points,
-        version=__version__,
+    text = (
+        environment()
+        .get_template("page.html")
+        .render(
+            runs=[_view(index, run) for index, run in enumerate(found)],
+            figures=_shared(found),
+            points=words.points,
+            version=__version__,
+        )
     )
     write_atomic(out, text.encode())
 
@@ -86,9 +74,5 @@ def _facts(run: Run) -> list[str]:
     chosen = [run.settings.get(table, {}).get("name") for table in ("model", "task", "scenario", "method")]
     stages = run.settings.get("channel", {}).get("up", [])
     counts = [f"{run.result.clients} clients", f"{run.result.rounds} rounds", f"seed {run.result.seed}"]
-    return [str(fact) for fact in [*chosen, *counts, *stages] if fact]
-
-
-def _unmarked(prompt: str) -> str:
-    """A prompt without the marks where its pictures stand."""
-    return prompt.replace(IMAGE, "").strip()
+    part = "measured on a validation part" if run.result.measured.on == "validation" else ""
+    return [str(fact) for fact in [*chosen, *counts, *stages, part] if fact]

@@ -46,12 +46,21 @@ class ClientScore(_Record):
     zero_shot: float | None = None
 
 
+class Measured(_Record):
+    """What the scores are of: the ``"test"`` half or a ``"validation"`` part, and how many ``examples`` (0: an older
+    folder does not tell)."""
+
+    on: str = "test"
+    examples: int = 0
+
+
 class Result(_Record):
     """``result.json``."""
 
     fedloom: str
     seed: int
     metric: str
+    measured: Measured = Measured()
     zero_shot: float | None
     final: float | None
     best: float | None

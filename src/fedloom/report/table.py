@@ -3,14 +3,15 @@
 import csv
 import io
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from statistics import fmean, stdev
 from typing import Any
 
 from rich.table import Table
 
-from fedloom.report import words
-from fedloom.report.runs import Result
+from fedloom.report import paired, words
+from fedloom.report.paired import Held
+from fedloom.report.runs import Measured, Result
 
 COLUMNS = {
     "zero_shot": "zero-shot",
@@ -22,6 +23,9 @@ COLUMNS = {
     "client": "parameters at a client",
     "seconds": "time",
 }
+DIFFERENCE = ("against", "difference_points", "low_points", "high_points", "p", "p_holm", "seeds", "examples", "mark")
+"""The columns of a CSV about the paired difference; see ``paired`` for the mark."""
+
 OF_A_SPLIT = ("split", "client")
 """Columns that are shown where a language model was elsewhere in some of the runs."""
 
@@ -37,10 +41,14 @@ class Stat:
 
 @dataclass(frozen=True)
 class Row:
-    """One combination of choices and what it gave, by column."""
+    """One combination of choices and what it gave, by column. ``rates``: the values that were chosen for it.
+    ``held``: its difference from the baseline; ``None``: it is the baseline, or there is none to hold it against."""
 
     axes: dict[str, str]
     stats: dict[str, Stat]
+    measured: Measured = field(default_factory=Measured)
+    rates: dict[str, str] = field(default_factory=dict)
+    held: Held | None = None
 
 
 def stat(values: Iterable[float | None]) -> Stat:
@@ -56,38 +64,54 @@ def rows(cells: Iterable[tuple[Mapping[str, str], Result]]) -> list[Row]:
     for axes, result in cells:
         grouped.setdefault(tuple(axes.items()), []).append(result)
     return [
-        Row(dict(axes), {column: stat(_value(result, column) for result in results) for column in COLUMNS})
+        Row(
+            dict(axes),
+            {column: stat(_value(result, column) for result in results) for column in COLUMNS},
+            results[0].measured,
+        )
         for axes, results in grouped.items()
     ]
 
 
 def markdown(found: Sequence[Row]) -> str:
     """The rows as a Markdown table."""
-    header, *lines = _cells(found)
-    marks = ["---"] * len(found[0].axes) + ["--:"] * (len(header) - len(found[0].axes))
-    return "\n".join("| " + " | ".join(_escaped(cells)) + " |" for cells in [header, marks, *lines]) + "\n"
+    header, *lines = cells(found)
+    words_ = left(found)
+    marks = ["---"] * words_ + ["--:"] * (len(header) - words_)
+    return "\n".join("| " + " | ".join(map(escaped, line)) + " |" for line in [header, marks, *lines]) + "\n"
 
 
 def comma_separated(found: Sequence[Row]) -> str:
-    """The rows as CSV with full precision: mean and spread in columns of their own."""
+    """The rows as CSV with full precision: mean and spread in columns of their own; differences in points."""
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
-    columns = _columns(found)
-    writer.writerow([*found[0].axes, "n", *(f"{column}{part}" for column in columns for part in ("", "_spread"))])
+    columns, rates, held = _columns(found), _rates(found), _is_held(found)
+    numbers = [f"{column}{part}" for column in columns for part in ("", "_spread")]
+    writer.writerow([*found[0].axes, "n", *numbers, *rates, *(DIFFERENCE if held else ())])
     for row in found:
-        numbers = [number for column in columns for number in (row.stats[column].mean, row.stats[column].spread)]
-        writer.writerow([*row.axes.values(), row.stats["final"].n, *numbers])
+        own = [number for column in columns for number in (row.stats[column].mean, row.stats[column].spread)]
+        chosen = [row.rates.get(key, "") for key in rates]
+        writer.writerow([*row.axes.values(), row.stats["final"].n, *own, *chosen, *(_difference(row) if held else ())])
     return buffer.getvalue()
+
+
+def _difference(row: Row) -> list[object]:
+    if row.held is None:
+        return [""] * len(DIFFERENCE)
+    found = row.held.difference
+    points = ["" if value is None else 100 * value for value in (found.mean, found.low, found.high)]
+    ps = ["" if value is None else value for value in (found.p, row.held.adjusted)]
+    return [row.held.against, *points, *ps, found.seeds, found.examples, row.held.mark]
 
 
 def terminal(found: Sequence[Row], title: str = "") -> Table:
     """The rows as a Rich table."""
-    header, *lines = _cells(found)
+    header, *lines = cells(found)
     table = Table(title=title or None, header_style="bold")
     for index, name in enumerate(header):
-        table.add_column(name, justify="left" if index < len(found[0].axes) else "right")
-    for cells in lines:
-        table.add_row(*cells)
+        table.add_column(name, justify="left" if index < left(found) else "right")
+    for line in lines:
+        table.add_row(*line)
     return table
 
 
@@ -96,7 +120,8 @@ def summary(method: str, results: Mapping[str, Mapping[str, Any]]) -> Table:
     experiment's own."""
     own = results[method]
     split = any(_split(result["bytes"]) for result in results.values())
-    table = Table(title=f"{own['metric']} on the test examples", header_style="bold")
+    part = own.get("measured", {}).get("on", "test")
+    table = Table(title=f"{own['metric']} on the {part} examples", header_style="bold")
     for name in ("", "all clients", "worst client", "sent", *["activations"] * split, "time"):
         table.add_column(name, justify="left" if not name else "right")
     table.add_row("zero-shot", words.score(own["zero_shot"]))
@@ -137,13 +162,32 @@ def _sent(count: float) -> str:
     return words.size(count) if count else words.MISSING
 
 
-def _cells(found: Sequence[Row]) -> list[list[str]]:
-    columns = _columns(found)
-    header = [*found[0].axes, "n", *(COLUMNS[column] for column in columns)]
-    return [
-        header,
-        *([*row.axes.values(), str(row.stats["final"].n), *(shown(c, row.stats[c]) for c in columns)] for row in found),
-    ]
+def cells(found: Sequence[Row]) -> list[list[str]]:
+    """The table as texts: its header, and a line for each row."""
+    columns, rates = _columns(found), _rates(found)
+    lines = [[*found[0].axes, *rates, "n", *(COLUMNS[column] for column in columns)]]
+    for row in found:
+        chosen = [row.rates.get(key, words.MISSING) for key in rates]
+        numbers = [shown(column, row.stats[column]) for column in columns]
+        lines.append([*row.axes.values(), *chosen, str(row.stats["final"].n), *numbers])
+    if _is_held(found):
+        place = lines[0].index(COLUMNS["final"]) + 1
+        for line, text in zip(lines, ["difference", *(paired.shown(row.held) for row in found)], strict=True):
+            line.insert(place, text)
+    return lines
+
+
+def left(found: Sequence[Row]) -> int:
+    """The columns of words."""
+    return len(found[0].axes) + len(_rates(found))
+
+
+def _rates(found: Sequence[Row]) -> list[str]:
+    return list(dict.fromkeys(key for row in found for key in row.rates))
+
+
+def _is_held(found: Sequence[Row]) -> bool:
+    return any(row.held for row in found)
 
 
 def _columns(found: Sequence[Row]) -> list[str]:
@@ -165,5 +209,6 @@ def _value(result: Result, column: str) -> float | None:
     return value
 
 
-def _escaped(cells: Iterable[str]) -> list[str]:
-    return [cell.replace("|", "\\|") for cell in cells]
+def escaped(text: str) -> str:
+    """Text as it stands in Markdown: a star and a bar mean themselves."""
+    return text.replace("|", "\\|").replace("*", "\\*")

@@ -1,0 +1,102 @@
+"""The command that compares choices: its runs, its tables and its page."""
+
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from fedloom.cli.runs import name_of, run_watched
+from fedloom.cli.shell import DataPath, Sets, Source, app, out_console, overrides_of, say
+from fedloom.core.errors import FedloomError
+
+if TYPE_CHECKING:
+    from fedloom.report.cells import Cell
+    from fedloom.report.outcome import Outcome
+
+
+@app.command()
+def compare(
+    source: Source,
+    axis: Annotated[
+        list[str],
+        typer.Option(metavar="KEY=A,B", help="A key and its values, in place of those of the file's [compare]."),
+    ] = [],  # noqa: B006
+    seeds: Annotated[int | None, typer.Option(min=1, help="Seeds a combination; by default the file's, or 3.")] = None,
+    jobs: Annotated[int | None, typer.Option(min=1, help="Runs side by side; by default the file's, or 1.")] = None,
+    tune: Annotated[
+        list[str],
+        typer.Option(
+            metavar="KEY=A,B",
+            help="A key and values to choose from on a validation part, the same for every combination.",
+        ),
+    ] = [],  # noqa: B006
+    tune_seeds: Annotated[
+        int | None, typer.Option(min=1, help="Seeds a value is tried under; by default the file's, or 1.")
+    ] = None,
+    tune_over: Annotated[
+        list[str], typer.Option(metavar="AXIS", help="An axis for whose values a choice of its own is made.")
+    ] = [],  # noqa: B006
+    baseline: Annotated[
+        list[str], typer.Option(metavar="KEY=VALUE", help="What the other rows are held against: method=fedavg.")
+    ] = [],  # noqa: B006
+    sets: Sets = [],  # noqa: B006
+    data: DataPath = None,
+    out: Annotated[Path | None, typer.Option(help="The comparison's folder.")] = None,
+) -> None:
+    """Run every combination of choices under several seeds; finished cells are not run again."""
+    from fedloom.report import cells, outcome, tuning
+
+    given = {"seeds": seeds, "tune": tune, "tune_seeds": tune_seeds, "tune_over": tune_over, "baseline": baseline}
+    made = cells.comparison(source, overrides_of(sets, data), axis, **given)
+    found, trials = made.cells(), made.trials()  # whatever can be refused is refused before anything runs
+    name = name_of(source, sets, found[0].experiment.name)
+    folder, side_by_side = out or Path("runs") / f"{name}-compare", jobs or made.table.jobs
+    tuned = None
+    if trials:
+        say(f"{len(trials)} runs choose {', '.join(made.table.tune)} on a validation part")
+        tuned = tuning.choose(trials, folder, _run_all(trials, folder, side_by_side))
+        found = made.cells(tuned.chosen)
+    told = outcome.outcome(name, made, found, tuned)
+    try:
+        reasons = _run_all(found, folder, side_by_side)
+    except BaseException:  # interrupted: what is finished is shown
+        with suppress(FedloomError):
+            _write(told, folder)
+        raise
+    _write(outcome.failed(told, reasons), folder)
+    missing = len(made.cells()) - len(found) + len(reasons)
+    if missing:
+        raise FedloomError(f"{missing} of {len(made.cells())} runs failed; mend the cause and run the command again.")
+
+
+def _run_all(found: "Sequence[Cell]", folder: Path, jobs: int) -> "list[tuple[Cell, str]]":
+    """Run the cells that are not finished; returns those that failed, and why."""
+    from rich.progress import track
+
+    from fedloom.report.compare import run_missing
+
+    def run_cell(experiment: Any, target: Path) -> None:
+        run_watched(experiment, target, resume=target.exists())
+
+    failed = []
+    done = run_missing(found, folder, run_cell, jobs)
+    # a run in this process shows itself
+    shown = track(done, "runs", len(found), console=out_console, disable=jobs == 1)
+    for number, (cell, reason) in enumerate(shown, start=1):
+        failed += [(cell, reason)] if reason else []
+        say(f"{number}/{len(found)} {cell.name}{f' failed: {reason}' if reason else ''}")
+    return failed
+
+
+def _write(found: "Outcome", folder: Path) -> None:
+    """Write and show what is finished."""
+    from fedloom.report import table
+    from fedloom.report.compare import write
+
+    rows, told = write(found, folder)
+    out_console.print(table.terminal(rows))
+    for sentence in told:
+        say(sentence)
+    say(f"page  {folder / 'report.html'}\ntable {folder / 'table.md'}, {folder / 'table.csv'}")

@@ -1,0 +1,42 @@
+"""What a run is measured on: the test half, or a validation part that is taken out of the training half."""
+
+from fedloom.core.contracts import Data
+from fedloom.core.errors import FedloomError
+from fedloom.core.seeds import Seeds
+from fedloom.core.tables import EvaluationTable
+
+WORDS = {"test": "test half", "validation": "validation part"}
+"""``evaluation.on``, in words."""
+
+
+def measured(data: Data, table: EvaluationTable, seeds: Seeds) -> Data:
+    """The task's data as this run sees it: ``test`` is what is measured, cut to ``evaluation.limit``.
+
+    On a validation part, ``train`` is what is left of the training half, and the test half is not there at all. The
+    part is drawn before a scenario deals anything, so every client trains without it and is measured on its share.
+
+    Raises:
+        FedloomError: a training half that is too small to be divided.
+    """
+    if table.on == "validation":
+        data = _divided(data, table.validation, seeds)
+    if not table.limit or table.limit >= len(data.test):
+        return data
+    kept = sorted(seeds.numpy("evaluation/limit").choice(len(data.test), size=table.limit, replace=False))
+    return Data(data.train, tuple(data.test[index] for index in kept))
+
+
+def _divided(data: Data, share: float, seeds: Seeds) -> Data:
+    count = len(data.train)
+    if count < 2:
+        raise FedloomError(
+            f"evaluation.on = 'validation' divides the training examples, and there are {count}; it needs two at "
+            "least. Give the task more of them, or set evaluation.on = 'test'."
+        )
+    size = min(max(1, round(share * count)), count - 1)
+    drawn = set(seeds.numpy("evaluation/validation").choice(count, size=size, replace=False).tolist())
+    parts: tuple[list[int], list[int]] = ([], [])
+    for index in range(count):
+        parts[index in drawn].append(index)
+    train, held_out = (tuple(data.train[index] for index in part) for part in parts)
+    return Data(train, held_out)

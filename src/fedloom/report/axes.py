@@ -1,0 +1,89 @@
+"""Axes as people write them: a key and its values, each perhaps with further overrides behind it."""
+
+import json
+import re
+from collections.abc import Iterable, Mapping, Sequence
+
+from fedloom.core import config
+from fedloom.core.config import Experiment
+from fedloom.core.errors import FedloomError
+
+FURTHER = re.compile(r"\s+(?=\w+(?:\.\w+)*=)")
+"""What stands between a value of an axis and the overrides that go with it."""
+
+
+def parse(option: str, texts: Sequence[str]) -> dict[str, list[str]]:
+    """The keys and values of texts such as ``client.lr=0.1,0.2``; ``option`` names where they come from.
+
+    Raises:
+        FedloomError: a text that is something else, or a key that is given twice.
+    """
+    chosen: dict[str, list[str]] = {}
+    for text in texts:
+        key, equals, values = text.partition("=")
+        picked = _split(values)
+        if not equals or not picked:
+            raise FedloomError(f"{option} {text}: expected key=value,value, such as method.name=fedavg,scaffold.")
+        if short(key) in map(short, chosen):
+            raise FedloomError(f"{option} {text}: {short(key)!r} is given twice. Name all its values in one {option}.")
+        chosen[key] = unique(picked)
+    return chosen
+
+
+def by_short_name(axes: Mapping[str, list[str]]) -> dict[str, list[str]]:
+    """The axes by their short names, each value once."""
+    if "seed" in axes:
+        raise FedloomError("compare: every cell is run under several seeds already; use --seeds, and no axis seed.")
+    return {short(key): unique(values) for key, values in axes.items()}
+
+
+def short(key: str) -> str:
+    """``method`` for ``method.name``."""
+    table, _, leaf = key.partition(".")
+    return table if leaf == "name" and table in config.FREE else key
+
+
+def _split(text: str) -> list[str]:
+    """The parts between commas that stand in no list and no quotes."""
+    parts, depth, quoted = [""], 0, False
+    for letter in text:
+        quoted ^= letter == '"'
+        depth += 0 if quoted else (letter == "[") - (letter == "]")
+        if letter == "," and not depth and not quoted:
+            parts.append("")
+        else:
+            parts[-1] += letter
+    return [part for part in parts if part]
+
+
+def overrides(first: Experiment, key: str, value: str) -> list[str]:
+    """The overrides that a value of an axis stands for."""
+    choice, *more = FURTHER.split(value)
+    return [*([] if _own(first, key, choice) else [f"{key}={choice}"]), *more]
+
+
+def _own(experiment: Experiment, key: str, value: str) -> bool:
+    """Whether the experiment names this choice itself: then its own options stay."""
+    return key in config.FREE and getattr(experiment, key).name == value
+
+
+def labels(values: Sequence[str]) -> dict[str, str]:
+    """Each value as the tables show it: without its further overrides where nothing else is shown so."""
+    short = {value: plain(FURTHER.split(value)[0]) for value in values}
+    shown = list(short.values())
+    return {value: text if shown.count(text) == 1 else plain(value) for value, text in short.items()}
+
+
+def plain(value: str) -> str:
+    """A value with a list's brackets and quotes left out: ``topk:0.1 + int8``."""
+    choice, *more = FURTHER.split(value)
+    try:
+        items = json.loads(choice)
+    except ValueError:
+        return value
+    shown = (" + ".join(map(str, items)) or "none") if isinstance(items, list) else choice
+    return " ".join([shown, *more])
+
+
+def unique(values: Iterable[str]) -> list[str]:
+    return list(dict.fromkeys(values))

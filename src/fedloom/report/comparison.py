@@ -1,0 +1,96 @@
+"""The page of a comparison: one self-contained file about every row, finished or not."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from markupsafe import Markup
+from matplotlib.figure import Figure
+
+from fedloom import __version__
+from fedloom.core.errors import FedloomError
+from fedloom.core.files import write_atomic
+from fedloom.report import compared, legend, outcome, svg, table
+from fedloom.report.curves import curves
+from fedloom.report.differences import differences
+from fedloom.report.html import environment
+from fedloom.report.outcome import Outcome, Ran
+from fedloom.report.runs import Run
+from fedloom.report.table import Row
+
+
+def page(folder: Path, out: Path) -> None:
+    """Write the page about the comparison that ``folder`` holds, as far as it has come.
+
+    Raises:
+        FedloomError: no comparison is there, none of its cells is finished, or a file is broken.
+    """
+    found = outcome.load(folder)
+    known = outcome.runs(found, folder)
+    if not known:
+        raise FedloomError(f"{folder}: not one cell of this comparison is finished yet; `fedloom compare` goes on.")
+    rows = outcome.rows(found, folder, known)
+    text = (
+        environment()
+        .get_template("comparison.html")
+        .render(
+            name=found.name,
+            facts=_facts(found, known),
+            table=table.cells(rows),
+            left=table.left(rows),
+            marks=[row.held.mark if row.held else "" for row in rows],
+            adjusted=[_p(row) for row in rows],
+            legend=legend.sentences(rows, found.baseline, found.candidates),
+            figures=_figures(found, rows, known),
+            metric=known[0][1].result.metric,
+            candidates=found.candidates,
+            waiting=found.waiting(folder),
+            count=len(found.cells),
+            done=len(known),
+            version=__version__,
+        )
+    )
+    write_atomic(out, text.encode())
+
+
+def _facts(found: Outcome, known: Sequence[tuple[Ran, Run]]) -> list[str]:
+    """What all cells have in common, in words."""
+    run = known[0][1]
+    varied = {axis.partition(".")[0] for axis in found.baseline} | {axis for cell in found.cells for axis in cell.axes}
+    tables = [name for name in ("model", "task", "scenario", "method") if name not in varied]
+    chosen = [str(run.settings.get(name, {}).get("name", "")) for name in tables]
+    seeds = len({cell.seed for cell in found.cells})
+    counts = [f"{run.result.clients} clients", f"{run.result.rounds} rounds", f"{seeds} seeds"]
+    return [fact for fact in [*chosen, *counts] if fact]
+
+
+def _p(row: Row) -> str:
+    if row.held is None or row.held.difference.p is None or row.held.adjusted is None:
+        return ""
+    return f"p {_small(row.held.difference.p)}, Holm {_small(row.held.adjusted)}"
+
+
+def _small(p: float) -> str:
+    return "< 0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def _figures(found: Outcome, rows: Sequence[Row], known: Sequence[tuple[Ran, Run]]) -> dict[str, Markup]:
+    """The figures by name; one that has nothing to show is left out."""
+    metric = known[0][1].result.metric
+    names = {tuple(row.axes.items()): _name(row.axes, rows) for row in rows}
+    runs: dict[str, list[Run]] = {}
+    for cell, run in known:
+        runs.setdefault(names[tuple(cell.axes.items())], []).append(run)
+    behind = {names[tuple(row.axes.items())]: names.get(tuple((row.axes | found.baseline).items()), "") for row in rows}
+    drawn: dict[str, tuple[Figure | None, str]] = {
+        "differences": (differences(rows), "difference of each row from the baseline, with its interval"),
+        "scores": (compared.cells(rows, metric), f"final {metric} of each row with its standard deviation"),
+        "curves": (curves(runs, behind, metric), f"{metric} after each round, mean and standard deviation over seeds"),
+        "bytes": (compared.against_bytes(rows, metric), f"final {metric} against bytes sent"),
+    }
+    return {name: svg.inline(figure, name, label) for name, (figure, label) in drawn.items() if figure is not None}
+
+
+def _name(axes: dict[str, str], rows: Sequence[Row]) -> str:
+    """A row by the axes that vary."""
+    varying = [axis for axis in axes if len({row.axes[axis] for row in rows}) > 1] or list(axes)
+    return " \N{MIDDLE DOT} ".join(axes[axis] for axis in varying)
