@@ -15,6 +15,7 @@ from fedloom.core import wire
 from fedloom.core.contracts import Backbone, Example, Job, LocalRun, Method, Parcel, Reply, Tree
 from fedloom.core.errors import FedloomError
 from fedloom.core.tables import ClientTable
+from fedloom.federation import gradients, optimisers
 from fedloom.federation.evaluate import answered
 from fedloom.federation.kept import Kept
 from fedloom.federation.messages import PRIVATE, coded_reply, received, shared_start
@@ -120,14 +121,17 @@ def train(
     every B A.
 
     Raises:
-        FedloomError: a batch that cannot be trained on, or whose loss is not finite; names the batch.
+        FedloomError: a batch that cannot be trained on, or whose loss is not finite (that of the first of the
+            examples after the last step, too); names the batch.
     """
     local = method.local
+    before = kept if local.goes_on else {}
     start = initial | kept.get("adapter", {}) | received.trees.get("adapter", {})
     run = _begin(backbone, examples, method, start, received.trees.get("base"), received, kept, lr, table.batch_size)
     if local.begin:
         local.begin(run)
-    losses = _learn(backbone, examples, run, table, rng, local.term, local.gradient)
+    optimiser = optimisers.make(run.theta, table, lr, before)
+    losses = _learn(backbone, examples, run, table, optimiser, rng, local.term, local.gradient)
     final = backbone.read()
     reply = Parcel({"adapter": trees.select(final, method.shares)})
     reply.facts = {"examples": len(examples), "steps": run.steps, "loss": float(np.mean(losses)) if losses else 0.0}
@@ -136,11 +140,14 @@ def train(
         reply.trees |= local.send(run)
     if local.keep:
         keep |= local.keep(run)
+    if local.goes_on:
+        keep |= optimisers.state(optimiser, run.theta)
     if local.personal:
         shared = Parcel({**received.trees, "adapter": start}, received.facts)
         own, base = local.personal.begin(shared, kept.get("personal"), scale)
         run = _begin(backbone, examples, method, own, base, shared, kept, lr, table.batch_size)
-        _learn(backbone, examples, run, table, rng, local.personal.term, None)
+        optimiser = optimisers.make(run.theta, table, lr)
+        _learn(backbone, examples, run, table, optimiser, rng, local.personal.term, None)
         keep["personal"] = backbone.read()
     return reply, {slot: tree for slot, tree in keep.items() if tree}
 
@@ -165,15 +172,16 @@ def _begin(
     @torch.no_grad()
     def losses() -> Tensor:
         batches = (examples[begin : begin + size] for begin in range(0, len(examples), size))
-        return torch.cat([backbone.loss(backbone.collate(batch)).cpu() for batch in batches])
+        with gradients.steady(backbone):
+            return torch.cat([backbone.loss(backbone.collate(batch)).cpu() for batch in batches])
 
-    def gradients() -> Iterator[Tree]:
+    def of_examples() -> Iterator[Tree]:
         for example in examples:
-            loss = backbone.loss(backbone.collate([example])).sum()
-            found = torch.autograd.grad(loss, list(leaves.values()), allow_unused=True, materialize_grads=True)
-            yield dict(zip(leaves, found, strict=True))
+            with gradients.steady(backbone):
+                loss = backbone.loss(backbone.collate([example])).sum()
+            yield gradients.gradient(loss, [example], leaves)
 
-    return LocalRun(start, leaves, received, kept, len(examples), lr, losses, gradients)
+    return LocalRun(start, leaves, received, kept, len(examples), lr, losses, of_examples)
 
 
 def _learn(
@@ -181,6 +189,7 @@ def _learn(
     examples: Sequence[Example],
     run: LocalRun,
     table: ClientTable,
+    optimiser: torch.optim.Optimizer,
     rng: np.random.Generator,
     term: Term | None,
     gradient: Hook | None,
@@ -190,7 +199,6 @@ def _learn(
     Raises:
         FedloomError: as ``train``.
     """
-    optimiser = _optimiser(list(run.theta.values()), table, run.lr)
     losses = []
     for batch in _batches(len(examples), table, rng):
         chosen = [examples[index] for index in batch]
@@ -203,7 +211,26 @@ def _learn(
         if not math.isfinite(loss):
             raise FedloomError(f"{where}: the loss is {loss}. Lower client.lr (now {run.lr:g}).")
         losses.append(loss)
+    if losses:
+        _check_end(backbone, examples, run)
     return losses
+
+
+@torch.no_grad()
+def _check_end(backbone: Backbone, examples: Sequence[Example], run: LocalRun) -> None:
+    """Refuse a model that diverged in its last step, whose loss no further step sees: one example tells, with a picture
+    if any has one.
+
+    Raises:
+        FedloomError: its loss is not finite.
+    """
+    one = next((example for example in examples if example.images), examples[0])
+    with gradients.steady(backbone):
+        loss = float(backbone.loss(backbone.collate([one])).sum())
+    if not math.isfinite(loss):
+        raise FedloomError(
+            f"after the last batch, {run.steps}: the loss of {one.id} is {loss}. Lower client.lr (now {run.lr:g})."
+        )
 
 
 def _step(
@@ -214,11 +241,15 @@ def _step(
     term: Term | None,
     gradient: Hook | None,
 ) -> float:
-    """One optimiser step on one batch; returns the batch's mean loss, without the method's term."""
+    """One optimiser step on one batch; returns the batch's mean loss, without the method's term.
+
+    Raises:
+        FedloomError: as ``gradients.depends``.
+    """
     optimiser.zero_grad()
     loss: Tensor = backbone.loss(backbone.collate(examples)).mean()
     total = loss + term(run) if term else loss
-    total.backward()  # type: ignore[no-untyped-call]
+    gradients.backward(loss, total, examples, run.theta)
     if gradient:
         gradient(run)
     optimiser.step()
@@ -236,12 +267,6 @@ def _batches(count: int, table: ClientTable, rng: np.random.Generator) -> Iterat
                 return
             yield order[begin : begin + table.batch_size]
             steps += 1
-
-
-def _optimiser(leaves: list[Tensor], table: ClientTable, lr: float) -> torch.optim.Optimizer:
-    if table.optimizer == "sgd":
-        return torch.optim.SGD(leaves, lr=lr, weight_decay=table.weight_decay)
-    return torch.optim.AdamW(leaves, lr=lr, weight_decay=table.weight_decay)
 
 
 def learning_rate(table: ClientTable, round: int, rounds: int) -> float:

@@ -4,8 +4,10 @@ cohort -> server.send -> channel.down -> engine -> channel.up -> reduce.lift/mer
 """
 
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from typing import Any
 
 from fedloom.core.contracts import ClientInfo, Engine, Parcel, Reply, State
@@ -65,6 +67,7 @@ class Federation:
         begun, setup = time.perf_counter(), self.setup
         state = setup.method.server.init(setup.initial, setup.scale, len(setup.clients))
         before = evaluator.state(state, 0, {})
+        self._tell_missing(before)
         self.watch.scored(0, before.mean)
         self.folder.write_json("before.json", asdict(before))
         seconds = time.perf_counter() - begun
@@ -73,6 +76,10 @@ class Federation:
         first = Checkpoint(0, state, {**self._inputs(), **figures, **sent, "seconds.train": 0.0, "seconds.server": 0.0})
         self.folder.save(first)
         return first
+
+    def _tell_missing(self, scores: Scores) -> None:
+        for name, reason in scores.missing.items():
+            self.watch.left_out(name, reason)
 
     def _inputs(self) -> dict[str, str]:
         """What decides the result and does not stand in the configuration: hashes of the data and the model."""
@@ -95,6 +102,7 @@ class Federation:
         if number == experiment.rounds or (every and number % every == 0):
             scores = evaluator.state(state, number, self._counted)
             missing = scores.missing
+            self._tell_missing(scores)
             facts |= _evaluation_bytes(facts, scores)
             score = facts["score"] = scores.mean
             facts["best"] = max(float(facts.get("best", 0.0)), score)
@@ -137,11 +145,19 @@ class Federation:
         self.watch.round(number, setup.experiment.rounds, len(cohort))
         outbox = Outbox(setup, number, state, cohort, self._counted)
         total, count, seconds = None, 0, 0.0
-        for info, reply in in_order(self.engine.exchange(outbox.jobs()), cohort, needed):
+        replies = self.engine.exchange(outbox.jobs())
+        if needed < len(cohort):  # only what can be used is one of those needed, and its turn may be late
+            replies = map(partial(self._judged, outbox), replies)
+        ordered = in_order(replies, cohort, needed)
+        del replies  # or the engine is not told that nobody waits any more
+        for info, reply in ordered:
             begun = time.perf_counter()
             down = outbox.sizes.get(info.name, {}) if info else {}
             try:
-                total, facts = self._fold(total, reply, info, outbox)
+                lifted, facts = self._lifted(reply, info, outbox)
+                with _costs_the_reply():
+                    total = lifted if total is None else setup.method.reduce.merge(total, lifted)
+                del lifted
             except FedloomError as error:
                 reason = reply.error or f"client {reply.client!r}, round {number}: {error}"
                 tally.add(number, reply, down, {}, reason)
@@ -159,19 +175,33 @@ class Federation:
                 raise Stopped
         return total, count, seconds + outbox.seconds
 
-    def _fold(self, total: Any, reply: Reply, info: ClientInfo | None, outbox: Outbox) -> tuple[Any, dict[str, Any]]:
-        """The total with one more reply in it, and the reply's facts; nothing else of the reply stays."""
+    def _judged(self, outbox: Outbox, reply: Reply) -> Reply:
+        """The reply, with the reason as its error where it cannot be used. It is opened once more in its turn: what is
+        lifted of it has no place to wait on disk."""
+        info = next((info for info in outbox.cohort if info.name == reply.client), None)
+        if reply.error or info is None:
+            return reply
+        begun = time.perf_counter()
+        try:
+            self._lifted(reply, info, outbox)
+        except FedloomError as error:
+            return replace(reply, error=f"client {reply.client!r}, round {outbox.number}: {error}")
+        finally:
+            outbox.seconds += time.perf_counter() - begun
+        return reply
+
+    def _lifted(self, reply: Reply, info: ClientInfo | None, outbox: Outbox) -> tuple[Any, dict[str, Any]]:
+        """What the method folds of a reply, and its facts; nothing else of it stays.
+
+        Raises:
+            FedloomError: no reply, or one that cannot be used.
+        """
         if info is None:
             raise FedloomError(reply.error or "a second reply, or one that was not asked for; it is passed over.")
         start = outbox.start(info)
-        try:
+        with _costs_the_reply():
             parcel = open_reply(reply, start, info.examples, self.setup.up)
-            lifted = self.setup.method.reduce.lift(parcel, info, start)
-        except FedloomError:
-            raise
-        except Exception as error:  # whatever a reply makes go wrong costs that reply, and no more
-            raise FedloomError(f"the reply cannot be used: {type(error).__name__}: {error}") from error
-        return lifted if total is None else self.setup.method.reduce.merge(total, lifted), parcel.facts
+            return self.setup.method.reduce.lift(parcel, info, start), parcel.facts
 
     def _note(
         self, number: int, score: float | None, tally: Tally, left_out: list[dict[str, Any]], seconds: float
@@ -191,6 +221,21 @@ class Federation:
 
     def _after(self, scores: Scores) -> None:
         self.folder.write_json("after.json", asdict(scores))
+
+
+@contextmanager
+def _costs_the_reply() -> Iterator[None]:
+    """Whatever a reply makes go wrong costs that reply, and no more.
+
+    Raises:
+        FedloomError: in the place of any other exception.
+    """
+    try:
+        yield
+    except FedloomError:
+        raise
+    except Exception as error:
+        raise FedloomError(f"the reply cannot be used: {type(error).__name__}: {error}") from error
 
 
 def _evaluation_bytes(facts: Mapping[str, float | int | str], scores: Scores) -> dict[str, int]:

@@ -78,6 +78,7 @@ class LoraBackbone(ABC):
         self._held: dict[str, lora.Pair] = {}  # what the start took out of a weight, as a plain product
         self._leaves: Tree = {}
         self._parts: dict[str, str] = {}  # part of the model -> its folder in the cache
+        self._drops = spec.dropout > 0
         with torch.random.fork_rng(devices=[]):
             self._start()
 
@@ -214,7 +215,7 @@ class LoraBackbone(ABC):
     def _dropout(self, ids: Sequence[str]) -> Iterator[None]:
         """LoRA dropout for one batch, drawn from a stream named by its examples and the adapter's state: the same step
         from the same state drops the same entries, whatever ran before it."""
-        if self._spec.dropout == 0 or not torch.is_grad_enabled():
+        if not self._drops or not torch.is_grad_enabled():
             yield
             return
         state = hashlib.sha256("/".join(ids).encode())
@@ -230,6 +231,15 @@ class LoraBackbone(ABC):
             finally:
                 for drop in drops:
                     drop.eval()
+
+    @contextmanager
+    def steady(self) -> Iterator[None]:
+        """While it lasts, a loss is a function of its batch and the adapter alone: without dropout."""
+        before, self._drops = self._drops, False
+        try:
+            yield
+        finally:
+            self._drops = before
 
     def _key(self, part: str, content: str) -> str:
         """The cache's name for what ``part`` puts out for ``content``: everything that may change its bits is in it."""

@@ -6,12 +6,11 @@ desk.answer(letter) -> letter         hello: who is here, and what it holds; tra
 import shutil
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from fedloom import __version__
 from fedloom.core import config, memory, resolve
-from fedloom.core.contracts import Job
 from fedloom.core.errors import FedloomError
 from fedloom.core.files import write_atomic
 from fedloom.federation.client import Trainer
@@ -84,10 +83,10 @@ class Desk:
             raise Refusal("the site lets no metric leave: its site.toml says metrics = 'none'.")
         self._not_again(letter)
         trainer.kept.keep_until(letter.client, letter.counted)  # what was kept in turns that did not count is void
-        reply = trainer.run(Job(letter.round, letter.client, letter.parcel, letter.kind, letter.counted))
+        reply = trainer.run(letter.job)
         self._note(letter)
         error = self._told(letter, FedloomError(reply.error)) if reply.error else ""
-        return letter.answer(reply.parcel, error, reply.seconds)
+        return letter.reply(replace(reply, error=error))
 
     def _about(self, setup: Setup) -> dict[str, str | int | float]:
         """What the site says about itself."""
