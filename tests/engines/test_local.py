@@ -89,7 +89,7 @@ def test_every_key_works_with_workers(tmp_path: Path, monkeypatch: pytest.Monkey
     """Jobs of every kind reach a worker whole: another process answers as this one does."""
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(sys.path))
     assert KEYS.keys() == EngineTable.model_fields.keys()
-    sets = [f"model={toy.HERE}:own", f"evaluation.where={where}", "method=scaffold"]
+    sets = [f"model.name={toy.HERE}:own", f"evaluation.where={where}", "method=scaffold"]
     one = engines.run(toy.experiment(*sets), tmp_path / "one")
     keys = [f"engine.{key}={value}" for key, value in KEYS.items()]
     two = engines.run(toy.experiment(*sets, *keys), tmp_path / "two")

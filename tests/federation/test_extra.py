@@ -14,9 +14,9 @@ from fedloom.core.contracts import ClientInfo, Job, Parcel, Reply, Tree
 from fedloom.core.errors import FedloomError
 from fedloom.engines import local
 from fedloom.engines._workers import Worker
-from fedloom.federation import messages
+from fedloom.federation import order as orders
 from fedloom.federation.kept import Kept
-from fedloom.federation.messages import Shelf, in_order
+from fedloom.federation.order import Shelf, in_order
 from fedloom.federation.record import RunFolder
 from fedloom.federation.setup import Setup
 from tests.federation import toy
@@ -103,7 +103,7 @@ def test_late_replies_and_strangers_are_neither_good_nor_anybodys_turn() -> None
 def files(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """The temporary files that were made; a reply of more than 10 bytes in all goes to one."""
     made: list[Any] = []
-    monkeypatch.setattr(messages, "IN_MEMORY", 10)
+    monkeypatch.setattr(orders, "IN_MEMORY", 10)
     plain = tempfile.TemporaryFile
 
     def temporary() -> Any:

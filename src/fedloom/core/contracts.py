@@ -299,13 +299,14 @@ class Method:
 @dataclass(frozen=True)
 class Job:
     """One client's work in one round: ``parcel`` is the packed message. ``counted``: the last round before this one in
-    which the client's reply counted (0: none); what it kept from a later turn is void.
+    which the client's reply counted (0: none); what it kept from a later turn is void. ``kind`` ``"update"``: what its
+    first update to the weights would be, asked before round 1 where the adapter starts from it.
     """
 
     round: int
     client: str
     parcel: bytes
-    kind: Literal["train", "evaluate"] = "train"
+    kind: Literal["train", "evaluate", "update"] = "train"
     counted: int = 0
 
 

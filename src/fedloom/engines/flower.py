@@ -25,6 +25,7 @@ from fedloom.core.contracts import Engine, Job, Reply
 from fedloom.core.errors import FedloomError
 from fedloom.engines._directory import LOST, POLL, Directory, plain
 from fedloom.engines._notes import Note, Told
+from fedloom.federation import begin
 from fedloom.federation.messages import LARGEST
 from fedloom.federation.setup import Setup
 from fedloom.site import records
@@ -215,6 +216,8 @@ class Sites(Directory):
 
     def _largest(self, job: Job) -> int:
         """Bytes of the largest reply that is read."""
+        if job.kind == "update":
+            return begin.largest(self.setup) + 2 * MAX_HEAD
         start = self.setup.start(self.setup.clients[job.client])
         return LARGEST * trees.nbytes(start) + wire.MAX_HEADER + 2 * MAX_HEAD
 

@@ -15,10 +15,10 @@ from fedloom.core import wire
 from fedloom.core.contracts import Backbone, Example, Job, LocalRun, Method, Parcel, Reply, Tree
 from fedloom.core.errors import FedloomError
 from fedloom.core.tables import ClientTable
-from fedloom.federation import gradients, optimisers
+from fedloom.federation import begin, gradients, optimisers
 from fedloom.federation.evaluate import answered
 from fedloom.federation.kept import Kept
-from fedloom.federation.messages import PRIVATE, coded_reply, received, shared_start
+from fedloom.federation.messages import PRIVATE, START, coded_reply, received, shared_start
 from fedloom.federation.setup import Setup
 
 MAX_PARCEL = 8 * 2**30
@@ -48,7 +48,7 @@ class Trainer:
         """One turn; whatever goes wrong comes back as the reply's error, with client, round and batch."""
         begun, before = time.perf_counter(), self.setup.middle.traffic.copy()
         try:
-            reply = self._told(self._turn(job) if job.kind == "train" else self._evaluate(job))
+            reply = self._told({"train": self._turn, "evaluate": self._evaluate, "update": self._update}[job.kind](job))
             reply.facts |= self.setup.middle.traffic.since(before)
             parcel = wire.pack(reply)
         except Exception as error:
@@ -64,22 +64,36 @@ class Trainer:
             reply.facts[PRIVATE] = 1
         return reply
 
-    def _opened(self, job: Job) -> Parcel:
-        """What the server sent, out of the channel."""
+    def _opened(self, job: Job, kept: dict[str, Tree]) -> Parcel:
+        """What the server sent, out of the channel; the start adapter is what it was sent, or kept of that.
+
+        Raises:
+            FedloomError: the server means another start adapter than is here.
+        """
         parcel = wire.unpack(job.parcel, max_bytes=MAX_PARCEL)
+        start, wanted = parcel.trees.pop(START, kept.get(START, {})), parcel.facts.pop(START, "")
+        if (trees.fingerprint(start) if start else "") != wanted:
+            raise FedloomError("the start adapter that came with an earlier round is no longer here. Begin a new run.")
+        self.setup.begun.clear()
+        self.setup.begun.update(start)
         parcel.trees = received(parcel.trees, self.setup, self.setup.clients[job.client])
         return parcel
 
     def _evaluate(self, job: Job) -> Parcel:
-        return answered(self.setup, job.client, self._opened(job), self.kept.read(job.client, before=job.round + 1))
+        kept = self.kept.read(job.client, before=job.round + 1)
+        return answered(self.setup, job.client, self._opened(job, kept), kept)
+
+    def _update(self, job: Job) -> Parcel:
+        self.setup.begun.clear()
+        return begin.signs(self.setup, job.client)
 
     def _turn(self, job: Job) -> Parcel:
         setup, where = self.setup, f"round/{job.round}/client/{job.client}"
         info = setup.clients[job.client]
-        parcel = self._opened(job)
+        kept = self.kept.read(job.client, before=job.round)
+        parcel = self._opened(job, kept)
         if job.client not in self._examples:
             self._examples[job.client] = setup.training_examples(job.client)
-        kept = self.kept.read(job.client, before=job.round)
         torch.manual_seed(setup.seeds.number(f"{where}/dropout"))
         reply, keep = train(
             setup.backbone,
@@ -98,7 +112,8 @@ class Trainer:
         start = shared_start(setup, info, parcel.trees.get("adapter", {}))
         seed = setup.seeds.number(f"{where}/channel")
         coded, lost = coded_reply(reply.trees, start, kept.get(FEEDBACK, {}), setup.up, seed)
-        self.kept.write(job.client, job.round, keep | ({FEEDBACK: lost} if lost else {}))
+        begun = {START: dict(setup.begun)} if setup.begun else {}
+        self.kept.write(job.client, job.round, keep | begun | ({FEEDBACK: lost} if lost else {}))
         return Parcel(coded.trees, reply.facts)
 
 
@@ -262,10 +277,10 @@ def _batches(count: int, table: ClientTable, rng: np.random.Generator) -> Iterat
     steps = 0
     for _ in range(table.epochs):
         order = rng.permutation(count).tolist()
-        for begin in range(0, count, table.batch_size):
+        for first in range(0, count, table.batch_size):
             if table.max_steps and steps == table.max_steps:
                 return
-            yield order[begin : begin + table.batch_size]
+            yield order[first : first + table.batch_size]
             steps += 1
 
 

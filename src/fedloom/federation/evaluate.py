@@ -15,7 +15,8 @@ from fedloom.core.contracts import Engine, Parcel, Reply, Sample, State, Tree
 from fedloom.core.errors import FedloomError
 from fedloom.core.partition import Partition
 from fedloom.federation.kept import Kept
-from fedloom.federation.messages import PRIVATE, Outbox, in_order, split_bytes
+from fedloom.federation.messages import PRIVATE, Outbox, split_bytes
+from fedloom.federation.order import in_order
 from fedloom.federation.setup import Setup
 
 

@@ -12,8 +12,10 @@ from typing import Any
 
 from fedloom.core.contracts import ClientInfo, Engine, Parcel, Reply, State
 from fedloom.core.errors import FedloomError
+from fedloom.federation.begin import Beginning
 from fedloom.federation.evaluate import AtClients, Evaluator, Scores, evaluator
-from fedloom.federation.messages import Outbox, Tally, in_order, open_reply, round_off
+from fedloom.federation.messages import Outbox, Tally, open_reply, round_off
+from fedloom.federation.order import in_order
 from fedloom.federation.record import Checkpoint, RunFolder
 from fedloom.federation.result import inputs_fingerprint
 from fedloom.federation.setup import Setup
@@ -49,6 +51,8 @@ class Federation:
         last = self.folder.restore()
         self._counted = {row["client"]: row["round"] for row in self.folder.rows("clients.jsonl") if not row["error"]}
         found = evaluator(self.setup, self.folder.kept, self.engine)
+        if last is not None:
+            self.setup.begun.update(last.start)
         last = last or self._begin(found)
         for fact, here in self._inputs().items():
             if last.facts[fact] != here:
@@ -65,17 +69,36 @@ class Federation:
     def _begin(self, evaluator: Evaluator | AtClients) -> Checkpoint:
         self.watch.stage("zero-shot")
         begun, setup = time.perf_counter(), self.setup
-        state = setup.method.server.init(setup.initial, setup.scale, len(setup.clients))
+        state = self._state()
         before = evaluator.state(state, 0, {})
         self._tell_missing(before)
         self.watch.scored(0, before.mean)
         self.folder.write_json("before.json", asdict(before))
         seconds = time.perf_counter() - begun
+        first = self._first_update() if setup.experiment.adapter.init == "update" else {}
+        state = self._state()
         figures = {"zero_shot": before.mean, "seconds.total": seconds, "seconds.evaluate": seconds}
         sent = _evaluation_bytes({}, before)
-        first = Checkpoint(0, state, {**self._inputs(), **figures, **sent, "seconds.train": 0.0, "seconds.server": 0.0})
-        self.folder.save(first)
-        return first
+        spent = {"seconds.train": time.perf_counter() - begun - seconds, "seconds.server": 0.0}
+        figures["seconds.total"] = time.perf_counter() - begun
+        done = Checkpoint(0, state, {**self._inputs(), **figures, **sent, **spent, **first}, dict(setup.begun))
+        self.folder.save(done)
+        return done
+
+    def _state(self) -> State:
+        setup = self.setup
+        return setup.method.server.init(setup.initial, setup.scale, len(setup.clients))
+
+    def _first_update(self) -> dict[str, int]:
+        """Have the adapter start from the clients' first update; the bytes that it took, which count to round 1."""
+        self.watch.stage("first update")
+        beginning = Beginning(self.setup, self.engine, self.watch)
+        start = beginning.start()
+        self.setup.begun.clear()
+        self.setup.begun.update(start)
+        lines = beginning.tally.lines
+        self.folder.append("clients.jsonl", lines)
+        return {f"bytes.begin_{way}": sum(line[f"bytes_{way}"] for line in lines) for way in ("up", "down")}
 
     def _tell_missing(self, scores: Scores) -> None:
         for name, reason in scores.missing.items():
@@ -112,8 +135,9 @@ class Federation:
         facts["seconds.evaluate"] = float(facts["seconds.evaluate"]) + time.perf_counter() - now
         facts["seconds.total"] = float(facts["seconds.total"]) + time.perf_counter() - begun
         left_out = [{"round": number, "client": name, "error": reason} for name, reason in missing.items()]
-        self._note(number, score, tally, left_out, time.perf_counter() - begun)
-        done = Checkpoint(number, state, facts)
+        early = {way: int(facts.get(f"bytes.begin_{way}", 0)) if number == 1 else 0 for way in ("up", "down")}
+        self._note(number, score, tally, left_out, time.perf_counter() - begun, early)
+        done = Checkpoint(number, state, facts, last.start)
         self.folder.save(done)
         return done
 
@@ -204,14 +228,20 @@ class Federation:
             return self.setup.method.reduce.lift(parcel, info, start), parcel.facts
 
     def _note(
-        self, number: int, score: float | None, tally: Tally, left_out: list[dict[str, Any]], seconds: float
+        self,
+        number: int,
+        score: float | None,
+        tally: Tally,
+        left_out: list[dict[str, Any]],
+        seconds: float,
+        early: dict[str, int],
     ) -> None:
         row = {
             "round": number,
             "score": score,
             "loss": tally.loss,
-            "bytes_up": sum(line["bytes_up"] for line in tally.lines),
-            "bytes_down": sum(line["bytes_down"] for line in tally.lines),
+            "bytes_up": early["up"] + sum(line["bytes_up"] for line in tally.lines),
+            "bytes_down": early["down"] + sum(line["bytes_down"] for line in tally.lines),
             "seconds": round_off(seconds),
             "clients": [line["client"] for line in tally.lines if not line["error"]],
             "left_out": tally.left_out + left_out,

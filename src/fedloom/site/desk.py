@@ -1,6 +1,6 @@
 """Where a site's letters are answered: model and data loaded once, work done by the one training loop.
 
-desk.answer(letter) -> letter         hello: who is here, and what it holds; train, evaluate: a client's turn
+desk.answer(letter) -> letter         hello: who is here, and what it holds; update, train, evaluate: a client's turn
 """
 
 import shutil
@@ -65,7 +65,7 @@ class Desk:
         return f"site {self.site!r}: {reason}"
 
     def _answer(self, letter: Letter) -> Letter:
-        if letter.kind not in ("hello", "train", "evaluate"):
+        if letter.kind not in ("hello", "train", "evaluate", "update"):
             raise Refusal(f"{letter.kind!r} is nothing that a server asks.")
         if not letter.run.isalnum():
             raise Refusal(f"run {letter.run[:40]!r}: expected letters and digits.")
@@ -148,7 +148,7 @@ class Desk:
         """Have the model in memory: that of the experiment before where nothing about it differs."""
         setup.use_threads()
         if self._setup and _loaded(self._setup) == _loaded(setup):
-            same = ("data", "middle", "backbone", "initial")
+            same = ("data", "middle", "backbone", "drawn")
             setup.__dict__.update({part: getattr(self._setup, part) for part in same})
             return
         self.close()

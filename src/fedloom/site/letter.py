@@ -20,7 +20,7 @@ MAX_HEAD = 2**20
 
 MAX_LETTER = 8 * 2**30
 LONGEST_ERROR = 20_000
-KINDS = ("hello", "train", "evaluate", "health", "stop")
+KINDS = ("hello", "train", "evaluate", "update", "health", "stop")
 Fact = str | int | float
 
 
@@ -33,7 +33,7 @@ class Letter:
     those of a job and its reply. ``facts``: what a site says about itself.
     """
 
-    kind: Literal["hello", "train", "evaluate", "health", "stop"]
+    kind: Literal["hello", "train", "evaluate", "update", "health", "stop"]
     run: str = ""
     nonce: str = ""
     client: str = ""
