@@ -16,9 +16,12 @@ def fed_sb() -> Method:
 
     A, B and the first R are the paper's with ``adapter.init = "update"``: in one exchange before round 1 each client of
     the first cohort tells the signs of its summed gradients by the adapted weights over up to 50 examples, and the
-    server takes the SVD of ``dW = -sum_k p_k eta_k sign_k`` (LoRA-SB, arXiv 2411.19557: ``B = U_r``, ``A = V_r^T``, ``R =
-    S_r / s``; eta_k is the rate of a first step that warms up over 0.02 of the client's steps). With ``"svd"`` they are
-    the directions of the weight, with R = 0 (as LoRA-XS, arXiv 2405.17604), which costs no exchange.
+    server takes the SVD of ``dW = -sum_k p_k eta_k sign_k`` (LoRA-SB, arXiv 2411.19557)::
+
+        B = U_r,  A = V_r^T,  R = S_r / s,   eta_k = lr / (0.02 x the client's steps in all)
+
+    With ``"svd"`` they are the directions of the weight, with R = 0 (as LoRA-XS, arXiv 2405.17604), which costs no
+    exchange.
 
     What is no pair (a head) learns and is averaged as well; p_k are shares of the training examples (the authors' code:
     1 / K).
