@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 from fedloom import engines
 from fedloom.core import config
 from fedloom.core.contracts import Job, Reply
+from fedloom.core.tables import EngineTable
 from fedloom.engines import _workers, local
 from fedloom.engines._workers import Worker
 from fedloom.federation.kept import Kept
@@ -67,6 +69,33 @@ def test_a_worker_killed_in_the_middle_of_a_job_costs_that_turn(
     assert result["rounds"] == 2
     assert len(victims) == 1
     assert not psutil.pid_exists(victims[0])
+    assert children() == []
+
+
+KEYS = {
+    "name": "local",
+    "workers": 2,
+    "threads": 1,
+    "quorum": 0.9,
+    "superlink": "somewhere",
+    "deadline": 99.0,
+    "patience": 1.0,
+}
+"""Every key of the table ``[engine]``, other than it is by itself."""
+
+
+@pytest.mark.parametrize("where", ["server", "clients"])
+def test_every_key_works_with_workers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str) -> None:
+    """Jobs of every kind reach a worker whole: another process answers as this one does."""
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(sys.path))
+    assert KEYS.keys() == EngineTable.model_fields.keys()
+    sets = [f"model.name={toy.HERE}:own", f"evaluation.where={where}", "method=scaffold"]
+    one = engines.run(toy.experiment(*sets), tmp_path / "one")
+    keys = [f"engine.{key}={value}" for key, value in KEYS.items()]
+    two = engines.run(toy.experiment(*sets, *keys), tmp_path / "two")
+    assert one["left_out"] == two["left_out"] == []
+    assert outcome(tmp_path / "one") == outcome(tmp_path / "two")
+    assert one["per_client"] == two["per_client"]
     assert children() == []
 
 

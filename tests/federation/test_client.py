@@ -152,7 +152,8 @@ class TestErrors:
         monkeypatch.setattr(setup.backbone, "loss", lambda batch: 100 * toy_loss(batch))  # finite; the step is not
         kept = Kept(tmp_path)
         reply = client.Trainer(setup, kept).run(Job(1, "0", wire.pack(Parcel({"adapter": {}}))))
-        assert "NaN or infinity" in reply.error
+        assert "client '0', round 1: after the last batch, 1: the loss of train-" in reply.error
+        assert "Lower client.lr (now 3e+38)" in reply.error
         assert kept.read("0", before=9) == {}
 
     def test_a_broken_parcel(self, tmp_path: Path) -> None:

@@ -1,14 +1,21 @@
 """Evaluation: who answers what, with which adapter."""
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import pytest
 import torch
 
 from fedloom.core.contracts import Tree
+from fedloom.core.errors import FedloomError
 from fedloom.federation.evaluate import Evaluator, Scores, keep_their_own
 from fedloom.federation.kept import Kept
 from fedloom.federation.setup import Setup
+from fedloom.federation.watch import Silent
 from tests.federation import toy
+
+Run = Callable[..., dict[str, Any]]
 
 
 def leaning(answer: str) -> Tree:
@@ -78,3 +85,68 @@ def test_a_client_without_test_examples_has_no_score() -> None:
     assert len(setup.data.test) == 4
     by_client = Scores([""] * 4, [1.0] * 4).of_clients(setup.partition)
     assert sorted(map(str, by_client.values())) == ["1.0"] * 4 + ["None"] * 5
+
+
+class TestDiverged:
+    """A model that does not answer (its scores are not finite) is told with its client and its round."""
+
+    @pytest.fixture(autouse=True)
+    def _refuse(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """An adapter with a number beyond a million has no finite score."""
+        whole = toy.Toy.answer
+
+        def answer(self: toy.Toy, examples: Any) -> list[str]:
+            if max(float(value.detach().abs().max()) for value in self.tree.values()) > 1e6:
+                raise FedloomError("the scores of test-0 are not finite.")
+            return whole(self, examples)
+
+        monkeypatch.setattr(toy.Toy, "answer", answer)
+
+    def huge(self) -> Tree:
+        return {toy.A: torch.full((2, 4), 1e7), toy.B: torch.zeros(2, 2)}
+
+    def test_the_global_model(self, tmp_path: Path) -> None:
+        setup = Setup(toy.experiment())
+        state = setup.method.server.init(self.huge(), setup.scale, 3)
+        told = (
+            r"evaluation after round 4, the global model \(of clients '0', '2'\): the scores of test-0 are not finite"
+        )
+        with pytest.raises(FedloomError, match=told):
+            Evaluator(setup, Kept(tmp_path)).state(state, 4, {"0": 4, "1": 3, "2": 4})
+
+    def test_a_clients_own(self, tmp_path: Path) -> None:
+        setup, kept = Setup(toy.experiment("method=local")), Kept(tmp_path)
+        kept.write("1", 2, {"adapter": self.huge()})
+        state = setup.method.server.init(setup.initial, setup.scale, 3)
+        with pytest.raises(FedloomError, match=r"evaluation after round 2, the model of client '1': the scores of"):
+            Evaluator(setup, kept).state(state, 2, {})
+
+    def test_zero_shot(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        setup = Setup(toy.experiment())
+        monkeypatch.setattr(Setup, "initial", property(lambda setup: self.huge()))
+        with pytest.raises(FedloomError, match=r"zero-shot, before round 1: the scores of test-0"):
+            Evaluator(setup, Kept(tmp_path)).state({}, 0, {})
+
+    def test_at_the_clients_it_is_left_out_and_told(self, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Its training is left alone: only its own test examples find it out."""
+        heard: list[tuple[str, str]] = []
+        monkeypatch.setattr(Silent, "left_out", lambda self, client, reason: heard.append((client, reason)))
+        whole = Kept.write
+
+        def write(self: Kept, client: str, round: int, trees: dict[str, Tree]) -> None:
+            whole(self, client, round, {"adapter": TestDiverged().huge()} if client == "1" else trees)
+
+        monkeypatch.setattr(Kept, "write", write)
+        result = run("method=local", "evaluation.where=clients", "rounds=1")
+        (entry,) = result["left_out"]
+        assert entry["client"] == "1"
+        assert entry["error"] == "client '1', round 1: the scores of test-0 are not finite."
+        assert heard == [("1", entry["error"])]
+        assert result["per_client"][1]["final"] is None
+
+
+def test_clients_that_all_diverge_in_their_last_step_end_the_run(run: Run) -> None:
+    """The adapter and the loss of the one step are finite; what the model says after it is not."""
+    told = r"(?s)round 1: 0 of 3 clients answered, twice.*client '0', round 1: after the last batch, 1: the loss of"
+    with pytest.raises(FedloomError, match=told):
+        run("client.lr=1e20", "client.max_steps=1", "adapter.alpha=1e30")

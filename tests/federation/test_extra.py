@@ -7,15 +7,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from fedloom.core import tree, wire
-from fedloom.core.contracts import ClientInfo, Job, Parcel, Reply
+from fedloom.core.contracts import ClientInfo, Job, Parcel, Reply, Tree
 from fedloom.core.errors import FedloomError
 from fedloom.engines import local
 from fedloom.engines._workers import Worker
-from fedloom.federation import messages
+from fedloom.federation import order as orders
 from fedloom.federation.kept import Kept
-from fedloom.federation.messages import Shelf, in_order
+from fedloom.federation.order import Shelf, in_order
 from fedloom.federation.record import RunFolder
 from fedloom.federation.setup import Setup
 from tests.federation import toy
@@ -102,7 +103,7 @@ def test_late_replies_and_strangers_are_neither_good_nor_anybodys_turn() -> None
 def files(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """The temporary files that were made; a reply of more than 10 bytes in all goes to one."""
     made: list[Any] = []
-    monkeypatch.setattr(messages, "IN_MEMORY", 10)
+    monkeypatch.setattr(orders, "IN_MEMORY", 10)
     plain = tempfile.TemporaryFile
 
     def temporary() -> Any:
@@ -212,13 +213,41 @@ def test_a_spare_client_stands_in_for_one_that_fails(run: Run, tmp_path: Path) -
     assert [row["clients"] for row in lines(tmp_path / "run", "rounds.jsonl")] == [["1", "2"], ["1", "2"]]
 
 
-@pytest.mark.xfail(strict=True, raises=FedloomError, reason="in_order takes a reply that cannot be used for a good one")
-def test_a_spare_client_stands_in_for_one_whose_reply_cannot_be_used(run: Run, tmp_path: Path) -> None:
-    def cut(job: Job, reply: Reply) -> Iterable[Reply]:
-        return [Reply("0", reply.parcel[:-1])] if job.client == "0" else [reply]
+def altered(reply: Reply, slot: str, change: Callable[[Tree], Tree]) -> Reply:
+    """A reply that is a good parcel, with something else in one of its slots."""
+    parcel = wire.unpack(reply.parcel, max_bytes=2**30)
+    parcel.trees[slot] = change(parcel.trees[slot])
+    return Reply(reply.client, wire.pack(parcel))
 
-    run("sampling.extra=0.5", "engine.quorum=1.0", bend=cut)
-    assert [row["clients"] for row in lines(tmp_path / "run", "rounds.jsonl")] == [["1", "2"], ["1", "2"]]
+
+UNUSABLE: dict[str, Callable[[Reply], Reply]] = {
+    "cut": lambda reply: Reply(reply.client, reply.parcel[:-1]),
+    "NaN": lambda r: altered(r, "adapter", lambda t: {n: v * torch.nan for n, v in t.items()}),
+    "another adapter": lambda r: altered(r, "adapter", lambda t: {toy.A: t[toy.A]}),
+    "not to be lifted": lambda r: altered(r, "control", lambda t: {toy.A: t[toy.A]}),
+}
+
+
+@pytest.mark.parametrize("bad", UNUSABLE)
+@pytest.mark.parametrize(("broken", "order"), [("0", "012"), ("2", "201")])
+def test_a_spare_client_stands_in_for_one_whose_reply_cannot_be_used(
+    run: Run, tmp_path: Path, bad: str, broken: str, order: str
+) -> None:
+    """Whether it comes in its turn or has to wait for it, and whatever shows that it cannot be used."""
+    held: dict[str, Reply] = {}
+
+    def bend(job: Job, reply: Reply) -> Iterator[Reply]:
+        held[job.client] = UNUSABLE[bad](reply) if job.client == broken else reply
+        if len(held) == 3:
+            yield from (held.pop(client) for client in order)
+
+    result = run("method=scaffold", "sampling.extra=0.5", "engine.quorum=1.0", "rounds=1", bend=bend)
+    (row,) = lines(tmp_path / "run", "rounds.jsonl")
+    assert row["clients"] == [client for client in "012" if client != broken]
+    (entry,) = result["left_out"]
+    assert (entry["round"], entry["client"]) == (1, broken)
+    assert f"client {broken!r}, round 1: " in entry["error"]
+    assert SPARE not in entry["error"]
 
 
 def test_the_quorum_is_of_those_who_are_needed(run: Run) -> None:

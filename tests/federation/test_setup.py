@@ -98,12 +98,12 @@ def test_the_data_give_a_rank() -> None:
         (["adapter.rank_from=data", "adapter.ranks=[2]"], r"adapter\.ranks = \[2\] is read where .*'list'"),
         (["adapter.rank_from=data", "adapter.min_rank=3"], r"min_rank = 3 is more than adapter\.rank = 2"),
         (["adapter.rank_from=budget", "adapter.budgets=[0.00001]"], r"client '0' can send 1e-05 MB.*24 bytes"),
-        (["adapter.init=svd", "adapter.ranks=[2, 1]", "method=flexlora"], r"ranks \[2, 1, 2\].*without the 2 largest"),
+        (["adapter.init=svd", "adapter.ranks=[2, 1]", "method=flexlora"], r"ranks \[2, 1, 2\].*the 2 largest"),
         (
             ["adapter.init=svd", "adapter.rank_from=budget", "adapter.budgets=[0.000024]"],
             r"ranks \[1, 1, 1\].*without the 2 largest",
         ),
-        (["adapter.kind=lora-sb"], "set init to 'svd'"),
+        (["adapter.kind=lora-sb"], "set init to 'update'"),
     ],
 )
 def test_keys_that_do_not_go_together_are_refused(sets: list[str], message: str) -> None:

@@ -95,6 +95,11 @@ def load(name: str, *, adapter: Any, seeds: Seeds, **options: Any) -> Toy:
     return Toy(adapter.rank, adapter.alpha / adapter.rank, seeds)
 
 
+def own(*, adapter: Any, seeds: Seeds, dtype: str) -> Toy:
+    """The same as a backbone of one's own, ``model.name = "tests.federation.toy:own"``: in any process."""
+    return load("toy", adapter=adapter, seeds=seeds)
+
+
 def use(patch: pytest.MonkeyPatch) -> None:
     """Let every experiment of this process have a ``Toy`` for its model."""
     patch.setattr(models, "load", load)

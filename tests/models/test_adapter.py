@@ -76,6 +76,12 @@ def test_a_wrong_option_is_refused() -> None:
 
 
 def test_what_lies_between_must_start_from_the_weights() -> None:
-    with pytest.raises(FedloomError, match=r"adapter: init = 'kaiming': kind 'lora-sb' starts .*set init to 'svd'"):
+    with pytest.raises(
+        FedloomError, match=r"adapter: init = 'kaiming': kind 'lora-sb' starts .*set init to 'update' .* or 'svd'"
+    ):
         AdapterSpec.parse({"kind": "lora-sb"})
     assert AdapterSpec.parse({"kind": "lora-sb", "init": "svd"}).kind == "lora-sb"
+    assert AdapterSpec.parse({"kind": "lora-sb", "init": "update"}).kind == "lora-sb"
+    for kind in ("lora", "nano"):
+        with pytest.raises(FedloomError, match=r"adapter: init = 'update': "):
+            AdapterSpec.parse({"kind": kind, "init": "update"})

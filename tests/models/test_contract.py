@@ -228,6 +228,9 @@ def test_dropout_draws_from_the_state_alone(kind: str, tiny: Tiny) -> None:
     assert torch.equal(before, torch.random.get_rng_state())
     assert torch.equal(model.loss(batch), first)
     assert not torch.equal(losses(model), first)  # no dropout where nothing learns
+    with model.steady():
+        assert torch.equal(model.loss(batch), losses(model))
+    assert torch.equal(model.loss(batch), first)
     model.write(shaken(model.read(), seed=1))
     assert not torch.equal(model.loss(batch), first)
 

@@ -212,3 +212,47 @@ def test_a_tree_without_its_square_or_with_a_wrong_one_is_refused(tiny: Tiny) ->
     with pytest.raises(FedloomError, match=r"base: .*unexpected .*lora_R"):
         model.write(start, {name: start[name]})
     assert equal(model.read(), start)
+
+
+def share(a: torch.Tensor, b: torch.Tensor, update: torch.Tensor) -> float:
+    """How much of an update (its norm) lies in the directions of orthonormal B and A."""
+    return float((b @ (b.T @ update @ a.T) @ a).norm() / update.norm())
+
+
+def test_directions_of_the_first_update_hold_most_of_it_and_those_of_the_weight_little() -> None:
+    """A random 48 x 32 layer, and the summed gradient of 50 examples whose errors have nothing to do with it."""
+    rng = torch.Generator().manual_seed(0)
+    weight = torch.randn(48, 32, generator=rng)
+    x, errors = torch.randn(50, 32, generator=rng), torch.randn(50, 48, generator=rng)
+    update = -0.01 * torch.sign(errors.T @ x)
+    own = starts.of_update(update, 8, 2.0, Seeds(0), "m")
+    other = starts.between(weight, 8, Seeds(0), "m")
+    assert share(own.a, own.b, update) == pytest.approx(0.74, abs=0.04)
+    assert share(other.a, other.b, update) == pytest.approx(0.21, abs=0.05)
+    assert own.r is not None
+    u, s, vt = np.linalg.svd(update.double().numpy(), full_matrices=False)
+    np.testing.assert_allclose(2.0 * (own.b @ own.r @ own.a), (u[:, :8] * s[:8]) @ vt[:8], atol=1e-7)
+    np.testing.assert_allclose(np.diag(own.r), s[:8] / 2.0, rtol=1e-6)
+    np.testing.assert_allclose(own.b.T @ own.b, np.eye(8), atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_slopes_are_the_gradient_by_the_weights(kind: str, tiny: Tiny) -> None:
+    """Against a difference quotient: the weight of one layer moved a little along a product of two vectors."""
+    model = backbone(tiny(kind), adapter={**SB, "init": "update", "dropout": 0.5})
+    start, given = model.read(), examples()
+    slopes = model.slopes(given)
+    before = [float(leaf.requires_grad) for leaf in model.leaves().values()]
+    module = max(slopes, key=lambda name: float(slopes[name].norm()))
+    d, k = slopes[module].shape
+    u, _, vt = torch.linalg.svd(slopes[module], full_matrices=False)
+    ends = []
+    for step in (0.01, -0.01):
+        model.write(start, {module + lora.A: vt[:1], module + lora.B: step * u[:, :1]})
+        ends.append(float(losses(model).sum()))
+    model.write(start)
+    wanted = float(u[:, 0] @ slopes[module] @ vt[0])
+    assert (ends[0] - ends[1]) / 0.02 == pytest.approx(wanted, rel=0.03, abs=1e-3)
+    assert not any(layer.get_base_layer().weight.requires_grad for layer in model._layers.values())
+    assert before == [float(leaf.requires_grad) for leaf in model.leaves().values()]
+    assert (d, k) == tuple(model._layers[module].get_base_layer().weight.shape)

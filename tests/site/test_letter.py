@@ -3,13 +3,14 @@
 import json
 import struct
 import tracemalloc
-from dataclasses import replace
-from typing import Any
+from dataclasses import fields, replace
+from typing import Any, get_args
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fedloom.core.contracts import Job, Reply
 from fedloom.core.errors import FedloomError
 from fedloom.site.letter import KINDS, MAGIC, MAX_HEAD, Letter, pack, unpack
 
@@ -89,6 +90,48 @@ def test_an_answer_keeps_what_it_answers_and_drops_what_was_only_asked() -> None
         "train", "0a1b", "77", "mercy", 3, error="went wrong", seconds=2.0, facts={"loads": 1}, parcel=b"reply"
     )
     assert WHOLE.answer() == Letter("train", "0a1b", "77", "mercy", 3)
+
+
+@given(
+    st.builds(
+        Job,
+        round=st.integers(0, 2**63 - 1),
+        client=TEXT,
+        parcel=st.binary(max_size=40),
+        kind=st.sampled_from(get_args(Job.__annotations__["kind"])),
+        counted=st.integers(0, 2**63 - 1),
+    )
+)
+def test_a_job_comes_back_as_it_was(job: Job) -> None:
+    assert unpack(pack(Letter.of(job))).job == job
+    asked = Letter.of(job, "0a1b", "77", 'name = "x"', "f00")
+    assert (asked.run, asked.nonce, asked.experiment, asked.model) == ("0a1b", "77", 'name = "x"', "f00")
+    assert unpack(pack(asked)).job == job
+
+
+@given(st.binary(max_size=40), TEXT, st.floats(min_value=0, allow_nan=False, allow_infinity=False))
+def test_a_reply_comes_back_as_it_was(parcel: bytes, error: str, seconds: float) -> None:
+    reply = Reply("mercy", parcel, error, seconds)
+    assert unpack(pack(WHOLE.reply(reply))).replied == reply
+
+
+def test_no_field_of_a_job_or_a_reply_is_left_out() -> None:
+    """``late`` is what the engine finds out, not what a client says."""
+    told = {each.name for each in fields(Letter)}
+    assert {each.name for each in fields(Job)} <= told
+    assert {each.name for each in fields(Reply)} - {"late"} <= told
+
+
+@pytest.mark.parametrize("kind", ["hello", "health", "stop"])
+def test_what_is_no_work_is_no_job(kind: Any) -> None:
+    with pytest.raises(FedloomError, match=f"'{kind}' is no work for a client"):
+        _ = Letter(kind).job
+
+
+def test_an_error_travels_whatever_stands_in_it() -> None:
+    told = unpack(pack(WHOLE.answer(error="half an emoji: \ud83d" + "!" * MAX_HEAD))).error
+    assert told.startswith("half an emoji: ?!!!")
+    assert len(told) < MAX_HEAD / 2
 
 
 def test_cut_short_anywhere_it_is_refused_or_has_a_shorter_parcel() -> None:

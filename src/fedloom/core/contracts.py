@@ -117,7 +117,8 @@ class Backbone(Protocol):
         """A batch as ``loss`` wants it, on the device; frozen features come from the cache."""
 
     def loss(self, batch: Any) -> Tensor:
-        """Loss of each example, ``[B]``."""
+        """Loss of each example, ``[B]``, as in training: with dropout where gradients are wanted. A backbone that draws
+        anything here has a context ``steady()`` besides, in which it does not."""
 
     def answer(self, examples: Sequence[Example]) -> list[str]:
         """An answer an example: the likeliest choice, or generated text where there are no choices."""
@@ -181,8 +182,9 @@ class LocalRun:
 
     ``start``: the adapter it began from. ``theta``: the live leaves. ``received``: the server's parcel. ``kept``: the
     client's own state from earlier rounds, by slot. ``losses()``: the loss of each training example at ``theta`` as it
-    is, ``[examples]``. ``gradients()``: the gradient of one training example's loss after the other. ``scratch``: free
-    for hooks during this run. ``steps``, ``examples``: optimiser steps taken so far, training examples held.
+    is, ``[examples]``. ``gradients()``: the gradient of one training example's loss after the other. Both are without
+    dropout, whose noise only the steps have. ``scratch``: free for hooks during this run. ``steps``, ``examples``:
+    optimiser steps taken so far, training examples held.
     """
 
     start: Tree
@@ -217,10 +219,13 @@ class Local:
     """The client half of a method; every part may be absent.
 
     ``begin(run)``: called before the first step. ``term(run)``: added to the mean batch loss. ``gradient(run)``: called
-    after backward and before the optimiser's step; may change ``.grad`` of ``run.theta`` in place. ``send(run)``:
-    further slots for the reply (the shared part of the adapter is always sent). ``rank(run)``: how many components of
-    every LoRA pair, from the first, the reply has, at most those the client began with. ``keep(run)``: slots that the
-    client keeps until its next turn (the unshared part of the adapter is always kept). ``personal``: a second adapter.
+    after backward and before the optimiser's step; may change ``.grad`` of ``run.theta`` in place: every leaf has one,
+    zero where the batch does not depend on it. ``send(run)``: further slots for the reply (the shared part of the
+    adapter is always sent). ``rank(run)``: how many components of every LoRA pair, from the first, the reply has, at
+    most those the client began with. ``keep(run)``: slots that the client keeps until its next turn (the unshared part
+    of the adapter is always kept). ``personal``: a second adapter. ``goes_on``: the optimiser of a turn begins with the
+    state that it had at the end of the client's last one (its moments and step count), which the client keeps; without
+    it, each turn has a new optimiser.
     """
 
     begin: Callable[[LocalRun], None] | None = None
@@ -230,6 +235,7 @@ class Local:
     rank: Callable[[LocalRun], int] | None = None
     keep: Callable[[LocalRun], dict[str, Tree]] | None = None
     personal: Personal | None = None
+    goes_on: bool = False
 
 
 @dataclass(frozen=True)
@@ -277,7 +283,7 @@ class Method:
 
     ``trains`` and ``shares`` are predicates on adapter tensor names: what learns at the client, and what of it leaves
     the client. ``mixed_ranks``: whether clients may have adapters of different rank. ``pooled``: all data in one
-    place, the upper bound (no federation at all).
+    place: one client that holds everybody's data, which is no federation at all.
     """
 
     reduce: Reduce
@@ -295,13 +301,14 @@ class Method:
 @dataclass(frozen=True)
 class Job:
     """One client's work in one round: ``parcel`` is the packed message. ``counted``: the last round before this one in
-    which the client's reply counted (0: none); what it kept from a later turn is void.
+    which the client's reply counted (0: none); what it kept from a later turn is void. ``kind`` ``"update"``: what its
+    first update to the weights would be, asked before round 1 where the adapter starts from it.
     """
 
     round: int
     client: str
     parcel: bytes
-    kind: Literal["train", "evaluate"] = "train"
+    kind: Literal["train", "evaluate", "update"] = "train"
     counted: int = 0
 
 

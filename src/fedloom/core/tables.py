@@ -69,7 +69,7 @@ class AdapterTable(Table):
     """
 
     kind: Literal["lora", "lora-sb", "nano"] = "lora"
-    init: Literal["kaiming", "svd"] = "kaiming"
+    init: Literal["kaiming", "svd", "update"] = "kaiming"
     rank: Count = 8
     alpha: Positive = 16.0
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0

@@ -1,6 +1,5 @@
-"""A worker process that runs clients: jobs go in and replies come out as JSON and bytes over a pipe."""
+"""A worker process that runs clients: jobs go in and replies come out as letters over a pipe."""
 
-import json
 import multiprocessing
 import os
 import signal
@@ -17,6 +16,8 @@ from fedloom.core.contracts import Job, Reply
 from fedloom.federation.client import Trainer
 from fedloom.federation.kept import Kept
 from fedloom.federation.setup import Setup
+from fedloom.site import letter
+from fedloom.site.letter import Letter
 
 
 @dataclass
@@ -44,8 +45,7 @@ class Worker:
         """Hand the worker a job; a worker that is dead shows it when its reply is asked for."""
         self.job = job
         try:
-            self.pipe.send_bytes(json.dumps({"round": job.round, "client": job.client}).encode())
-            self.pipe.send_bytes(job.parcel)
+            self.pipe.send_bytes(letter.pack(Letter.of(job)))
         except OSError:
             self.alive = False
 
@@ -54,8 +54,7 @@ class Worker:
         assert self.job is not None
         job, self.job = self.job, None
         try:
-            head = json.loads(self.pipe.recv_bytes())
-            return Reply(head["client"], self.pipe.recv_bytes(), head["error"], head["seconds"])
+            return letter.unpack(self.pipe.recv_bytes()).replied
         except (EOFError, OSError):
             self.alive = False
             self.close()
@@ -63,7 +62,7 @@ class Worker:
             return Reply(
                 job.client,
                 error=f"{where}: its worker process ended with code {self.process.exitcode} (out of memory?). "
-                "Mend: fewer engine.workers, or a smaller client.batch_size.",
+                "Use fewer engine.workers, or a smaller client.batch_size.",
             )
 
     def close(self) -> int:
@@ -113,10 +112,7 @@ def _serve(pipe: Connection, toml: str, kept: str, cache_dir: str) -> None:
     trainer = Trainer(setup, Kept(Path(kept)))
     while True:
         try:
-            head = json.loads(pipe.recv_bytes())
-            reply = trainer.run(Job(head["round"], head["client"], pipe.recv_bytes()))
-            answer = {"client": reply.client, "error": reply.error, "seconds": reply.seconds}
-            pipe.send_bytes(json.dumps(answer).encode())
-            pipe.send_bytes(reply.parcel)
+            asked = letter.unpack(pipe.recv_bytes())
+            pipe.send_bytes(letter.pack(asked.reply(trainer.run(asked.job))))
         except (EOFError, OSError):
             return

@@ -10,7 +10,7 @@ import secrets
 import tempfile
 import time
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from threading import Event, Thread
 
@@ -25,6 +25,7 @@ from fedloom.core.contracts import Engine, Job, Reply
 from fedloom.core.errors import FedloomError
 from fedloom.engines._directory import LOST, POLL, Directory, plain
 from fedloom.engines._notes import Note, Told
+from fedloom.federation import begin
 from fedloom.federation.messages import LARGEST
 from fedloom.federation.setup import Setup
 from fedloom.site import records
@@ -161,23 +162,12 @@ class Sites(Directory):
         nonce = secrets.token_hex(8)
         file = Path(self._spool.name) / nonce
         file.write_bytes(job.parcel)
-        light = Job(job.round, job.client, b"", job.kind, job.counted)
+        light = replace(job, parcel=b"")
         sent = Sent(light, nonce, node, self.since(node), time.monotonic(), file)
         pending[self._send(sent, job.parcel)] = sent
 
     def _send(self, sent: Sent, parcel: bytes) -> str:
-        job = sent.job
-        letter = Letter(
-            job.kind,
-            self.run,
-            sent.nonce,
-            job.client,
-            job.round,
-            job.counted,
-            self.toml,
-            self.model,
-            parcel=parcel,
-        )
+        letter = Letter.of(replace(sent.job, parcel=parcel), self.run, sent.nonce, self.toml, self.model)
         return self.push(letter, sent.node) or f"{LOST} {sent.nonce} {sent.tries}"
 
     def _replies(self, pending: dict[str, Sent]) -> Iterator[Reply]:
@@ -220,12 +210,14 @@ class Sites(Directory):
                 job.round,
             ):
                 raise FedloomError("it answers something else than it was asked.")
-            return Reply(job.client, letter.parcel, seconds=letter.seconds)
+            return letter.replied
         except Exception as error:  # as in ``_hear``
             return Reply(job.client, error=f"client {job.client!r}, round {job.round}: {plain(str(error))}")
 
     def _largest(self, job: Job) -> int:
         """Bytes of the largest reply that is read."""
+        if job.kind == "update":
+            return begin.largest(self.setup) + 2 * MAX_HEAD
         start = self.setup.start(self.setup.clients[job.client])
         return LARGEST * trees.nbytes(start) + wire.MAX_HEADER + 2 * MAX_HEAD
 

@@ -15,9 +15,10 @@ from fedloom.core import tree as trees
 from fedloom.core.contracts import Backbone, Example, Job, LocalRun, Method, Parcel, Reply, Tree
 from fedloom.core.errors import FedloomError
 from fedloom.core.tables import ClientTable
+from fedloom.federation import begin, gradients, optimisers
 from fedloom.federation.evaluate import answered
 from fedloom.federation.kept import Kept
-from fedloom.federation.messages import PRIVATE, RANK, coded_reply, cut, received, shared_start
+from fedloom.federation.messages import PRIVATE, RANK, START, coded_reply, cut, received, shared_start
 from fedloom.federation.setup import Setup
 
 MAX_PARCEL = 8 * 2**30
@@ -47,7 +48,7 @@ class Trainer:
         """One turn; whatever goes wrong comes back as the reply's error, with client, round and batch."""
         begun, before = time.perf_counter(), self.setup.middle.traffic.copy()
         try:
-            reply = self._told(self._turn(job) if job.kind == "train" else self._evaluate(job))
+            reply = self._told({"train": self._turn, "evaluate": self._evaluate, "update": self._update}[job.kind](job))
             reply.facts |= self.setup.middle.traffic.since(before)
             parcel = wire.pack(reply)
         except Exception as error:
@@ -63,22 +64,36 @@ class Trainer:
             reply.facts[PRIVATE] = 1
         return reply
 
-    def _opened(self, job: Job) -> Parcel:
-        """What the server sent, out of the channel."""
+    def _opened(self, job: Job, kept: dict[str, Tree]) -> Parcel:
+        """What the server sent, out of the channel; the start adapter is what it was sent, or kept of that.
+
+        Raises:
+            FedloomError: the server means another start adapter than is here.
+        """
         parcel = wire.unpack(job.parcel, max_bytes=MAX_PARCEL)
+        start, wanted = parcel.trees.pop(START, kept.get(START, {})), parcel.facts.pop(START, "")
+        if (trees.fingerprint(start) if start else "") != wanted:
+            raise FedloomError("the start adapter that came with an earlier round is no longer here. Begin a new run.")
+        self.setup.begun.clear()
+        self.setup.begun.update(start)
         parcel.trees = received(parcel.trees, self.setup, self.setup.clients[job.client])
         return parcel
 
     def _evaluate(self, job: Job) -> Parcel:
-        return answered(self.setup, job.client, self._opened(job), self.kept.read(job.client, before=job.round + 1))
+        kept = self.kept.read(job.client, before=job.round + 1)
+        return answered(self.setup, job.client, self._opened(job, kept), kept)
+
+    def _update(self, job: Job) -> Parcel:
+        self.setup.begun.clear()
+        return begin.signs(self.setup, job.client)
 
     def _turn(self, job: Job) -> Parcel:
         setup, where = self.setup, f"round/{job.round}/client/{job.client}"
         info = setup.clients[job.client]
-        parcel = self._opened(job)
+        kept = self.kept.read(job.client, before=job.round)
+        parcel = self._opened(job, kept)
         if job.client not in self._examples:
             self._examples[job.client] = setup.training_examples(job.client)
-        kept = self.kept.read(job.client, before=job.round)
         torch.manual_seed(setup.seeds.number(f"{where}/dropout"))
         reply, keep = train(
             setup.backbone,
@@ -97,7 +112,8 @@ class Trainer:
         start = cut(shared_start(setup, info, parcel.trees.get("adapter", {})), reply)
         seed = setup.seeds.number(f"{where}/channel")
         coded, lost = coded_reply(reply.trees, start, cut(kept.get(FEEDBACK, {}), reply), setup.up, seed)
-        self.kept.write(job.client, job.round, keep | ({FEEDBACK: lost} if lost else {}))
+        begun = {START: dict(setup.begun)} if setup.begun else {}
+        self.kept.write(job.client, job.round, keep | begun | ({FEEDBACK: lost} if lost else {}))
         return Parcel(coded.trees, reply.facts)
 
 
@@ -120,14 +136,17 @@ def train(
     every B A.
 
     Raises:
-        FedloomError: a batch that cannot be trained on, or whose loss is not finite; names the batch.
+        FedloomError: a batch that cannot be trained on, or whose loss is not finite (that of the first of the
+            examples after the last step, too); names the batch.
     """
     local = method.local
+    before = kept if local.goes_on else {}
     start = initial | kept.get("adapter", {}) | received.trees.get("adapter", {})
     run = _begin(backbone, examples, method, start, received.trees.get("base"), received, kept, lr, table.batch_size)
     if local.begin:
         local.begin(run)
-    losses = _learn(backbone, examples, run, table, rng, local.term, local.gradient)
+    optimiser = optimisers.make(run.theta, table, lr, before)
+    losses = _learn(backbone, examples, run, table, optimiser, rng, local.term, local.gradient)
     final = backbone.read()
     reply = Parcel()
     reply.facts = {"examples": len(examples), "steps": run.steps, "loss": float(np.mean(losses)) if losses else 0.0}
@@ -140,11 +159,14 @@ def train(
         reply.trees |= local.send(run)
     if local.keep:
         keep |= local.keep(run)
+    if local.goes_on:
+        keep |= optimisers.state(optimiser, run.theta)
     if local.personal:
         shared = Parcel({**received.trees, "adapter": start}, received.facts)
         own, base = local.personal.begin(shared, kept.get("personal"), scale)
         run = _begin(backbone, examples, method, own, base, shared, kept, lr, table.batch_size)
-        _learn(backbone, examples, run, table, rng, local.personal.term, None)
+        optimiser = optimisers.make(run.theta, table, lr)
+        _learn(backbone, examples, run, table, optimiser, rng, local.personal.term, None)
         keep["personal"] = backbone.read()
     return reply, {slot: tree for slot, tree in keep.items() if tree}
 
@@ -169,15 +191,16 @@ def _begin(
     @torch.no_grad()
     def losses() -> Tensor:
         batches = (examples[begin : begin + size] for begin in range(0, len(examples), size))
-        return torch.cat([backbone.loss(backbone.collate(batch)).cpu() for batch in batches])
+        with gradients.steady(backbone):
+            return torch.cat([backbone.loss(backbone.collate(batch)).cpu() for batch in batches])
 
-    def gradients() -> Iterator[Tree]:
+    def of_examples() -> Iterator[Tree]:
         for example in examples:
-            loss = backbone.loss(backbone.collate([example])).sum()
-            found = torch.autograd.grad(loss, list(leaves.values()), allow_unused=True, materialize_grads=True)
-            yield dict(zip(leaves, found, strict=True))
+            with gradients.steady(backbone):
+                loss = backbone.loss(backbone.collate([example])).sum()
+            yield gradients.gradient(loss, [example], leaves)
 
-    return LocalRun(start, leaves, received, kept, len(examples), lr, losses, gradients)
+    return LocalRun(start, leaves, received, kept, len(examples), lr, losses, of_examples)
 
 
 def _learn(
@@ -185,6 +208,7 @@ def _learn(
     examples: Sequence[Example],
     run: LocalRun,
     table: ClientTable,
+    optimiser: torch.optim.Optimizer,
     rng: np.random.Generator,
     term: Term | None,
     gradient: Hook | None,
@@ -194,7 +218,6 @@ def _learn(
     Raises:
         FedloomError: as ``train``.
     """
-    optimiser = _optimiser(list(run.theta.values()), table, run.lr)
     losses = []
     for batch in _batches(len(examples), table, rng):
         chosen = [examples[index] for index in batch]
@@ -207,7 +230,26 @@ def _learn(
         if not math.isfinite(loss):
             raise FedloomError(f"{where}: the loss is {loss}. Lower client.lr (now {run.lr:g}).")
         losses.append(loss)
+    if losses:
+        _check_end(backbone, examples, run)
     return losses
+
+
+@torch.no_grad()
+def _check_end(backbone: Backbone, examples: Sequence[Example], run: LocalRun) -> None:
+    """Refuse a model that diverged in its last step, whose loss no further step sees: one example tells, with a picture
+    if any has one.
+
+    Raises:
+        FedloomError: its loss is not finite.
+    """
+    one = next((example for example in examples if example.images), examples[0])
+    with gradients.steady(backbone):
+        loss = float(backbone.loss(backbone.collate([one])).sum())
+    if not math.isfinite(loss):
+        raise FedloomError(
+            f"after the last batch, {run.steps}: the loss of {one.id} is {loss}. Lower client.lr (now {run.lr:g})."
+        )
 
 
 def _step(
@@ -218,11 +260,15 @@ def _step(
     term: Term | None,
     gradient: Hook | None,
 ) -> float:
-    """One optimiser step on one batch; returns the batch's mean loss, without the method's term."""
+    """One optimiser step on one batch; returns the batch's mean loss, without the method's term.
+
+    Raises:
+        FedloomError: as ``gradients.depends``.
+    """
     optimiser.zero_grad()
     loss: Tensor = backbone.loss(backbone.collate(examples)).mean()
     total = loss + term(run) if term else loss
-    total.backward()  # type: ignore[no-untyped-call]
+    gradients.backward(loss, total, examples, run.theta)
     if gradient:
         gradient(run)
     optimiser.step()
@@ -235,17 +281,11 @@ def _batches(count: int, table: ClientTable, rng: np.random.Generator) -> Iterat
     steps = 0
     for _ in range(table.epochs):
         order = rng.permutation(count).tolist()
-        for begin in range(0, count, table.batch_size):
+        for first in range(0, count, table.batch_size):
             if table.max_steps and steps == table.max_steps:
                 return
-            yield order[begin : begin + table.batch_size]
+            yield order[first : first + table.batch_size]
             steps += 1
-
-
-def _optimiser(leaves: list[Tensor], table: ClientTable, lr: float) -> torch.optim.Optimizer:
-    if table.optimizer == "sgd":
-        return torch.optim.SGD(leaves, lr=lr, weight_decay=table.weight_decay)
-    return torch.optim.AdamW(leaves, lr=lr, weight_decay=table.weight_decay)
 
 
 def learning_rate(table: ClientTable, round: int, rounds: int) -> float:

@@ -5,7 +5,8 @@ server answers, or, where it has no data or must not see what clients keep, the 
 """
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
 from fedloom.core import tree as trees
@@ -14,7 +15,8 @@ from fedloom.core.contracts import Engine, Parcel, Reply, Sample, State, Tree
 from fedloom.core.errors import FedloomError
 from fedloom.core.partition import Partition
 from fedloom.federation.kept import Kept
-from fedloom.federation.messages import PRIVATE, Outbox, in_order, split_bytes
+from fedloom.federation.messages import PRIVATE, Outbox, split_bytes
+from fedloom.federation.order import in_order
 from fedloom.federation.setup import Setup
 
 
@@ -159,9 +161,13 @@ class Evaluator:
 
         Round 0 is the adapter that everyone starts from: the model's own scores, zero-shot. One adapter is in memory
         at a time, however many clients have their own.
+
+        Raises:
+            FedloomError: a model that does not answer, such as one that diverged: the round, and whose it is.
         """
         if round == 0:
-            return self._scored(self._answers(range(len(self.examples)), self.setup.initial, None))
+            with _named("zero-shot, before round 1"):
+                return self._scored(self._answers(range(len(self.examples)), self.setup.initial, None))
         shared = global_model(self.setup, state)
         own_models = keep_their_own(self.setup)
         answers: dict[int, str] = {}
@@ -169,11 +175,14 @@ class Evaluator:
         for name, mine in zip(self.setup.partition.names, self.setup.partition.test, strict=True):
             kept = self.kept.read(name, before=round + 1) if own_models and mine else {}
             if "adapter" in kept or "personal" in kept:
-                answers |= self._answers(mine, *own_model(self.setup, shared, kept))
+                with _named(f"evaluation after round {round}, the model of client {name!r}"):
+                    answers |= self._answers(mine, *own_model(self.setup, shared, kept))
             else:
                 common += mine
         everyone = own_model(self.setup, shared, {})
-        return self._scored(answers | self._answers(sorted(common), *everyone))
+        told = ", ".join(repr(name) for name, last in counted.items() if last == round)
+        with _named(f"evaluation after round {round}, the global model (of clients {told})"):
+            return self._scored(answers | self._answers(sorted(common), *everyone))
 
     def _answers(self, indices: Sequence[int], adapter: Tree, base: Tree | None) -> dict[int, str]:
         """One adapter's answers to some of the test examples, by index."""
@@ -187,6 +196,15 @@ class Evaluator:
         ordered = [answers[index] for index in range(len(self.examples))]
         scores = score(self.setup, self.setup.data.test, ordered)
         return Scores(ordered, scores, ids=[example.id for example in self.examples])
+
+
+@contextmanager
+def _named(what: str) -> Iterator[None]:
+    """Have an error say whose answers were asked for, and after which round."""
+    try:
+        yield
+    except FedloomError as error:
+        raise FedloomError(f"{what}: {error}") from error
 
 
 def keep_their_own(setup: Setup) -> bool:

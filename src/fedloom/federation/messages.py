@@ -1,12 +1,10 @@
 """The messages of one round: packing what goes out, checking what comes back, noting who did what."""
 
 import struct
-import tempfile
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import closing
-from dataclasses import dataclass, field, replace
-from typing import IO, Any, Literal
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -18,11 +16,11 @@ from fedloom.core.contracts import ClientInfo, Job, Parcel, Reply, State, Tree
 from fedloom.core.errors import FedloomError
 from fedloom.federation.setup import Setup
 
-IN_MEMORY = 64 * 2**20
-"""Bytes of replies that wait for their turn in memory."""
-
 LARGEST = 4
 """Adapters' worth of bytes that a reply may have, beside its header."""
+
+START = "start"
+"""The slot of the start adapter where the clients' first update decided it, and the fact of its hash."""
 
 PRIVATE = "private"
 """The fact of a reply whose other figures may stand in a file only as a part of a sum."""
@@ -102,7 +100,7 @@ class Outbox:
     state: State
     cohort: list[ClientInfo]
     counted: Mapping[str, int] = field(default_factory=dict)
-    kind: Literal["train", "evaluate"] = "train"
+    kind: Literal["train", "evaluate", "update"] = "train"
     sizes: dict[str, dict[str, int]] = field(default_factory=dict)
     seconds: float = 0.0
 
@@ -124,14 +122,22 @@ class Outbox:
         return shared_start(self.setup, info, received(coded, self.setup, info).get("adapter", {}))
 
     def _coded(self, info: ClientInfo, only: str = "") -> Parcel:
-        """What a client is sent, or one slot of it."""
+        """What a client is sent, or one slot of it. A client whose replies never counted has not the start adapter yet,
+        where it is more than drawn: it goes in a slot of its own, and its hash with every parcel."""
+        if self.kind == "update":
+            return Parcel()
         parcel, setup = self.setup.method.server.send(self.state, info), self.setup
         slots = {slot: tree for slot, tree in parcel.trees.items() if only in ("", slot)}
         like = shared_start(setup, info, {})
         if "adapter" in slots:  # what is as everyone's start adapter has been there since the beginning
             shared = trees.select(slots["adapter"], setup.method.shares)
             slots["adapter"] = {n: value for n, value in shared.items() if n not in like or _differs(value, like[n])}
-        return Parcel({slot: setup.down.encode(tree, like) for slot, tree in slots.items()}, parcel.facts)
+        coded = Parcel({slot: setup.down.encode(tree, like) for slot, tree in slots.items()}, dict(parcel.facts))
+        if setup.begun and not only:
+            coded.facts[START] = trees.fingerprint(setup.begun)
+            if not self.counted.get(info.name):
+                coded.trees[START] = setup.begun
+        return coded
 
 
 def shared_start(setup: Setup, info: ClientInfo, sent: Tree) -> Tree:
@@ -198,6 +204,16 @@ def open_reply(reply: Reply, start: Tree, held: int, up: Channel, *, cuts: bool 
         parcel.trees = {slot: up.decode(tree, start) for slot, tree in parcel.trees.items()}
         parcel.trees["adapter"] = trees.add(start, change)
     wire.check(parcel, {"adapter": start})
+    open_facts(parcel, held)
+    return parcel
+
+
+def open_facts(parcel: Parcel, held: int) -> None:
+    """Check a reply's facts; ``held``: the examples that the client is known to train on.
+
+    Raises:
+        FedloomError: naming the first that cannot be.
+    """
     examples, steps, loss = (parcel.facts.get(fact) for fact in ("examples", "steps", "loss"))
     if not isinstance(examples, int) or examples != held:
         raise FedloomError(f"Parcel: fact 'examples' is {examples!r}, expected {held}, which the client holds.")
@@ -206,7 +222,6 @@ def open_reply(reply: Reply, start: Tree, held: int, up: Channel, *, cuts: bool 
     if loss is not None and (not isinstance(loss, int | float) or abs(loss) > LARGEST_LOSS):
         raise FedloomError(f"Parcel: fact 'loss' is {loss!r}, expected a number of at most {LARGEST_LOSS:g}.")
     split_bytes(parcel)
-    return parcel
 
 
 def split_bytes(parcel: Parcel) -> dict[str, int]:
@@ -235,74 +250,6 @@ def _sizes(blob: bytes) -> dict[str, int]:
     except (ValueError, TypeError, KeyError, AttributeError, struct.error, RecursionError):
         pass
     return {"unreadable": len(blob)} if blob else {}
-
-
-def in_order(
-    replies: Iterator[Reply], cohort: list[ClientInfo], needed: int | None = None
-) -> Iterator[tuple[ClientInfo | None, Reply]]:
-    """Replies in the cohort's order, whatever order they come in: sums of floats then have the same bits.
-
-    After ``needed`` good ones (default: all) no more are waited for. Those that came before their turn wait on disk
-    once they are many. A second reply of a client, a late one, or one of a client that was not asked comes at once,
-    with ``None`` in the client's place.
-    """
-    waiting: dict[str, Reply] = {}
-    awaited = {info.name for info in cohort}
-    turn = good = 0
-    needed = len(cohort) if needed is None else needed
-    with closing(Shelf()) as shelf:
-        for reply in replies:
-            if reply.late or reply.client not in awaited:
-                yield None, reply
-                continue
-            awaited.remove(reply.client)
-            good += not reply.error
-            waiting[reply.client] = reply if reply.client == cohort[turn].name else shelf.put(reply)
-            del reply
-            while turn < len(cohort) and cohort[turn].name in waiting:
-                yield cohort[turn], shelf.take(waiting.pop(cohort[turn].name))
-                turn += 1
-            if good >= needed and awaited:
-                break
-        del replies  # an engine that waits for the others stops waiting
-        nothing = "was not needed any more: enough others had answered" if good >= needed else "did not answer"
-        for info in cohort[turn:]:
-            missing = Reply(info.name, error=f"client {info.name!r} {nothing}.")
-            yield info, shelf.take(waiting.pop(info.name)) if info.name in waiting else missing
-
-
-@dataclass
-class Shelf:
-    """Replies that wait for their turn: ``IN_MEMORY`` bytes of them in memory, the others in a temporary file."""
-
-    files: dict[str, IO[bytes]] = field(default_factory=dict)
-    sizes: dict[str, int] = field(default_factory=dict)
-    held: int = 0
-
-    def put(self, reply: Reply) -> Reply:
-        """The reply as it is to be kept: without its parcel where that went to disk."""
-        if self.held + len(reply.parcel) <= IN_MEMORY:
-            self.held += len(reply.parcel)
-            self.sizes[reply.client] = len(reply.parcel)
-            return reply
-        file = self.files[reply.client] = tempfile.TemporaryFile()  # noqa: SIM115
-        file.write(reply.parcel)
-        return replace(reply, parcel=b"")
-
-    def take(self, reply: Reply) -> Reply:
-        """The whole reply again; it is no longer kept."""
-        file = self.files.pop(reply.client, None)
-        if file is None:
-            self.held -= self.sizes.pop(reply.client, 0)
-            return reply
-        with file:
-            file.seek(0)
-            return replace(reply, parcel=file.read())
-
-    def close(self) -> None:
-        """Drop what is still there."""
-        for file in self.files.values():
-            file.close()
 
 
 def round_off(seconds: float) -> float:

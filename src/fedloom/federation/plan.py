@@ -61,6 +61,7 @@ class Plan:
     server's process, which holds the model too, to evaluate it. ``machine``: one machine with all of it, where
     ``workers`` processes train clients (0: clients have machines of their own). ``kept``: what a client keeps on disk.
     ``notes``: what was assumed or left out. ``split``: a client without the language model, where one could be.
+    ``begin``: the exchange before round 1, where the adapter starts from the clients' first update.
     """
 
     model: str
@@ -76,6 +77,7 @@ class Plan:
     kept: int
     notes: list[str]
     split: SplitPlan | None = None
+    begin: Round | None = None
 
     def as_json(self) -> dict[str, Any]:
         """Plain values, as ``json.dumps`` takes them."""
@@ -102,7 +104,13 @@ def plan(experiment: Experiment, tokens: int = 64, captions: int = 32, vocabular
         _round(number, [row for row in rows if row["round"] == number], setup, cohort)
         for number, cohort in enumerate(cohorts, start=1)
     ]
+    first = [row for row in rows if row["round"] == 0]
     notes = list(setup.sizes.notes)
+    if first:
+        notes.append(
+            "Before round 1 each client of its cohort tells its first update to the adapted weights, a byte an entry; "
+            "what becomes of it goes down with a client's first round, and not again."
+        )
     if not whole:
         told = f"The cohort's adapters take more than {FOLDED // 10**6} MB: one client of each rank was gone through"
         notes.append(told + ("." if setup.method.reduce.additive else ", and no later round."))
@@ -140,6 +148,7 @@ def plan(experiment: Experiment, tokens: int = 64, captions: int = 32, vocabular
         kept=kept,
         notes=notes,
         split=split,
+        begin=_round(0, first, setup, cohorts[0]) if first else None,
     )
 
 
@@ -192,6 +201,7 @@ def _client(setup: StandIn, rounds: list[Round], kept: int) -> dict[str, int]:
         "original weights": sizes.adapted if changed else 0,
         "copies of the adapter": 2 * adapter,
         "method": setup.seen.get("hooks", 0) + kept,
+        "first update": 2 * (sizes.adapted or 0) if setup.experiment.adapter.init == "update" else 0,
         "messages": 2 * max(sum(turn.down.values()) + sum(turn.up.values()) for turn in turns),
     }
     return {part: count for part, count in needed.items() if count}

@@ -8,17 +8,20 @@ runs/<name>/  config.toml  run.id  partition.json  before.json  rounds.jsonl  cl
 import json
 import os
 import secrets
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from fedloom.core import config, tree, wire
 from fedloom.core.config import Experiment
-from fedloom.core.contracts import Parcel, State
+from fedloom.core.contracts import Parcel, State, Tree
 from fedloom.core.errors import FedloomError
 from fedloom.core.files import write_atomic
 from fedloom.federation.kept import MAX_KEPT, Kept
+
+START = "start"
+"""The slot of a checkpoint's start adapter, beside those of the state."""
 
 CHECKPOINTS = 2
 """Checkpoints kept: if the last was cut short, the one before it is used."""
@@ -26,11 +29,15 @@ CHECKPOINTS = 2
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """The server's state after ``round`` rounds, and the run's running figures (best score, seconds ...)."""
+    """The server's state after ``round`` rounds, and the run's running figures (best score, seconds ...).
+
+    ``start``: the start adapter where the clients' first update decided it.
+    """
 
     round: int
     state: State
     facts: dict[str, float | int | str]
+    start: Tree = field(default_factory=dict)
 
 
 class RunFolder:
@@ -121,8 +128,9 @@ class RunFolder:
 
     def save(self, checkpoint: Checkpoint) -> None:
         """Write a checkpoint, atomically; the oldest beyond ``CHECKPOINTS`` go."""
-        prints = {f"print.{slot}": tree.fingerprint(tensors) for slot, tensors in checkpoint.state.items()}
-        parcel = Parcel(checkpoint.state, {**checkpoint.facts, **prints, "round": checkpoint.round})
+        slots = checkpoint.state | ({START: checkpoint.start} if checkpoint.start else {})
+        prints = {f"print.{slot}": tree.fingerprint(tensors) for slot, tensors in slots.items()}
+        parcel = Parcel(slots, {**checkpoint.facts, **prints, "round": checkpoint.round})
         write_atomic(self._checkpoint(checkpoint.round), wire.pack(parcel))
         for old in self._checkpoints()[:-CHECKPOINTS]:
             old.unlink()
@@ -134,7 +142,7 @@ class RunFolder:
     def restore(self) -> Checkpoint | None:
         """The last good checkpoint; everything that later rounds left is dropped. ``None``: there is none yet."""
         found = self.last()
-        last = found.round if found else 0
+        last = found.round if found else -1
         for file in self._checkpoints():
             if found is None or int(file.stem.split("-")[1]) > last:
                 file.unlink()
@@ -180,4 +188,5 @@ def _read(file: Path) -> Checkpoint | None:
     facts = parcel.facts
     if any(facts.pop(f"print.{slot}", None) != tree.fingerprint(tensors) for slot, tensors in parcel.trees.items()):
         return None
-    return Checkpoint(int(facts.pop("round")), parcel.trees, facts)
+    start = parcel.trees.pop(START, {})
+    return Checkpoint(int(facts.pop("round")), parcel.trees, facts, start)

@@ -60,6 +60,7 @@ def finish(setup: Setup, folder: RunFolder, last: Checkpoint, peak: int) -> dict
 
 def save_adapter(setup: Setup, folder: RunFolder, last: Checkpoint, target: Path) -> None:
     """Write the global adapter as a PEFT folder with a model card; where clients keep parts of their own, one each."""
+    setup.begun.update(last.start)
     shared, card = global_model(setup, last.state), _card(setup, last)
     setup.backbone.save(target, shared.trees["adapter"], shared.trees.get("base"), card)
     for name in setup.names if keep_their_own(setup) else ():

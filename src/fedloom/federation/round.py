@@ -4,15 +4,19 @@ cohort -> server.send -> channel.down -> engine -> channel.up -> reduce.lift/mer
 """
 
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from typing import Any
 
 from fedloom.core import shares
 from fedloom.core.contracts import ClientInfo, Engine, Parcel, Reply, State
 from fedloom.core.errors import FedloomError
+from fedloom.federation.begin import Beginning
 from fedloom.federation.evaluate import AtClients, Evaluator, Scores, evaluator
-from fedloom.federation.messages import Outbox, Tally, cut, in_order, open_reply, round_off
+from fedloom.federation.messages import Outbox, Tally, cut, open_reply, round_off
+from fedloom.federation.order import in_order
 from fedloom.federation.record import Checkpoint, RunFolder
 from fedloom.federation.result import inputs_fingerprint
 from fedloom.federation.setup import Setup
@@ -48,6 +52,8 @@ class Federation:
         last = self.folder.restore()
         self._counted = {row["client"]: row["round"] for row in self.folder.rows("clients.jsonl") if not row["error"]}
         found = evaluator(self.setup, self.folder.kept, self.engine)
+        if last is not None:
+            self.setup.begun.update(last.start)
         last = last or self._begin(found)
         for fact, here in self._inputs().items():
             if last.facts[fact] != here:
@@ -64,16 +70,40 @@ class Federation:
     def _begin(self, evaluator: Evaluator | AtClients) -> Checkpoint:
         self.watch.stage("zero-shot")
         begun, setup = time.perf_counter(), self.setup
-        state = setup.method.server.init(setup.initial, setup.scale, len(setup.clients))
+        state = self._state()
         before = evaluator.state(state, 0, {})
+        self._tell_missing(before)
         self.watch.scored(0, before.mean)
         self.folder.write_json("before.json", asdict(before))
         seconds = time.perf_counter() - begun
+        first = self._first_update() if setup.experiment.adapter.init == "update" else {}
+        state = self._state()
         figures = {"zero_shot": before.mean, "seconds.total": seconds, "seconds.evaluate": seconds}
         sent = _evaluation_bytes({}, before)
-        first = Checkpoint(0, state, {**self._inputs(), **figures, **sent, "seconds.train": 0.0, "seconds.server": 0.0})
-        self.folder.save(first)
-        return first
+        spent = {"seconds.train": time.perf_counter() - begun - seconds, "seconds.server": 0.0}
+        figures["seconds.total"] = time.perf_counter() - begun
+        done = Checkpoint(0, state, {**self._inputs(), **figures, **sent, **spent, **first}, dict(setup.begun))
+        self.folder.save(done)
+        return done
+
+    def _state(self) -> State:
+        setup = self.setup
+        return setup.method.server.init(setup.initial, setup.scale, len(setup.clients))
+
+    def _first_update(self) -> dict[str, int]:
+        """Have the adapter start from the clients' first update; the bytes that it took, which count to round 1."""
+        self.watch.stage("first update")
+        beginning = Beginning(self.setup, self.engine, self.watch)
+        start = beginning.start()
+        self.setup.begun.clear()
+        self.setup.begun.update(start)
+        lines = beginning.tally.lines
+        self.folder.append("clients.jsonl", lines)
+        return {f"bytes.begin_{way}": sum(line[f"bytes_{way}"] for line in lines) for way in ("up", "down")}
+
+    def _tell_missing(self, scores: Scores) -> None:
+        for name, reason in scores.missing.items():
+            self.watch.left_out(name, reason)
 
     def _inputs(self) -> dict[str, str]:
         """What decides the result and does not stand in the configuration: hashes of the data and the model."""
@@ -96,6 +126,7 @@ class Federation:
         if number == experiment.rounds or (every and number % every == 0):
             scores = evaluator.state(state, number, self._counted)
             missing = scores.missing
+            self._tell_missing(scores)
             facts |= _evaluation_bytes(facts, scores)
             score = facts["score"] = scores.mean
             facts["best"] = max(float(facts.get("best", 0.0)), score)
@@ -105,8 +136,9 @@ class Federation:
         facts["seconds.evaluate"] = float(facts["seconds.evaluate"]) + time.perf_counter() - now
         facts["seconds.total"] = float(facts["seconds.total"]) + time.perf_counter() - begun
         left_out = [{"round": number, "client": name, "error": reason} for name, reason in missing.items()]
-        self._note(number, score, tally, left_out, time.perf_counter() - begun)
-        done = Checkpoint(number, state, facts)
+        early = {way: int(facts.get(f"bytes.begin_{way}", 0)) if number == 1 else 0 for way in ("up", "down")}
+        self._note(number, score, tally, left_out, time.perf_counter() - begun, early)
+        done = Checkpoint(number, state, facts, last.start)
         self.folder.save(done)
         return done
 
@@ -138,11 +170,19 @@ class Federation:
         self.watch.round(number, setup.experiment.rounds, len(cohort))
         outbox = Outbox(setup, number, state, cohort, self._counted)
         total, count, seconds = None, 0, 0.0
-        for info, reply in in_order(self.engine.exchange(outbox.jobs()), cohort, needed):
+        replies = self.engine.exchange(outbox.jobs())
+        if needed < len(cohort):  # only what can be used is one of those needed, and its turn may be late
+            replies = map(partial(self._judged, outbox), replies)
+        ordered = in_order(replies, cohort, needed)
+        del replies  # or the engine is not told that nobody waits any more
+        for info, reply in ordered:
             begun = time.perf_counter()
             down = outbox.sizes.get(info.name, {}) if info else {}
             try:
-                total, facts = self._fold(total, reply, info, outbox)
+                lifted, facts = self._lifted(reply, info, outbox)
+                with _costs_the_reply():
+                    total = lifted if total is None else setup.method.reduce.merge(total, lifted)
+                del lifted
             except FedloomError as error:
                 reason = reply.error or f"client {reply.client!r}, round {number}: {error}"
                 tally.add(number, reply, down, {}, reason)
@@ -160,30 +200,50 @@ class Federation:
                 raise Stopped
         return total, count, seconds + outbox.seconds
 
-    def _fold(self, total: Any, reply: Reply, info: ClientInfo | None, outbox: Outbox) -> tuple[Any, dict[str, Any]]:
-        """The total with one more reply in it, and the reply's facts; nothing else of the reply stays."""
+    def _judged(self, outbox: Outbox, reply: Reply) -> Reply:
+        """The reply, with the reason as its error where it cannot be used. It is opened once more in its turn: what is
+        lifted of it has no place to wait on disk."""
+        info = next((info for info in outbox.cohort if info.name == reply.client), None)
+        if reply.error or info is None:
+            return reply
+        begun = time.perf_counter()
+        try:
+            self._lifted(reply, info, outbox)
+        except FedloomError as error:
+            return replace(reply, error=f"client {reply.client!r}, round {outbox.number}: {error}")
+        finally:
+            outbox.seconds += time.perf_counter() - begun
+        return reply
+
+    def _lifted(self, reply: Reply, info: ClientInfo | None, outbox: Outbox) -> tuple[Any, dict[str, Any]]:
+        """What the method folds of a reply, and its facts; nothing else of it stays.
+
+        Raises:
+            FedloomError: no reply, or one that cannot be used.
+        """
         if info is None:
             raise FedloomError(reply.error or "a second reply, or one that was not asked for; it is passed over.")
         start = outbox.start(info)
-        try:
+        with _costs_the_reply():
             method = self.setup.method
             parcel = open_reply(reply, start, info.examples, self.setup.up, cuts=method.local.rank is not None)
-            lifted = method.reduce.lift(parcel, info, cut(start, parcel))
-        except FedloomError:
-            raise
-        except Exception as error:  # whatever a reply makes go wrong costs that reply, and no more
-            raise FedloomError(f"the reply cannot be used: {type(error).__name__}: {error}") from error
-        return lifted if total is None else self.setup.method.reduce.merge(total, lifted), parcel.facts
+            return method.reduce.lift(parcel, info, cut(start, parcel)), parcel.facts
 
     def _note(
-        self, number: int, score: float | None, tally: Tally, left_out: list[dict[str, Any]], seconds: float
+        self,
+        number: int,
+        score: float | None,
+        tally: Tally,
+        left_out: list[dict[str, Any]],
+        seconds: float,
+        early: dict[str, int],
     ) -> None:
         row = {
             "round": number,
             "score": score,
             "loss": tally.loss,
-            "bytes_up": sum(line["bytes_up"] for line in tally.lines),
-            "bytes_down": sum(line["bytes_down"] for line in tally.lines),
+            "bytes_up": early["up"] + sum(line["bytes_up"] for line in tally.lines),
+            "bytes_down": early["down"] + sum(line["bytes_down"] for line in tally.lines),
             "seconds": round_off(seconds),
             "clients": [line["client"] for line in tally.lines if not line["error"]],
             "left_out": tally.left_out + left_out,
@@ -193,6 +253,21 @@ class Federation:
 
     def _after(self, scores: Scores) -> None:
         self.folder.write_json("after.json", asdict(scores))
+
+
+@contextmanager
+def _costs_the_reply() -> Iterator[None]:
+    """Whatever a reply makes go wrong costs that reply, and no more.
+
+    Raises:
+        FedloomError: in the place of any other exception.
+    """
+    try:
+        yield
+    except FedloomError:
+        raise
+    except Exception as error:
+        raise FedloomError(f"the reply cannot be used: {type(error).__name__}: {error}") from error
 
 
 def _evaluation_bytes(facts: Mapping[str, float | int | str], scores: Scores) -> dict[str, int]:

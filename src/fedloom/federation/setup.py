@@ -9,14 +9,16 @@ import torch
 
 from fedloom import models
 from fedloom.channel import Channel, pipeline
-from fedloom.core import config, lora, partition, ranks, resolve
+from fedloom.core import config, lora, partition, ranks
 from fedloom.core.config import Experiment
 from fedloom.core.contracts import Backbone, ClientInfo, Data, Example, Method, Sample, Sampler, Scenario, Task, Tree
 from fedloom.core.errors import FedloomError
 from fedloom.core.seeds import Seeds
 from fedloom.core.tables import AdapterTable
+from fedloom.federation import ranks_of
 from fedloom.federation.measured import measured
 from fedloom.federation.middle import Access, Middle
+from fedloom.models import starts
 
 POOL = "all"
 """The one client of a pooled method: it holds everybody's data."""
@@ -36,14 +38,16 @@ class Setup:
     """All parts of an experiment, each made when it is first asked for and then kept.
 
     Where the data is dealt, everyone who builds it sees the same. Where sites hold their own, ``site`` says which of
-    them this is, with its own data and no other; ``""`` is the server, which knows what it is ``told``. ``host``: how
-    this process reaches the language model's host, where the experiment itself does not say.
+    them this is, with its own data and no other; ``""`` is the server, which knows what it is ``told``. ``begun``: the
+    start adapter where the clients' first update decides it, from then on. ``host``: how this process reaches the
+    language model's host, where the experiment itself does not say.
     """
 
     experiment: Experiment
     cache_dir: Path | None = None
     site: str = ""
     told: dict[str, Holding] = field(default_factory=dict)
+    begun: Tree = field(default_factory=dict)
     host: Access | None = None
 
     @cached_property
@@ -92,17 +96,7 @@ class Setup:
                 the adapter starts from the weights.
         """
         method: Method = config.build(self.experiment, "method")
-        if len(set(self.ranks)) > 1 and not (method.mixed_ranks or method.pooled):
-            raise FedloomError(
-                f"adapter: the clients have ranks {self.ranks}, but {self.experiment.method.name!r} cannot merge "
-                f"adapters of different rank. Use {_mergers()}, or give every client the same rank."
-            )
-        if method.local.rank and self.experiment.adapter.init == "svd":
-            raise FedloomError(
-                f"adapter.init = 'svd': {self.experiment.method.name!r} lets clients cut their ranks, but the weights "
-                "go without directions that only an adapter of full rank gives back. Set adapter.init = 'kaiming', or "
-                "method.gamma = 1, with which no rank is cut."
-            )
+        ranks_of.check_method(self.experiment, method, self.ranks)
         return method
 
     @cached_property
@@ -169,7 +163,7 @@ class Setup:
                 the adapter starts from the weights.
         """
         table = self.experiment.adapter
-        _check_ranks(table)
+        ranks_of.check(table)
         if self.scenario.sites and table.rank_from != "list":
             raise FedloomError(f"adapter.rank_from = {table.rank_from!r}: no server sees the sites' data. Give ranks.")
         held = self.partition if table.rank_from != "list" else None
@@ -182,11 +176,11 @@ class Setup:
             counts = ranks.label_counts(held.train, [sample.meta for sample in self.data.train], table.rank_by)
             found = ranks.from_data(counts, table.min_rank, table.rank)
         drawn = table.rank if table.rank_from == "budget" else max(found)
-        if table.init == "svd" and set(found) != {drawn}:
+        if table.init != "kaiming" and set(found) != {drawn}:
             raise FedloomError(
-                f"adapter.init = 'svd': the clients have ranks {found}, but the weights go without the {drawn} largest "
-                "directions, which only an adapter of that rank gives back. Set adapter.init = 'kaiming', or give "
-                f"every client rank {drawn}."
+                f"adapter.init = {table.init!r}: the clients have ranks {found}, but the start has the {drawn} largest "
+                "directions, which only an adapter of that rank holds. Set adapter.init = 'kaiming', or give every "
+                f"client rank {drawn}."
             )
         return found
 
@@ -201,9 +195,29 @@ class Setup:
         """The factor of every B A, alpha / rank: the same for clients of any rank."""
         return self.experiment.adapter.alpha / self.experiment.adapter.rank
 
-    @cached_property
+    @property
     def initial(self) -> Tree:
-        """The adapter that everyone starts from, in the largest rank: drawn from the seed, and zero in effect."""
+        """The adapter that everyone starts from, in the largest rank: ``drawn``, or what the clients' first update made
+        of it."""
+        return self.drawn | self.begun
+
+    @property
+    def adapted(self) -> dict[str, tuple[int, int]]:
+        """The shape ``[d, k]`` of each weight with a pair beside it, by module."""
+        return {name: (b.shape[0], a.shape[1]) for name, (a, b) in lora.pairs(self.drawn).items()}
+
+    def start_of(self, update: Tree) -> Tree:
+        """The adapter that starts from an update to the weights, ``[d, k]`` by module (``adapter.init = "update"``)."""
+        made: Tree = {}
+        for module, change in sorted(update.items()):
+            start = starts.of_update(change, self._drawn, self.scale, self.seeds, module)
+            assert start.r is not None
+            made |= {module + lora.A: start.a, module + lora.B: start.b, module + lora.R: start.r}
+        return {name: value.to(self.drawn[name].dtype) for name, value in made.items()}
+
+    @cached_property
+    def drawn(self) -> Tree:
+        """The adapter as every process makes it, in the largest rank: drawn from the seed, and zero in effect."""
         highest = max(self.ranks)
         return self.backbone.read() if highest == self._drawn else lora.truncate(self.backbone.read(), highest)
 
@@ -277,25 +291,3 @@ def adapter_spec(table: AdapterTable, rank: int) -> models.AdapterSpec:
     """
     options = {key: value for key, value in table.model_dump().items() if key in models.AdapterSpec.model_fields}
     return models.AdapterSpec.parse(options | {"rank": rank, "alpha": table.alpha / table.rank * rank})
-
-
-def _check_ranks(table: AdapterTable) -> None:
-    """Refuse keys about ranks that ``rank_from`` does not read, or that it lacks."""
-    for source, key, given in (("list", "ranks", table.ranks), ("budget", "budgets", table.budgets)):
-        if given and table.rank_from != source:
-            raise FedloomError(
-                f"adapter.{key} = {given} is read where adapter.rank_from = {source!r}, but it is "
-                f"{table.rank_from!r}. Change it, or leave adapter.{key} out."
-            )
-    if table.rank_from == "budget" and not table.budgets:
-        raise FedloomError("adapter.rank_from = 'budget' needs adapter.budgets: megabytes, such as [0.1, 0.4].")
-    if table.rank_from == "data" and table.min_rank > table.rank:
-        raise FedloomError(
-            f"adapter.min_rank = {table.min_rank} is more than adapter.rank = {table.rank}. Lower it, or raise rank."
-        )
-
-
-def _mergers() -> str:
-    """The methods that can merge adapters of different rank, in words."""
-    names = [n for n in sorted(resolve.known("methods")) if resolve.build("methods", n, {}, seed=0).mixed_ranks]
-    return f"{', '.join(names[:-1])} or {names[-1]}"

@@ -98,6 +98,11 @@ class Noise:
             losses.append(drawn + slope - slope.detach())
         return torch.stack(losses)
 
+    def slopes(self, examples: Sequence[Example]) -> Tree:
+        """Gradients by the weights: zeros of their shapes, which take as many bytes as others."""
+        shapes = {name: (b.shape[0], a.shape[1]) for name, (a, b) in lora.pairs(self.live).items()}
+        return {name: torch.zeros(shape) for name, shape in shapes.items()}
+
     def answer(self, examples: Sequence[Example]) -> list[str]:
         """The one choice."""
         return [example.answer for example in examples]
@@ -156,6 +161,10 @@ class StandIn(Setup):
     def backbone(self) -> Backbone:
         """The stand-in."""
         return Noise(self.sizes.adapter, self.sizes.total_parameters)
+
+    def start_of(self, update: Tree) -> Tree:
+        """An adapter other than that drawn, in every entry: without its directions, which are work and no bytes."""
+        return {name: value + 1 for name, value in self.drawn.items()}
 
     @cached_property
     def method(self) -> Method:

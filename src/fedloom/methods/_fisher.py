@@ -32,7 +32,8 @@ def by_fisher(local: Local) -> Method:
 
 
 def of_examples() -> Local:
-    """Slot ``fisher``: the mean of the squares of each example's own gradient, at the trained adapter."""
+    """Slot ``fisher``: the mean of the squares of each example's own gradient, at the trained adapter and without
+    dropout."""
     return Local(send=_of_examples)
 
 
@@ -63,7 +64,7 @@ def _of_examples(run: LocalRun) -> dict[str, Tree]:
 
 
 def _add_batch(run: LocalRun) -> None:
-    """Add the squares of one batch's gradient; no gradient (a batch without images) is zero."""
+    """Add the squares of one batch's gradient."""
     sums = run.scratch.setdefault("squares", _zeros(run))
     _add_squares(sums, {name: leaf.grad for name, leaf in run.theta.items() if leaf.grad is not None})
 

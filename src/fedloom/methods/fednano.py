@@ -11,8 +11,9 @@ def fednano() -> Method:
 
         theta = sum_k F_k theta_k / sum_k F_k,   F_k = mean over the client's examples of (d log p(y|x) / d theta)^2
 
-    at the client's trained adapter: a further pass over its data, one example at a time, since the square is of each
-    example's gradient. Slot ``fisher`` holds F_k on its way up, which doubles the upload; it is counted.
+    at the client's trained adapter and without dropout: a further pass over its data, one example at a time, since the
+    square is of each example's gradient; an example that has no picture has a gradient of zero by what only pictures
+    reach. Slot ``fisher`` holds F_k on its way up, which doubles the upload; it is counted.
 
     What the paper leaves open, and what is done here:
 

@@ -11,7 +11,8 @@ def fednano_ef() -> Method:
 
         theta = sum_k F_k theta_k / sum_k F_k,   F_k = mean over the turn's steps of (d loss / d theta)^2
 
-    with the gradients that the steps had anyway, each at the adapter before its step. The rest is as in ``fednano``:
+    with the gradients that the steps had anyway, each at the adapter before its step and with the dropout of that step
+    (``adapter.dropout``). The rest is as in ``fednano``:
     slot ``fisher`` doubles the upload, and an entry whose Fisher is zero everywhere is the plain mean.
 
     What the paper leaves open, and what is done here: the mean is plain, of all the steps of one turn alike, none of it

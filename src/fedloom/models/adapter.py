@@ -25,7 +25,8 @@ class AdapterSpec(BaseModel):
 
     ``kind`` ``"lora-sb"``: W x + (alpha / rank) B R A x with R ``[rank, rank]`` (Fed-SB, arXiv 2502.15436). ``init``:
     where the pairs start; ``"kaiming"``: A drawn, B zero; ``"svd"``: both from the largest singular directions of W0.
-    A ``"lora-sb"`` can start from these alone. Either way the start is zero in effect; see ``fedloom.models.starts``.
+    Either way the start is zero in effect. ``"update"``, of a ``"lora-sb"`` alone: from the singular directions of the
+    clients' first update, which one more exchange before round 1 tells. See ``fedloom.models.starts``.
     ``kind`` ``"nano"``: h + (alpha / rank) U D h on what the language model reads, and nothing inside any layer
     (FedNano; see ``fedloom.models.nano_adapters``). Of ``where``, ``"connector"`` is then the adapter after the
     connector and ``"text"`` that on the embeddings of words; ``modules`` and ``names`` choose nothing.
@@ -37,7 +38,7 @@ class AdapterSpec(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     kind: Literal["lora", "lora-sb", "nano"] = "lora"
-    init: Literal["kaiming", "svd"] = Field(default="kaiming", validate_default=True)
+    init: Literal["kaiming", "svd", "update"] = Field(default="kaiming", validate_default=True)
     rank: int = Field(default=8, ge=1)
     alpha: float = Field(default=16.0, gt=0)
     dropout: float = Field(default=0.0, ge=0, lt=1)
@@ -48,8 +49,13 @@ class AdapterSpec(BaseModel):
     @field_validator("init")
     @classmethod
     def _fits_the_kind(cls, init: str, info: ValidationInfo) -> str:
-        if info.data.get("kind") == "lora-sb" and init != "svd":
-            raise ValueError("kind 'lora-sb' starts from the singular directions of the weights; set init to 'svd'")
+        if info.data.get("kind") == "lora-sb" and init == "kaiming":
+            raise ValueError(
+                "kind 'lora-sb' starts from singular directions; set init to 'update' (those of the clients' first "
+                "update) or 'svd' (those of the weights)"
+            )
+        if info.data.get("kind") != "lora-sb" and init == "update":
+            raise ValueError("a start from the clients' first update is that of kind 'lora-sb'; set kind or init")
         if info.data.get("kind") == "nano" and init != "kaiming":
             raise ValueError("kind 'nano' sits beside no weight that it could start from; leave init at 'kaiming'")
         return init

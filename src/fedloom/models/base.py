@@ -78,6 +78,7 @@ class LoraBackbone(ABC):
         self._held: dict[str, lora.Pair] = {}  # what the start took out of a weight, as a plain product
         self._leaves: Tree = {}
         self._parts: dict[str, str] = {}  # part of the model -> its folder in the cache
+        self._drops = spec.dropout > 0
         with torch.random.fork_rng(devices=[]):
             self._start()
 
@@ -102,6 +103,8 @@ class LoraBackbone(ABC):
         spec, layer = self._spec, self._layers[module]
         if spec.init == "kaiming":  # of kind nano always
             return starts.kaiming(layer.out_features, layer.in_features, spec.rank, stream)
+        if spec.init == "update":
+            return starts.unknown(layer.out_features, layer.in_features, spec.rank, stream, module)
         weight = layer.get_base_layer().weight
         if spec.kind == "lora-sb":
             return starts.between(weight, spec.rank, self._seeds, module)
@@ -214,7 +217,7 @@ class LoraBackbone(ABC):
     def _dropout(self, ids: Sequence[str]) -> Iterator[None]:
         """LoRA dropout for one batch, drawn from a stream named by its examples and the adapter's state: the same step
         from the same state drops the same entries, whatever ran before it."""
-        if self._spec.dropout == 0 or not torch.is_grad_enabled():
+        if not self._drops or not torch.is_grad_enabled():
             yield
             return
         state = hashlib.sha256("/".join(ids).encode())
@@ -230,6 +233,32 @@ class LoraBackbone(ABC):
             finally:
                 for drop in drops:
                     drop.eval()
+
+    @contextmanager
+    def steady(self) -> Iterator[None]:
+        """While it lasts, a loss is a function of its batch and the adapter alone: without dropout."""
+        before, self._drops = self._drops, False
+        try:
+            yield
+        finally:
+            self._drops = before
+
+    def slopes(self, examples: Sequence[Example]) -> Tree:
+        """The gradient of the examples' summed losses by the weight beside each pair, ``[d, k]`` by module, on the CPU
+        and in float32: of the model with the adapter that it has, without dropout."""
+        weights = {module: layer.get_base_layer().weight for module, layer in self._layers.items()}
+        for weight in weights.values():
+            weight.requires_grad_()
+        try:
+            with self.steady():
+                loss = self.loss(self.collate(examples)).sum()
+            if not loss.requires_grad:  # what is adapted is behind pictures, and there is none
+                return {module: torch.zeros(weight.shape) for module, weight in weights.items()}
+            found = torch.autograd.grad(loss, list(weights.values()), allow_unused=True, materialize_grads=True)
+            return {module: slope.cpu().float() for module, slope in zip(weights, found, strict=True)}
+        finally:
+            for weight in weights.values():
+                weight.requires_grad_(False)
 
     def _key(self, part: str, content: str) -> str:
         """The cache's name for what ``part`` puts out for ``content``: everything that may change its bits is in it."""

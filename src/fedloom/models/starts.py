@@ -1,12 +1,14 @@
-"""Where an adapter starts: drawn at random, or from the largest singular directions of the weights beside it.
+"""Where an adapter starts: drawn at random, or from the largest singular directions of the weights beside it, or of the
+first update that the clients would make to them.
 
 kaiming   A drawn, B = 0                                     W0 + s B A = W0
 svd       A = sqrt(S / s) V^T, B = U sqrt(S / s)             (W0 - s B A) + s B A = W0         with W0 ~ U S V^T
 lora-sb   A = V^T, B = U, R = 0                              W0 + s B R A = W0
+update    A = V^T, B = U, R = S / s   with dW ~ U S V^T      W0 + s B R A = W0 + dW, as far as its rank goes
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -55,15 +57,46 @@ def pissa(weight: Tensor, rank: int, scale: float, seeds: Seeds, module: str) ->
 def between(weight: Tensor, rank: int, seeds: Seeds, module: str) -> Start:
     """Orthonormal A and B along the largest singular directions of ``weight``, and R = 0 between them.
 
-    The form B R A is LoRA-SB's (arXiv 2411.19557) and Fed-SB's (arXiv 2502.15436). They take the directions from the
-    first step of full fine-tuning, and R from its singular values; directions of the weight are LoRA-XS's (arXiv
-    2405.17604; as recalled, that paper scales one side by the singular values).
+    The form B R A is LoRA-SB's and Fed-SB's, whose directions are those of an update (``of_update``); directions of the
+    weight are LoRA-XS's (arXiv 2405.17604; as recalled, that paper scales one side by the singular values).
 
     Raises:
         FedloomError: as ``directions``.
     """
     u, _, vt = directions(weight, rank, seeds, module)
     return Start(vt.float(), u.float(), torch.zeros(rank, rank))
+
+
+def of_update(update: Tensor, rank: int, scale: float, seeds: Seeds, module: str) -> Start:
+    """Orthonormal A and B along the largest singular directions of an update ``[d, k]``, and R that takes its step.
+
+    LoRA-SB (arXiv 2411.19557), Fed-SB (arXiv 2502.15436): with ``dW = -eta sign(sum of gradients)``, the first step of
+    full fine-tuning, B = U_r, A = V_r^T and R = S_r / s, so that s B R A is the best approximation of dW of this rank.
+    (The released code has s = 1 and so R = S_r.) Unlike the other starts it is not zero in effect.
+
+    Raises:
+        FedloomError: as ``directions``.
+    """
+    u, s, vt = directions(update, rank, seeds, module)
+    return Start(vt.float(), u.float(), torch.diag(s / scale).float())
+
+
+def unknown(out_features: int, in_features: int, rank: int, stream: torch.Generator, module: str) -> Start:
+    """What stands there until the update is known: R = 0, so that the model is as it was.
+
+    Raises:
+        FedloomError: the update will have fewer than ``rank`` singular values.
+    """
+    _check_rank(out_features, in_features, rank, module)
+    return replace(kaiming(out_features, in_features, rank, stream), r=torch.zeros(rank, rank))
+
+
+def _check_rank(d: int, k: int, rank: int, module: str) -> None:
+    if rank > min(d, k):
+        raise FedloomError(
+            f"adapter.init = 'svd' or 'update': rank {rank} is more than the {min(d, k)} singular values of "
+            f"{module!r}, a weight [{d}, {k}]. Lower adapter.rank, or leave that layer out of adapter.modules."
+        )
 
 
 def directions(weight: Tensor, rank: int, seeds: Seeds, module: str) -> tuple[Tensor, Tensor, Tensor]:
@@ -78,11 +111,7 @@ def directions(weight: Tensor, rank: int, seeds: Seeds, module: str) -> tuple[Te
         FedloomError: the weight has fewer than ``rank`` singular values.
     """
     d, k = weight.shape
-    if rank > min(d, k):
-        raise FedloomError(
-            f"adapter.init = 'svd': rank {rank} is more than the {min(d, k)} singular values of {module!r}, a weight "
-            f"[{d}, {k}]. Lower adapter.rank, or leave that layer out of adapter.modules."
-        )
+    _check_rank(d, k, rank, module)
     if weight.is_meta:
         return torch.empty(d, rank), torch.empty(rank), torch.empty(rank, k)
     matrix = weight.detach().to("cpu", torch.float64)

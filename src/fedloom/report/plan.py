@@ -20,6 +20,7 @@ def shown(plan: Plan) -> RenderableType:
         _parameters(plan),
         _line("\nbytes a round", "bold"),
         _bytes(plan),
+        *_beginning(plan),
         *_whole_run(plan),
         _line("\nmemory", "bold"),
         _memory(plan),
@@ -62,13 +63,26 @@ def _bytes(plan: Plan) -> Table:
     return table
 
 
+def _both(each: Round) -> int:
+    return sum(each.down.values()) + sum(each.up.values())
+
+
+def _beginning(plan: Plan) -> list[Text]:
+    """The bytes of the exchange before round 1, where there is one."""
+    if plan.begin is None:
+        return []
+    down, up = (words.size(sum(way.values())) for way in (plan.begin.down, plan.begin.up))
+    return [_line(f"before round 1, the clients' first update: {down} down and {up} up for the whole cohort")]
+
+
 def _whole_run(plan: Plan) -> list[Text]:
     """The bytes of all rounds, where a second one was gone through: nothing is sent of a start that all have."""
     last = plan.rounds[-1].number
-    sums = [sum(each.down.values()) + sum(each.up.values()) for each in plan.rounds]
+    sums = [_both(each) for each in plan.rounds]
     if not sums[-1] or (last == 1 and plan.rounds_in_all > 1):
         return []
-    run = words.size(sum(sums) + (plan.rounds_in_all - last) * sums[-1])
+    before = _both(plan.begin) if plan.begin else 0
+    run = words.size(before + sum(sums) + (plan.rounds_in_all - last) * sums[-1])
     supposed = f", if later ones are as round {last}" if last < plan.rounds_in_all else ""
     return [_line(f"{_counted(plan.rounds_in_all, 'round')}: {run} in all{supposed}")]
 

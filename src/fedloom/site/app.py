@@ -43,6 +43,12 @@ def train(message: Message, context: Context) -> Message:
     return _reply(message, context)
 
 
+@app.train("update")
+def update(message: Message, context: Context) -> Message:
+    """What a client's first update to the weights would be."""
+    return _reply(message, context)
+
+
 @app.evaluate()
 def evaluate(message: Message, context: Context) -> Message:
     """A client's scores on its own test examples."""

@@ -1,17 +1,16 @@
 """Where a site's letters are answered: model and data loaded once, work done by the one training loop.
 
-desk.answer(letter) -> letter         hello: who is here, and what it holds; train, evaluate: a client's turn
+desk.answer(letter) -> letter         hello: who is here, and what it holds; update, train, evaluate: a client's turn
 """
 
 import shutil
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from fedloom import __version__
 from fedloom.core import config, memory, resolve
-from fedloom.core.contracts import Job
 from fedloom.core.errors import FedloomError
 from fedloom.core.files import write_atomic
 from fedloom.federation.client import Trainer
@@ -66,7 +65,7 @@ class Desk:
         return f"site {self.site!r}: {reason}"
 
     def _answer(self, letter: Letter) -> Letter:
-        if letter.kind not in ("hello", "train", "evaluate"):
+        if letter.kind not in ("hello", "train", "evaluate", "update"):
             raise Refusal(f"{letter.kind!r} is nothing that a server asks.")
         if not letter.run.isalnum():
             raise Refusal(f"run {letter.run[:40]!r}: expected letters and digits.")
@@ -84,10 +83,10 @@ class Desk:
             raise Refusal("the site lets no metric leave: its site.toml says metrics = 'none'.")
         self._not_again(letter)
         trainer.kept.keep_until(letter.client, letter.counted)  # what was kept in turns that did not count is void
-        reply = trainer.run(Job(letter.round, letter.client, letter.parcel, letter.kind, letter.counted))
+        reply = trainer.run(letter.job)
         self._note(letter)
         error = self._told(letter, FedloomError(reply.error)) if reply.error else ""
-        return letter.answer(reply.parcel, error, reply.seconds)
+        return letter.reply(replace(reply, error=error))
 
     def _about(self, setup: Setup) -> dict[str, str | int | float]:
         """What the site says about itself."""
@@ -149,7 +148,7 @@ class Desk:
         """Have the model in memory: that of the experiment before where nothing about it differs."""
         setup.use_threads()
         if self._setup and _loaded(self._setup) == _loaded(setup):
-            same = ("data", "middle", "backbone", "initial")
+            same = ("data", "middle", "backbone", "drawn")
             setup.__dict__.update({part: getattr(self._setup, part) for part in same})
             return
         self.close()

@@ -1,4 +1,5 @@
-"""What server and site write to each other: one JSON head and one packed parcel, as a single run of bytes.
+"""What goes to whoever runs clients, and comes back: one JSON head and one packed parcel, as a single run of bytes.
+Jobs and replies are letters wherever they cross: a pipe to a worker process, a socket, or a network.
 
 [8 bytes: "fedloom1"][8 bytes: head length][head: JSON][parcel]
 """
@@ -10,6 +11,7 @@ import struct
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from fedloom.core.contracts import Job, Reply
 from fedloom.core.errors import FedloomError
 
 MAGIC = b"fedloom1"
@@ -17,7 +19,8 @@ MAX_HEAD = 2**20
 """Bytes of head. The length is read before anything else is believed."""
 
 MAX_LETTER = 8 * 2**30
-KINDS = ("hello", "train", "evaluate", "health", "stop")
+LONGEST_ERROR = 20_000
+KINDS = ("hello", "train", "evaluate", "update", "health", "stop")
 Fact = str | int | float
 
 
@@ -30,7 +33,7 @@ class Letter:
     those of a job and its reply. ``facts``: what a site says about itself.
     """
 
-    kind: Literal["hello", "train", "evaluate", "health", "stop"]
+    kind: Literal["hello", "train", "evaluate", "update", "health", "stop"]
     run: str = ""
     nonce: str = ""
     client: str = ""
@@ -43,6 +46,32 @@ class Letter:
     facts: dict[str, Fact] = field(default_factory=dict)
     parcel: bytes = b""
 
+    @classmethod
+    def of(cls, job: Job, run: str = "", nonce: str = "", experiment: str = "", model: str = "") -> "Letter":
+        """The letter that asks for a job."""
+        asked = cls(job.kind, run, nonce, job.client, job.round, job.counted, experiment, model)
+        return dataclasses.replace(asked, parcel=job.parcel)
+
+    @property
+    def job(self) -> Job:
+        """The job that this letter asks for.
+
+        Raises:
+            FedloomError: it asks for something else.
+        """
+        if self.kind == "hello" or self.kind == "health" or self.kind == "stop":
+            raise FedloomError(f"Letter: {self.kind!r} is no work for a client.")
+        return Job(self.round, self.client, self.parcel, self.kind, self.counted)
+
+    def reply(self, reply: Reply) -> "Letter":
+        """The answer that brings a reply."""
+        return self.answer(reply.parcel, reply.error, reply.seconds)
+
+    @property
+    def replied(self) -> Reply:
+        """The reply that this answer brings."""
+        return Reply(self.client, self.parcel, self.error, self.seconds)
+
     def answer(
         self, parcel: bytes = b"", error: str = "", seconds: float = 0.0, facts: dict[str, Fact] | None = None
     ) -> "Letter":
@@ -53,7 +82,7 @@ class Letter:
             self.nonce,
             self.client,
             self.round,
-            error=error,
+            error=_written(error),
             seconds=seconds,
             facts=facts or {},
             parcel=parcel,
@@ -105,6 +134,11 @@ def _check(name: str, kind: Any, value: object) -> None:
         good = good and (isinstance(value, str) or value >= 0)  # type: ignore[operator]
     if not good:
         raise FedloomError(f"Letter: {name!r} is {ascii(value)[:60]}, which cannot be.")
+
+
+def _written(text: str) -> str:
+    """An error as it can travel, whatever stands in it: half a character is a question mark, and its end is cut."""
+    return text.encode("utf-8", "replace").decode()[:LONGEST_ERROR]
 
 
 def _plain(value: object) -> bool:

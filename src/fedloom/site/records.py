@@ -6,7 +6,7 @@ from fedloom.core.errors import FedloomError
 from fedloom.site.letter import Letter, pack, unpack
 
 KEY = "fedloom"
-TYPES = {"hello": "query.hello", "train": "train", "evaluate": "evaluate"}
+TYPES = {"hello": "query.hello", "train": "train", "evaluate": "evaluate", "update": "train.update"}
 """Flower's message type of each kind of letter."""
 
 
