@@ -38,8 +38,9 @@ from fedloom.federation.setup import Setup
 METHODS = (
     "fedavg",
     "hetlora",
+    "hetlora method.gamma=1",
     "lora-fair",
-    "lora-fair method.similarity=columns",
+    "lora-fair method.similarity=columns method.norm=squared",
     "flexlora",
     "stacking",
     "fedex-lora",

@@ -275,7 +275,7 @@ def test_compare_runs_only_what_is_missing(fedloom: Command, place: Path, monkey
 
 def test_compare_chooses_on_the_validation_part_and_measures_on_the_test_half(fedloom: Command, place: Path) -> None:
     command = ["compare", "toy.toml", "--axis", "method=fedavg,local", "--seeds", "2", "--out", "c"]
-    code, out, err = fedloom(*command, "--tune", "client.lr=0.01,0.1,1e9", "--baseline", "method=local")
+    code, out, err = fedloom(*command, "--tune", "client.lr=0.01,0.1,0.2", "--baseline", "method=local")
     assert (code, err) == (0, "")
     assert "6 runs choose client.lr on a validation part" in out
     assert len(list(place.glob("c/tune/*/seed-1000000/result.json"))) == 6
@@ -284,7 +284,7 @@ def test_compare_chooses_on_the_validation_part_and_measures_on_the_test_half(fe
     lines = (place / "c" / "tune.csv").read_text().splitlines()
     assert [line.split(",")[5] for line in lines].count("yes") == 2
     assert "difference: final score less that of method=local" in out
-    again = fedloom(*command, "--tune", "client.lr=0.01,0.1,1e9", "--baseline", "method=local")
+    again = fedloom(*command, "--tune", "client.lr=0.01,0.1,0.2", "--baseline", "method=local")
     assert again[0] == 0
 
 
