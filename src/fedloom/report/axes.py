@@ -86,4 +86,5 @@ def plain(value: str) -> str:
 
 
 def unique(values: Iterable[str]) -> list[str]:
+    """Each value once, in the order of its first appearance."""
     return list(dict.fromkeys(values))
