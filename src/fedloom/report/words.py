@@ -22,8 +22,21 @@ def score(value: float | None) -> str:
 
 
 def points(before: float | None, after: float | None) -> str:
-    """The difference of two scores in percentage points, with its sign."""
-    return "" if before is None or after is None else f"{100 * (after - before):+.1f} points"
+    """The difference of two scores in percentage points, with its sign; one that is rounded to nothing has none."""
+    if before is None or after is None:
+        return ""
+    shown = f"{100 * (after - before):+.1f}"
+    return f"{shown.lstrip('+-') if float(shown) == 0 else shown} points"
+
+
+def interval(low: float, high: float) -> str:
+    """An interval of scores as percentages: ``65.1% to 78.0%``."""
+    return f"{score(low)} to {score(high)}"
+
+
+def client(name: str) -> str:
+    """A client as a label that stands alone: a number is ``client 1``; a name is itself."""
+    return f"client {name}" if name.isdigit() else name
 
 
 def size(count: float) -> str:
