@@ -10,12 +10,13 @@ from fedloom.cli.shell import app, say
 
 @app.command()
 def report(
-    runs: Annotated[list[Path], typer.Argument(help="Run folders.")],
-    out: Annotated[Path | None, typer.Option(help="The page; by default report.html in the first run folder.")] = None,
+    runs: Annotated[list[Path], typer.Argument(help="Run folders, finished or not; or one comparison's folder.")],
+    out: Annotated[
+        Path | None,
+        typer.Option(help="The page; by default report.html in the folder, or report-A-vs-B.html beside several."),
+    ] = None,
 ) -> None:
-    """Draw one page about one or several runs."""
-    from fedloom.report.page import page
+    """Draw one page about one or several runs, or about a comparison."""
+    from fedloom.report.folders import report as write
 
-    out = out or runs[0] / "report.html"
-    page(runs, out)
-    say(str(out))
+    say(str(write(runs, out)))

@@ -12,6 +12,8 @@ BOUNDS = {
 }
 """Methods that the others stand between: in words, colour and dashes."""
 
+NAMES = tuple(name for name, *_ in BOUNDS.values())
+
 SAME = ("seed", "model", "task", "scenario")
 """What a bound and the run that it bounds have in common."""
 

@@ -1,5 +1,7 @@
 """Numbers as people read them."""
 
+from datetime import datetime
+
 MISSING = "\u2013"
 
 PARTS = {
@@ -66,3 +68,16 @@ def duration(seconds: float) -> str:
 def number(count: int) -> str:
     """A count with thin spaces between thousands."""
     return f"{count:,}".replace(",", "\u202f")
+
+
+def count(number: int, noun: str) -> str:
+    """``1 round``, ``5 rounds``."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def date(text: str) -> str:
+    """A date as ``environment.jsonl`` has it, to the minute; what is no date stays as it is."""
+    try:
+        return datetime.fromisoformat(text).strftime("%Y-%m-%d %H:%M %Z").strip()
+    except ValueError:
+        return text
