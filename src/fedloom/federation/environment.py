@@ -50,4 +50,5 @@ def _device() -> str:
     chosen = device()
     if chosen.type == "cuda":
         return f"{chosen}, {torch.cuda.get_device_name(chosen)}"
-    return f"{chosen}, {platform.machine()}, {os.cpu_count()} cores, {torch.get_num_threads()} threads"
+    threads = torch.get_num_threads()
+    return f"{chosen}, {platform.machine()}, {os.cpu_count()} cores, {threads} thread{'s' * (threads > 1)}"

@@ -30,10 +30,11 @@ def page(runs: Sequence[Path], out: Path) -> None:
     """
     if not runs:
         raise FedloomError("report: no run folder given; expected one or more, such as runs/quickstart.")
-    read_all = [read(folder) for folder in runs]
-    found = [replace(run, title=title) for run, title in zip(read_all, titles(read_all), strict=True)]
+    found = [read(folder) for folder in runs]
     bounding = lines.bounds(found)
     others = [run for run in found if run not in bounding]
+    others = [replace(run, title=title) for run, title in zip(others, titles(others), strict=True)]
+    bounding = [replace(run, title=lines.BOUNDS[lines.method(run)][0]) for run in bounding]
     environment = Environment(
         loader=PackageLoader("fedloom.report"),
         autoescape=True,  # names, questions and answers are other people's data
@@ -119,6 +120,8 @@ def _gain(run: Run) -> dict[str, str]:
     if not told or won is None or won.low is None or won.high is None:
         look = "" if not told or not told.startswith(("+", "-")) else "right" if told.startswith("+") else "wrong"
         return {"told": told, "look": look, "sure": ""}
+    if won.low == won.high:
+        return {"told": told, "look": "", "sure": ""}
     look = ("right" if won.mean > 0 else "wrong") if won.beyond_noise else ""
     return {"told": told, "look": look, "sure": f"95% interval {100 * won.low:+.1f} to {100 * won.high:+.1f}"}
 

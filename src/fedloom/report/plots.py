@@ -16,8 +16,8 @@ from fedloom.report.svg import INK, MARKERS, SERIES, canvas, percent, plain
 MANY = 32
 """More clients than this are drawn as a distribution, not one by one."""
 
-SHORT = 17
-"""Letters of a label, up to which two of them stand side by side in a legend."""
+LETTERS, MARK = 56, 5
+"""How many letters a row of a legend holds, and how many a mark takes."""
 
 ENTRY = 0.19
 """Height of a legend's row, inches."""
@@ -185,7 +185,7 @@ def _legend(figure: Figure, axes: Axes, several: bool = True) -> None:
     handles, labels = axes.get_legend_handles_labels()
     if not (several or len(labels) > 1):
         return
-    columns = 2 if max(map(len, labels)) <= SHORT else 1
+    columns = max(1, min(len(labels), LETTERS // (max(map(len, labels)) + MARK)))
     figure.set_figheight(figure.get_figheight() + ENTRY * -(-len(labels) // columns))
     axes.legend(
         handles,

@@ -22,7 +22,7 @@ def titles(runs: Sequence[Run]) -> list[str]:
         alike = [number for number, name in enumerate(own) if name == title]
         if len(alike) > 1:
             for number, apart in zip(alike, _apart([runs[number] for number in alike]), strict=True):
-                found[number] = apart or title
+                found[number] = apart or ", ".join([title, *changed(runs[number])])
     return [name if found.count(name) == 1 else f"{name} ({number})" for number, name in enumerate(found, start=1)]
 
 
