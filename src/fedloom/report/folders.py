@@ -21,7 +21,7 @@ def report(folders: Sequence[Path], out: Path | None = None) -> Path:
     """
     if not folders:
         raise FedloomError("report: no run folder given; expected one or more, such as runs/quickstart.")
-    folders = list({folder.resolve(): folder for folder in folders}.values())
+    folders = list({folder.resolve(): folder for folder in reversed(folders)}.values())[::-1]  # each once
     comparisons = [folder for folder in folders if _is_comparison(folder)]
     if comparisons and len(folders) > 1:
         raise FedloomError(

@@ -6,6 +6,7 @@ dark mode recolours its pictures with the style sheet alone.
 
 import io
 import re
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
@@ -134,6 +135,7 @@ def save(figure: Figure, path: Path) -> None:
 def _render(figure: Figure, name: str) -> str:
     buffer = io.StringIO()
     nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
-    with rc_context({"svg.fonttype": "none", "svg.hashsalt": name}):
+    with rc_context({"svg.fonttype": "none", "svg.hashsalt": name}), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font")  # the reader's browser draws the text
         figure.savefig(buffer, format="svg", transparent=True, metadata=nothing)
     return buffer.getvalue()

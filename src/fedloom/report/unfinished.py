@@ -35,7 +35,7 @@ def so_far(
         "fedloom": known.get("fedloom", ""),
         "seed": settings.get("seed", 0),
         "metric": guessed.get("metric", "score"),
-        "zero_shot": facts.get("zero_shot", _mean(folder, before) if before else None),
+        "zero_shot": facts.get("zero_shot", None if before is None else _mean(folder, before)),
         "final": scores[-1] if scores else facts.get("score"),
         "best": max(scores) if scores else facts.get("best"),
         "chance": guessed.get("chance"),
