@@ -55,5 +55,5 @@ def test_what_is_no_run_is_named(tmp_path: Path) -> None:
     ]:
         with pytest.raises(FedloomError, match=message):
             report(folders)
-    with pytest.raises(FedloomError, match="--out .*runs is a folder"):
+    with pytest.raises(FedloomError, match=r"--out .*runs is a folder"):
         report([run], tmp_path / "runs")

@@ -39,9 +39,7 @@ def test_the_first_of_many_clients_are_shown() -> None:
 
 def test_long_names_leave_room_for_the_counts() -> None:
     names = [f"hospital-of-the-far-north-{number}" for number in range(3)]
-    figure = held(
-        Holdings(by="pack", groups=names, clients=[Holder(name=n, train={n: 3}, test={}) for n in names])
-    )
+    figure = held(Holdings(by="pack", groups=names, clients=[Holder(name=n, train={n: 3}, test={}) for n in names]))
     figure.draw_without_rendering()
     area = figure.axes[0].get_window_extent()
     assert area.width > 0.5 * figure.bbox.width

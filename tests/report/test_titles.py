@@ -57,7 +57,7 @@ def test_the_same_run_twice_is_numbered(tmp_path: Path) -> None:
     [
         ("fedloom run quickstart --set rounds=2 --bounds --set method=ditto", ["rounds=2", "method=ditto"]),
         ("fedloom run quickstart --set=rounds=2", ["rounds=2"]),
-        ("fedloom run q --set 'channel.up=[\"topk:0.1\", \"int8\"]'", ['channel.up=["topk:0.1", "int8"]']),
+        ('fedloom run q --set \'channel.up=["topk:0.1", "int8"]\'', ['channel.up=["topk:0.1", "int8"]']),
         ("fedloom run quickstart", []),
         ("fedloom run 'unclosed --set a=b", ["lr=1"]),
         ("python", ["lr=1"]),

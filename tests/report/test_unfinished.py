@@ -79,7 +79,9 @@ def test_a_checkpoint_alone_tells_its_round_and_scores(folder: Path) -> None:
     assert result.seconds["total"] == 9.0
 
 
-@pytest.mark.parametrize("text", ["[]", '{"scores": []}', '{"scores": ["x"]}', '{"scores": [], "sums": {}, "unnamed": [0, 0]}'])
+@pytest.mark.parametrize(
+    "text", ["[]", '{"scores": []}', '{"scores": ["x"]}', '{"scores": [], "sums": {}, "unnamed": [0, 0]}']
+)
 def test_a_broken_zero_shot_file_is_named(folder: Path, text: str) -> None:
     (folder / "before.json").write_text(text)
     with pytest.raises(FedloomError, match=r"before.json"):

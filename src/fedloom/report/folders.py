@@ -65,7 +65,9 @@ def _is_comparison(folder: Path) -> bool:
         return True
     held = sorted(file.parent for file in folder.glob("*/config.toml"))
     inside = f" It holds run folders: {', '.join(map(str, held[:3]))}; name them." if held else ""
-    raise FedloomError(f"{folder} is no run folder: there is no config.toml in it, which every run begins with.{inside}")
+    raise FedloomError(
+        f"{folder} is no run folder: there is no config.toml in it, which every run begins with.{inside}"
+    )
 
 
 def _comparison(folder: Path, out: Path) -> None:

@@ -70,9 +70,7 @@ def _shared(runs: list[Run], bounding: list[Run]) -> dict[str, Markup]:
     told = "".join(f"; {line.name} {words.score(line.score)}" for line in held_against)
     sent = plots.score_against_bytes(runs, [line for line in held_against if line.name in lines.NAMES])
     shared = {
-        "scores": svg.inline(
-            plots.scores(runs, held_against), "scores", f"{metric} after each round: {names}{told}"
-        ),
+        "scores": svg.inline(plots.scores(runs, held_against), "scores", f"{metric} after each round: {names}{told}"),
         "losses": svg.inline(plots.losses(runs), "losses", f"training loss of each round: {names}"),
         "against_bytes": svg.inline(sent, "sent", f"{metric} against bytes sent: {names}"),
     }

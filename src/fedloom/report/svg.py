@@ -8,6 +8,7 @@ import io
 import re
 import warnings
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Literal
 
@@ -68,11 +69,11 @@ class Percent(Formatter):
 
     decimals = 0
 
-    def set_locs(self, locs: Sequence[float]) -> None:  # type: ignore[override]
+    def set_locs(self, locs: Sequence[float]) -> None:
         """Choose the decimals by the ticks."""
         super().set_locs(list(locs))
         ticks = sorted(100 * float(tick) for tick in locs)
-        steps = [after - before for before, after in zip(ticks, ticks[1:], strict=False)]
+        steps = [after - before for before, after in pairwise(ticks)]
         near = 1e-3 * min((step for step in steps if step > 0), default=1.0)
         self.decimals = next((d for d in range(12) if all(abs(round(tick, d) - tick) <= near for tick in ticks)), 12)
 
@@ -84,7 +85,7 @@ class Percent(Formatter):
 class Share(MaxNLocator):
     """Ticks at steps of 1, 2 or 5, and none below 0 or above 1, where no score can be."""
 
-    def tick_values(self, vmin: float, vmax: float) -> Sequence[float]:  # type: ignore[override]
+    def tick_values(self, vmin: float, vmax: float) -> Sequence[float]:
         """The ticks of a view."""
         ticks = [float(tick) for tick in super().tick_values(vmin, vmax)]
         return [tick for tick in ticks if -1e-9 <= tick <= 1 + 1e-9]

@@ -2,6 +2,7 @@
 
 import shlex
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 from fedloom.report.runs import Run
@@ -31,7 +32,7 @@ def changed(run: Run) -> list[str]:
     for start in run.starts[:1]:
         words = _split(start.command)
         if words[:1] == ["fedloom"] and "run" in words[:2]:
-            after = [word for before, word in zip(words, words[1:], strict=False) if before == "--set"]
+            after = [word for before, word in pairwise(words) if before == "--set"]
             return after + [word.removeprefix("--set=") for word in words if word.startswith("--set=")]
     return [] if run.name == run.settings.get("name") else [text for text in run.name.split("+")[1:] if "=" in text]
 
