@@ -174,8 +174,8 @@ class Answered(_Record):
 @dataclass(frozen=True)
 class Run:
     """A run folder in memory; ``holdings`` and ``examples`` may be missing from it. ``result`` of a run that has not
-    ``finished`` is what is known so far. ``title``: its name on a page. ``gain``: what was won over zero-shot, paired by
-    test example, where the folder tells each one's score."""
+    ``finished`` is what is known so far. ``title``: its name on a page. ``gain``: what was won over zero-shot, paired
+    by test example, where the folder tells each one's score."""
 
     name: str
     config: str
