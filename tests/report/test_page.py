@@ -198,6 +198,14 @@ def test_clients_have_their_counts_and_interval(tmp_path: Path) -> None:
     assert "95% interval of the score: 23.7% to 76.3%, over 10 test examples." in text
 
 
+def test_a_metric_that_is_no_share_has_no_interval(tmp_path: Path) -> None:
+    folder = run_folder(tmp_path, clients=["lyon"])
+    change(
+        folder, final=3.2, per_client=[{"client": "lyon", "examples": 4, "tested": 9, "zero_shot": 1.5, "final": 3.2}]
+    )
+    assert "interval of the score" not in drawn(folder)
+
+
 def test_date_command_device_and_versions(tmp_path: Path) -> None:
     folder = run_folder(tmp_path)
     assert "<td>cpu, 2 cores</td>" not in drawn(folder)  # an older folder opens without them

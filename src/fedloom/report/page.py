@@ -15,8 +15,7 @@ from fedloom.core.errors import FedloomError
 from fedloom.core.files import write_atomic
 from fedloom.report import lines, plots, svg, words
 from fedloom.report.held import held
-from fedloom.report.intervals import proportion
-from fedloom.report.runs import Run, read
+from fedloom.report.runs import Run, interval, read
 from fedloom.report.titles import changed, titles
 
 
@@ -108,7 +107,8 @@ def _view(index: int, run: Run) -> dict[str, Any]:
 
 def _sure(score: float | None, tested: int | None) -> str:
     """Wilson's interval of a score over so many test examples, in words."""
-    return words.interval(*proportion(score, tested)) if score is not None and tested else ""
+    found = interval(score, tested)
+    return words.interval(*found) if found else ""
 
 
 def _gain(run: Run) -> dict[str, str]:

@@ -8,9 +8,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from fedloom.report import words
-from fedloom.report.intervals import proportion
 from fedloom.report.lines import Line
-from fedloom.report.runs import ClientScore, Run
+from fedloom.report.runs import ClientScore, Run, interval
 from fedloom.report.svg import INK, MARKERS, SERIES, canvas, percent, plain
 
 MANY = 32
@@ -126,11 +125,10 @@ def _label(one: ClientScore, tested: int | None) -> str:
 
 
 def _intervals(axes: Axes, scored: Sequence[ClientScore], tested: Mapping[str, int]) -> None:
-    known = [(row, one.final or 0.0, count) for row, one in enumerate(scored) if (count := tested.get(one.client))]
-    ends = [proportion(final, count) for _, final, count in known]
-    for (row, *_), (low, high) in zip(known, ends, strict=True):
-        label = "95% interval" if row == known[0][0] else None
-        axes.plot([low, high], [row, row], color=INK, alpha=0.55, linewidth=1, marker="|", markersize=6, label=label)
+    found = {row: ends for row, one in enumerate(scored) if (ends := interval(one.final, tested.get(one.client)))}
+    for row, ends in found.items():
+        label = "95% interval" if row == min(found) else None
+        axes.plot(ends, [row, row], color=INK, alpha=0.55, linewidth=1, marker="|", markersize=6, label=label)
 
 
 def _distribution(scored: Sequence[ClientScore], run: Run) -> Figure:

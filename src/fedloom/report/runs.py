@@ -5,19 +5,17 @@ import tomllib
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, field_validator
 
 from fedloom.core.errors import FedloomError
-from fedloom.report.intervals import Difference, paired
+from fedloom.report.files import checked, lines, text, whole
+from fedloom.report.intervals import Difference, paired, proportion
 from fedloom.report.unfinished import so_far
 
 # Only pictures that stand in the file itself: a page must not be made to fetch anything.
 Picture = Annotated[str, Field(pattern=r"^data:image/(png|jpeg|webp|gif);base64,[A-Za-z0-9+/=]+$")]
-
-
-T = TypeVar("T")
 
 
 class _Record(BaseModel):
@@ -213,6 +211,11 @@ class Run:
         return held | {one.client: one.tested for one in self.result.per_client if one.tested is not None}
 
 
+def interval(score: float | None, tested: int | None) -> tuple[float, float] | None:
+    """Wilson's interval of a score over so many test examples; ``None`` where it is not known, or none of a share."""
+    return proportion(score, tested) if score is not None and tested and 0 <= score <= 1 else None
+
+
 def read(folder: Path) -> Run:
     """The run that ``folder`` holds, finished or not.
 
@@ -221,21 +224,21 @@ def read(folder: Path) -> Run:
     """
     if not folder.is_dir():
         raise FedloomError(f"{folder}: there is no such run folder; `fedloom run` makes one under runs/.")
-    config = _text(folder / "config.toml")
+    config = text(folder / "config.toml")
     try:
         settings = tomllib.loads(config)
     except tomllib.TOMLDecodeError as error:
         raise FedloomError(f"{folder / 'config.toml'}: not valid TOML: {error}.") from None
     held, shown, finished = folder / "partition.json", folder / "examples.json", (folder / "result.json").exists()
-    rounds = _lines(folder / "rounds.jsonl", TypeAdapter(Round), finished)
-    turns = _lines(folder / "clients.jsonl", TypeAdapter(Turn), finished)
-    holdings = _file(held, TypeAdapter(Holdings)) if held.exists() else None
-    starts = _lines(folder / "environment.jsonl", TypeAdapter(Start), whole=False)
+    rounds = lines(folder / "rounds.jsonl", TypeAdapter(Round), finished)
+    turns = lines(folder / "clients.jsonl", TypeAdapter(Turn), finished)
+    holdings = whole(held, TypeAdapter(Holdings)) if held.exists() else None
+    starts = lines(folder / "environment.jsonl", TypeAdapter(Start), complete=False)
     if finished:
-        result = _file(folder / "result.json", TypeAdapter(Result))
+        result = whole(folder / "result.json", TypeAdapter(Result))
     else:
         known = so_far(folder, settings, rounds, turns, holdings, starts)
-        result = _checked(folder, TypeAdapter(Result), json.dumps(known))
+        result = checked(folder, TypeAdapter(Result), json.dumps(known))
     return Run(
         name=folder.resolve().name,
         config=config,
@@ -244,7 +247,7 @@ def read(folder: Path) -> Run:
         rounds=rounds,
         turns=turns,
         holdings=holdings,
-        examples=_file(shown, TypeAdapter(list[Answered])) if shown.exists() else [],
+        examples=whole(shown, TypeAdapter(list[Answered])) if shown.exists() else [],
         starts=starts,
         finished=finished,
         gain=_gain(folder),
@@ -255,37 +258,5 @@ def _gain(folder: Path) -> Difference | None:
     files = [folder / name for name in ("after.json", "before.json")]
     if not all(file.exists() for file in files):
         return None
-    after, before = (_file(file, TypeAdapter(Scored)).scores for file in files)
+    after, before = (whole(file, TypeAdapter(Scored)).scores for file in files)
     return paired([after], [before]) if len(after) == len(before) > 0 else None
-
-
-def _text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise FedloomError(f"{path}: cannot be read: {error}. Is {path.parent} the folder of a run?") from None
-
-
-def _file(path: Path, kind: TypeAdapter[T]) -> T:
-    return _checked(path, kind, _text(path))
-
-
-def _lines(path: Path, kind: TypeAdapter[T], whole: bool) -> list[T]:
-    """The lines of a file; of one that need not be ``whole`` a last line that was cut short is passed over, and all of
-    it may be missing."""
-    if not whole and not path.exists():
-        return []
-    text = _text(path)
-    lines = text.splitlines()
-    if not whole and lines and not text.endswith("\n"):
-        lines.pop()
-    return [_checked(f"{path}, line {number}", kind, line) for number, line in enumerate(lines, start=1)]
-
-
-def _checked(place: Path | str, kind: TypeAdapter[T], text: str) -> T:
-    try:
-        return kind.validate_json(text)
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"]) or "the file"
-        raise FedloomError(f"{place}: {where}: {first['msg']}; expected what `fedloom run` writes.") from None
