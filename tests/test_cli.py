@@ -308,6 +308,9 @@ def test_report_draws_one_page_about_several_runs(fedloom: Command, place: Path)
     assert "fedavg" in text
     assert "scaffold" in text
     assert fedloom("report", "fedavg")[1] == "fedavg/report.html\n"
+    own = (place / "fedavg/report.html").read_bytes()
+    assert fedloom("report", "fedavg", "scaffold")[1] == "report-fedavg-vs-scaffold.html\n"
+    assert (place / "fedavg/report.html").read_bytes() == own
 
 
 def test_export_writes_the_adapter(fedloom: Command, place: Path) -> None:

@@ -18,8 +18,8 @@ from tests.federation import toy
 Run = Callable[..., dict[str, Any]]
 
 KEYS = {
-    "": "fedloom seed metric zero_shot final best per_client worst_client rounds clients bytes parameters seconds "
-    "peak_memory_bytes left_out data versions",
+    "": "fedloom seed metric zero_shot final best chance majority per_client worst_client rounds clients bytes "
+    "parameters seconds peak_memory_bytes left_out data versions",
     "bytes": "up down split_up split_down",
     "parameters": "total client trained shared",
     "seconds": "total train evaluate server",
@@ -32,7 +32,9 @@ def test_result_has_exactly_the_promised_keys(run: Run, tmp_path: Path) -> None:
     assert json.loads((tmp_path / "run" / "result.json").read_text()) == found
     for table, keys in KEYS.items():
         assert (found[table] if table else found).keys() == set(keys.split())
-    assert [entry.keys() for entry in found["per_client"]] == [{"client", "examples", "zero_shot", "final"}] * 3
+    assert [entry.keys() for entry in found["per_client"]] == [
+        {"client", "examples", "tested", "zero_shot", "final"}
+    ] * 3
     assert (found["rounds"], found["clients"], found["metric"]) == (2, 3, "accuracy")
     assert found["parameters"] == {"total": 8, "client": 8, "trained": 12, "shared": 12}  # A [2, 4] and B [2, 2]
     assert found["final"] == pytest.approx(sum(entry["final"] for entry in found["per_client"]) / 3)  # 3 each

@@ -31,7 +31,9 @@ DOWN = {"header": 1_000, "adapter": 800_000, "<control>": 2_000}
 QUESTION = "How many <b>stars</b> are there?<script>alert(1)</script>"
 
 
-def run_folder(folder: Path, name: str = "made-up", clients: list[str] | None = None, gain: float = 0.33) -> Path:
+def run_folder(
+    folder: Path, name: str = "made-up", clients: list[str] | None = None, gain: float = 0.33, method: str = "fedavg"
+) -> Path:
     """Write a whole run folder of 12 rounds; one client is left out once."""
     names = PACKS if clients is None else clients
     draw = random.Random(name)
@@ -63,7 +65,7 @@ def run_folder(folder: Path, name: str = "made-up", clients: list[str] | None = 
         {"round": 1, "client": one, "examples": 9, "steps": 2, "loss": 1.0, "error": "", **sent} for one in names
     ]
     turns.append({**turns[0], **LEFT_OUT})
-    (path / "config.toml").write_text(CONFIG)
+    (path / "config.toml").write_text(CONFIG.replace("fedavg", method))
     (path / "result.json").write_text(json.dumps(result))
     (path / "rounds.jsonl").write_text("".join(json.dumps(one) + "\n" for one in rounds))
     (path / "clients.jsonl").write_text("".join(json.dumps(one) + "\n" for one in turns))
@@ -105,3 +107,16 @@ def _picture() -> str:
     buffer = io.BytesIO()
     image.save(buffer, format="PNG")
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
+
+
+def change(folder: Path, **keys: object) -> None:
+    """Set keys of a run folder's ``result.json``."""
+    file = folder / "result.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), **keys}))
+
+
+def begin(folder: Path, command: str = "fedloom run quickstart --set rounds=2") -> None:
+    """Write the ``environment.jsonl`` of a run that was begun once."""
+    versions = {"fedloom": "0.1.0", "python": "3.11.7", "torch": "2.13.0"}
+    line = {"date": "2026-11-27T00:36:11+00:00", "command": command, "device": "cpu, 2 cores", "versions": versions}
+    (folder / "environment.jsonl").write_text(json.dumps(line) + "\n")

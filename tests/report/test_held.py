@@ -35,3 +35,13 @@ def test_the_first_of_many_clients_are_shown() -> None:
     axes = held(holdings(2, 100)).axes[0]
     assert len(axes.patches) == 2 * CLIENTS
     assert axes.get_xlabel() == "client (first 60 of 100)"
+
+
+def test_long_names_leave_room_for_the_counts() -> None:
+    names = [f"hospital-of-the-far-north-{number}" for number in range(3)]
+    figure = held(Holdings(by="pack", groups=names, clients=[Holder(name=n, train={n: 3}, test={}) for n in names]))
+    figure.draw_without_rendering()
+    area = figure.axes[0].get_window_extent()
+    assert area.width > 0.5 * figure.bbox.width
+    assert area.height > 0.3 * figure.bbox.height
+    assert len({label.get_text() for label in figure.axes[0].get_xticklabels()}) == 3

@@ -10,7 +10,7 @@ import pytest
 from fedloom.core.errors import FedloomError
 from fedloom.report.page import page
 from fedloom.report.words import MISSING
-from tests.report.made_up import run_folder
+from tests.report.made_up import begin, change, run_folder
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
@@ -132,6 +132,137 @@ def test_nothing_is_written_for_a_broken_run(tmp_path: Path) -> None:
 def test_no_runs(tmp_path: Path) -> None:
     with pytest.raises(FedloomError, match="no run folder given"):
         page([], tmp_path / "report.html")
+
+
+def drawn(folder: Path, *more: Path) -> str:
+    """The text of the page about run folders, without line breaks."""
+    page([folder, *more], folder / "report.html")
+    return re.sub(r"\s+", " ", (folder / "report.html").read_text())
+
+
+@pytest.mark.parametrize(
+    ("final", "told"),
+    [
+        (0.412, '<p class="gain ">0.0 points of accuracy'),
+        (0.4124, '<p class="gain ">0.0 points of accuracy'),
+        (0.4116, '<p class="gain ">0.0 points of accuracy'),
+        (0.422, '<p class="gain right">+1.0 points of accuracy'),
+        (0.402, '<p class="gain wrong">-1.0 points of accuracy'),
+    ],
+)
+def test_what_was_won_is_green_only_where_it_is_something(tmp_path: Path, final: float, told: str) -> None:
+    folder = run_folder(tmp_path)
+    change(folder, final=final)
+    assert told in drawn(folder)
+
+
+def test_a_gain_that_may_be_noise_is_not_green(tmp_path: Path) -> None:
+    folder = run_folder(tmp_path)
+    (folder / "before.json").write_text('{"scores": [0, 0, 1, 0]}')
+    (folder / "after.json").write_text('{"scores": [1, 1, 1, 0]}')
+    change(folder, zero_shot=0.25, final=0.75)
+    text = drawn(folder)
+    # 0.5 +- 3.18245 * sqrt(1 / 12)
+    assert '<p class="gain ">+50.0 points of accuracy' in text
+    assert "95% interval -41.9 to +141.9: within the noise" in text
+
+
+def test_clients_left_out_are_told_before_the_numbers(one: Path) -> None:
+    text = one.read_text()
+    notice = text.index("1 client was left out")
+    assert notice < text.index('class="hero"')
+    assert 'href="#run-1-left-out">Why</a>' in text[notice:]
+    assert 'id="run-1-left-out"' in text
+
+
+def test_a_client_that_is_a_number_is_called_one_everywhere(tmp_path: Path) -> None:
+    text = drawn(run_folder(tmp_path, clients=["1", "0", "3", "2"]))
+    for number in range(4):
+        assert f'<th scope="row">client {number}</th>' in text
+    assert '<p class="note">client 1</p>' in text
+
+
+def test_the_best_round_has_its_number(one: Path) -> None:
+    lines = [json.loads(line) for line in (one.parent / "made-up" / "rounds.jsonl").read_text().splitlines()]
+    best = max((line["score"], line["round"]) for line in lines if line["score"] is not None)[1]
+    assert f"<dt>Best: round {best}</dt>" in one.read_text()
+
+
+def test_clients_have_their_counts_and_interval(tmp_path: Path) -> None:
+    folder = run_folder(tmp_path, clients=["lyon"])
+    client = {"client": "lyon", "examples": 40, "tested": 10, "zero_shot": 0.4, "final": 0.5}
+    change(folder, per_client=[client], final=0.5)
+    text = drawn(folder)
+    row = "<td>40</td><td>10</td><td>40.0%</td><td>50.0%</td><td>23.7% to 76.3%</td>"  # Wilson of 5 out of 10
+    assert row in text
+    assert "95% interval of the score: 23.7% to 76.3%, over 10 test examples." in text
+
+
+def test_a_metric_that_is_no_share_has_no_interval(tmp_path: Path) -> None:
+    folder = run_folder(tmp_path, clients=["lyon"])
+    change(
+        folder, final=3.2, per_client=[{"client": "lyon", "examples": 4, "tested": 9, "zero_shot": 1.5, "final": 3.2}]
+    )
+    assert "interval of the score" not in drawn(folder)
+
+
+def test_date_command_device_and_versions(tmp_path: Path) -> None:
+    folder = run_folder(tmp_path)
+    assert "<td>cpu, 2 cores</td>" not in drawn(folder)  # an older folder opens without them
+    begin(folder)
+    text = drawn(folder)
+    for value in ("2026-11-27 00:36 UTC", "cpu, 2 cores", "5.23.0", "0.21.0", "3.11.7"):
+        assert f"<td>{value}</td>" in text
+    assert ">fedloom run quickstart --set rounds=2</td>" in text
+    assert '<li class="set">rounds=2</li>' in text
+
+
+def test_bounds_are_lines_beside_the_run_that_they_bound(tmp_path: Path) -> None:
+    own, local, pooled = (run_folder(tmp_path, name, method=name) for name in ("fedavg", "local", "centralised"))
+    change(local, final=0.5)
+    change(pooled, final=0.8)
+    change(own, chance=0.25, majority={"answer": "yes", "score": 0.4, "of": "test"})
+    text = drawn(own, local, pooled)
+    assert "<h1>fedavg</h1>" in text
+    assert "Between its bounds" in text
+    for line in ("each client alone 50.0%", "all data in one place 80.0%", "a choice at random 25.0%"):
+        assert line in text
+    assert "the most frequent test answer: 40.0%" in text
+
+
+def test_an_unfinished_run_says_so(tmp_path: Path) -> None:
+    folder = run_folder(tmp_path)
+    (folder / "result.json").unlink()
+    (folder / "rounds.jsonl").write_text("\n".join((folder / "rounds.jsonl").read_text().splitlines()[:3]) + "\n")
+    text = drawn(folder)
+    assert text.index("<strong>Unfinished.</strong> 3 of 12 rounds are done") < text.index('class="hero"')
+    assert "So far, after 3 rounds" in text
+
+
+def test_a_run_that_only_began_has_a_page(tmp_path: Path) -> None:
+    folder = run_folder(tmp_path)
+    for name in ("result.json", "rounds.jsonl", "clients.jsonl", "partition.json", "examples.json"):
+        (folder / name).unlink()
+    assert "<strong>Unfinished.</strong> No round is done yet." in drawn(folder)
+
+
+@pytest.mark.browser
+@pytest.mark.skipif(CHROMIUM is None, reason="needs headless Chromium")
+def test_long_names_fit_a_phone(tmp_path: Path) -> None:
+    assert CHROMIUM is not None
+    names = ["hospital-of-the-far-north+method=fedavg", "b" * 70, "\u65e5" * 40]
+    folders = [run_folder(tmp_path, name, clients=["ward-of-the-far-north-one", "x" * 40]) for name in names]
+    page(folders, tmp_path / "report.html")
+    (tmp_path / "frame.html").write_text(
+        '<iframe width="320" height="600" src="report.html"></iframe><script>onload = () => document.body.append('
+        "'wide: ' + document.querySelector('iframe').contentDocument.documentElement.scrollWidth)</script>"
+    )
+    command = [CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--allow-file-access-from-files"]
+    command += [f"--user-data-dir={tmp_path / 'profile'}", "--dump-dom", (tmp_path / "frame.html").as_uri()]
+    opened = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout
+    found = re.search(r"wide: (\d+)", opened)
+    assert found is not None
+    assert int(found[1]) <= 320
 
 
 @pytest.mark.browser

@@ -3,6 +3,7 @@ from pathlib import Path
 import pytest
 
 from fedloom.report import plots
+from fedloom.report.lines import Line
 from fedloom.report.runs import Run, read
 from tests.report.made_up import run_folder
 
@@ -39,7 +40,42 @@ def test_bars_up_and_down(run: Run) -> None:
 def test_clients_stand_in_order_of_their_score(run: Run) -> None:
     axes = plots.clients(run).axes[0]
     by_score = sorted(run.result.per_client, key=lambda one: one.final or 0)
-    assert [label.get_text() for label in axes.get_yticklabels()] == [one.client for one in by_score]
+    assert [label.get_text() for label in axes.get_yticklabels()] == [f"{one.client} \u00b7 3" for one in by_score]
+
+
+def test_a_client_that_is_a_number_says_what_it_is(tmp_path: Path) -> None:
+    axes = plots.clients(read(run_folder(tmp_path, clients=["1", "0", "3", "2"]))).axes[0]
+    assert {label.get_text() for label in axes.get_yticklabels()} == {f"client {n} \u00b7 3" for n in range(4)}
+
+
+def test_a_clients_interval_is_wilsons(run: Run) -> None:
+    first = min(run.result.per_client, key=lambda one: one.final or 0)
+    assert first.final is not None
+    (line,) = (one for one in plots.clients(run).axes[0].get_lines() if one.get_label() == "95% interval")
+    # (p + z^2 / 2n +- z sqrt(p (1 - p) / n + z^2 / 4n^2)) / (1 + z^2 / n), n = 3
+    p, n, z = first.final, 3, 1.959964
+    reach = z * (p * (1 - p) / n + z**2 / (4 * n**2)) ** 0.5
+    low, high = ((p + z**2 / (2 * n) + way * reach) / (1 + z**2 / n) for way in (-1, 1))
+    assert list(line.get_xdata()) == pytest.approx([low, high], abs=1e-6)
+
+
+def test_lines_across_are_named_with_their_score(run: Run) -> None:
+    lines = [Line("each client alone", 0.5, "#000000", (0, (2, 2)))]
+    for figure in (plots.scores([run], lines), plots.score_against_bytes([run], lines)):
+        (axes,) = figure.axes
+        assert [text.get_text() for text in axes.get_legend().get_texts()] == ["made-up", "each client alone 50.0%"]
+        assert list(axes.get_lines()[-1].get_ydata()) == [0.5, 0.5]
+
+
+def test_a_long_legend_takes_nothing_from_the_axes(run: Run, tmp_path: Path) -> None:
+    long = read(run_folder(tmp_path, "hospital-of-the-far-north-and-its-many-wards"))
+    heights = []
+    for runs in ([run], [run, long, long, long]):
+        figure = plots.losses(runs)
+        figure.draw_without_rendering()
+        heights.append(figure.axes[0].get_window_extent().height)
+        assert figure.axes[0].get_window_extent().width > 0.75 * figure.bbox.width
+    assert heights[1] > 0.95 * heights[0]
 
 
 def test_many_clients_are_a_distribution(tmp_path: Path) -> None:

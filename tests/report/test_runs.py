@@ -28,7 +28,7 @@ def test_partition_and_examples_may_be_missing(tmp_path: Path) -> None:
     assert run.examples == []
 
 
-@pytest.mark.parametrize("name", ["config.toml", "result.json", "rounds.jsonl", "clients.jsonl"])
+@pytest.mark.parametrize("name", ["config.toml", "rounds.jsonl", "clients.jsonl"])
 def test_a_missing_file_is_named(tmp_path: Path, name: str) -> None:
     folder = run_folder(tmp_path)
     (folder / name).unlink()
@@ -96,3 +96,33 @@ def test_what_crosses_to_a_language_model_elsewhere_is_a_part_of_its_own(tmp_pat
     lines = [json.dumps(turn | {"split_up": 70, "split_down": 30}) for turn in turns]
     (folder / "clients.jsonl").write_text("\n".join(lines) + "\n")
     assert read(folder).parts["split"] == (70 * len(turns), 30 * len(turns))
+
+
+def test_the_best_round_is_the_first_with_the_best_score(tmp_path: Path) -> None:
+    folder = run_folder(tmp_path)
+    lines = [json.loads(line) for line in (folder / "rounds.jsonl").read_text().splitlines()]
+    given = {1: 0.4, 2: 0.7, 3: None, 4: 0.7, 5: 0.6}
+    kept = [{**line, "score": given[line["round"]]} for line in lines[:5]]
+    (folder / "rounds.jsonl").write_text("".join(json.dumps(line) + "\n" for line in kept))
+    assert read(folder).best_round == 2
+
+
+def test_a_client_has_as_many_test_examples_as_the_run_says_or_the_partition(tmp_path: Path) -> None:
+    folder = run_folder(tmp_path, clients=["a", "b"])
+    assert read(folder).tested == {"a": 3, "b": 3}
+    result = json.loads((folder / "result.json").read_text())
+    result["per_client"][0]["tested"] = 7
+    (folder / "result.json").write_text(json.dumps(result))
+    assert read(folder).tested == {"a": 7, "b": 3}
+
+
+def test_the_gain_is_paired_by_test_example(tmp_path: Path) -> None:
+    folder = run_folder(tmp_path)
+    assert read(folder).gain is None
+    # differences 1, 1, 0, 0: mean 0.5, their standard deviation sqrt(1/3), t(0.975, 3) = 3.18245
+    (folder / "before.json").write_text('{"scores": [0, 0, 1, 0], "answers": []}')
+    (folder / "after.json").write_text('{"scores": [1, 1, 1, 0], "answers": []}')
+    gain = read(folder).gain
+    assert gain is not None
+    assert gain.mean == 0.5
+    assert gain.low == pytest.approx(0.5 - 3.18245 * (1 / 3) ** 0.5 / 2, abs=1e-5)

@@ -9,11 +9,11 @@ import typer
 from rich.text import Text
 
 from fedloom import __version__
-from fedloom.cli import compare, host, lists, runs, sites
+from fedloom.cli import compare, host, lists, report, runs, sites
 from fedloom.cli.shell import app, error_console, say
 from fedloom.core.errors import FedloomError
 
-__all__ = ["app", "compare", "host", "lists", "main", "runs", "sites"]
+__all__ = ["app", "compare", "host", "lists", "main", "report", "runs", "sites"]
 
 
 EXTRA = {

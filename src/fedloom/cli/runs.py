@@ -73,15 +73,6 @@ def plan(
 
 
 @app.command()
-def report(
-    runs: Annotated[list[Path], typer.Argument(help="Run folders.")],
-    out: Annotated[Path | None, typer.Option(help="The page; by default report.html in the first run folder.")] = None,
-) -> None:
-    """Draw one page about one or several runs."""
-    say(str(_page(runs, out or runs[0] / "report.html")))
-
-
-@app.command()
 def export(
     folder: Annotated[Path, typer.Argument(help="A run folder, finished or not.")],
     out: Annotated[Path, typer.Option(help="The PEFT folder to write.")],

@@ -14,7 +14,7 @@ from fedloom.core import memory, resolve
 from fedloom.core.config import Experiment
 from fedloom.core.contracts import Engine
 from fedloom.core.errors import FedloomError
-from fedloom.federation import result
+from fedloom.federation import baselines, environment, result
 from fedloom.federation.evaluate import keep_their_own
 from fedloom.federation.record import RunFolder
 from fedloom.federation.round import Federation
@@ -81,7 +81,9 @@ def run(
             held = result.who_holds_what(setup)
             if not begun:
                 folder.begin(experiment)
+            folder.append(environment.FILE, [environment.environment()])
             folder.write_json("partition.json", held)
+            folder.write_json(baselines.FILE, baselines.baselines(setup))
             if setup.scenario.sites:
                 folder.write_json("sites.json", {name: asdict(held) for name, held in setup.told.items()})
             last = Federation(setup, folder, engine, watch, stop).run()

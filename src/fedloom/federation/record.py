@@ -1,6 +1,7 @@
 """The run folder: what a run leaves behind, and what it goes on from.
 
-runs/<name>/  config.toml  run.id  partition.json  before.json  rounds.jsonl  clients.jsonl
+runs/<name>/  config.toml  run.id  environment.jsonl  partition.json  baselines.json  before.json
+              rounds.jsonl  clients.jsonl
               checkpoint/round-000007.safetensors  checkpoint/clients/<client>/000007.safetensors
               adapter/  examples.json  result.json  report.html
 """

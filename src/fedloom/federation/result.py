@@ -4,8 +4,6 @@ import base64
 import hashlib
 import io
 import json
-import platform
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +12,8 @@ from PIL import Image
 from fedloom import __version__
 from fedloom.core.contracts import Picture, Sample
 from fedloom.core.partition import holdings
+from fedloom.federation import baselines
+from fedloom.federation.environment import versions
 from fedloom.federation.evaluate import Scores, global_model, keep_their_own, own_model
 from fedloom.federation.record import Checkpoint, RunFolder
 from fedloom.federation.setup import Setup
@@ -75,6 +75,7 @@ def _result(setup: Setup, folder: RunFolder, last: Checkpoint, before: Scores, a
     measured = [entry["final"] for entry in per_client if entry["final"] is not None]
     adapter = setup.initial
     size = {name: value.numel() for name, value in adapter.items()}
+    guessed = folder.read_json(baselines.FILE) or {}
     method = setup.method
     return {
         "fedloom": __version__,
@@ -84,6 +85,8 @@ def _result(setup: Setup, folder: RunFolder, last: Checkpoint, before: Scores, a
         "zero_shot": last.facts["zero_shot"],
         "final": after.mean,
         "best": last.facts["best"],
+        "chance": guessed.get("chance"),
+        "majority": guessed.get("majority"),
         "per_client": per_client,
         "worst_client": min(measured) if measured else None,
         "rounds": setup.experiment.rounds,
@@ -111,8 +114,11 @@ def _per_client(setup: Setup, before: Scores, after: Scores) -> list[dict[str, A
     held = setup.partition
     first, final = before.of_clients(held), after.of_clients(held)
     return [
-        {"client": name, "examples": len(train), "zero_shot": first[name], "final": final[name]}
-        for name, train in zip(held.names, held.train, strict=True)
+        {
+            **{"client": name, "examples": len(train), "tested": len(test)},
+            **{"zero_shot": first[name], "final": final[name]},
+        }
+        for name, train, test in zip(held.names, held.train, held.test, strict=True)
     ]
 
 
@@ -144,13 +150,6 @@ def content_fingerprint(setup: Setup) -> str:
             shown = picture.tobytes() if isinstance(picture, Image.Image) else str(picture.stat().st_size).encode()
             digest.update(shown)
     return digest.hexdigest()
-
-
-def versions() -> dict[str, str]:
-    """Versions that a result depends on, the drawn world's fonts among them."""
-    names = ("torch", "transformers", "peft", "numpy", "pillow", "qtawesome", "iconipy")
-    packages = {name: version(name) for name in names}
-    return {"fedloom": __version__, "python": platform.python_version(), **packages}
 
 
 def _examples(setup: Setup, before: Scores, after: Scores) -> list[dict[str, Any]]:

@@ -10,10 +10,10 @@ from matplotlib.axes import Axes
 from matplotlib.container import ErrorbarContainer
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator, PercentFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from fedloom.report.labels import Line, Point, place
-from fedloom.report.svg import INK, SERIES, STYLE, plain
+from fedloom.report.svg import INK, SERIES, STYLE, percent, plain
 from fedloom.report.table import Row
 
 ACROSS = 3
@@ -86,7 +86,7 @@ def cells(found: Sequence[Row], metric: str = "accuracy") -> Figure:
             axes.set_yticks(range(len(order)), [plain(name, longest=34) for name in order])
             axes.set_ylim(len(order) - 0.4, -0.6)
             axes.spines["left"].set_visible(False)
-            axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+            percent(axes.xaxis)
         figure.supxlabel(f"{metric}{_told(found)}", fontsize=10)
         _legend(figure, shown, [])
     return figure
@@ -104,7 +104,7 @@ def against_bytes(found: Sequence[Row], metric: str = "accuracy") -> Figure:
                 axes.axhline(score, color=_look(name)[0], linestyle=_look(name)[1], linewidth=1.3, zorder=1)
             points.append(_scatter(axes, panel))
             axes.set_ylabel(metric)
-            axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+            percent(axes.yaxis)
         _logarithmic(drawn, points)
         figure.supxlabel(f"sent, MB{_told(found)}", fontsize=10)
         _legend(figure, shown, [Line2D([], [], color=SERIES[0], linewidth=1.6, marker="o", label="frontier")])

@@ -12,6 +12,8 @@ CLIENTS = 60
 GROUPS = 24
 NUMBERED = 10
 """Up to so many clients each cell also tells its number."""
+LETTERS = 18
+"""A longer name of a client or a group is cut, or it would leave no room for the counts."""
 
 
 def held(holdings: Holdings) -> Figure:
@@ -19,7 +21,10 @@ def held(holdings: Holdings) -> Figure:
     largest, and the others as one."""
     clients = holdings.clients[:CLIENTS]
     names, counts = _counts(holdings, clients)
-    figure, axes = canvas(height=1.1 + 0.24 * max(len(names), 4), grid="x")
+    labels = [plain(client.name, longest=LETTERS) for client in clients]
+    crowded = max(map(len, labels)) > 3
+    slanted = 0.06 * max(map(len, labels)) if crowded else 0.0
+    figure, axes = canvas(height=0.9 + slanted + 0.24 * max(len(names), 4), grid="x")
     axes.grid(visible=False)
     blue = to_rgb(SERIES[0])
     largest = max(int(counts.max()), 1)
@@ -32,10 +37,9 @@ def held(holdings: Holdings) -> Figure:
             axes.text(column, row, str(counts[row, column]), ha="center", va="center", fontsize=8, color=ink)
     axes.set_xlim(-0.5, len(clients) - 0.5)
     axes.set_ylim(len(names) - 0.5, -0.5)
-    axes.set_yticks(range(len(names)), [plain(name) for name in names])
+    axes.set_yticks(range(len(names)), [plain(name, longest=LETTERS) for name in names])
     steps = range(0, len(clients), 1 if len(clients) <= 12 else 10)
-    crowded = max(len(client.name) for client in clients) > 3
-    axes.set_xticks(list(steps), [plain(clients[step].name) for step in steps], rotation=50 if crowded else 0)
+    axes.set_xticks(list(steps), [labels[step] for step in steps], rotation=50 if crowded else 0)
     if crowded:
         for tick in axes.get_xticklabels():
             tick.set(ha="right", rotation_mode="anchor")

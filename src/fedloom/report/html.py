@@ -22,6 +22,8 @@ def environment() -> Environment:
         number=words.number,
         unmarked=_unmarked,
         part=words.part,
+        client=words.client,
+        date=words.date,
     )
     return made
 

@@ -52,7 +52,7 @@ class Live:
         self.sent += bytes_up + bytes_down
         fell = "" if loss is None else f" loss {loss:.3f}"
         score = "" if self.score is None else f" score {words.score(self.score)}"
-        told = f"round {self.number}/{self.rounds} {client}{fell}{score} {words.size(self.sent)}"
+        told = f"round {self.number}/{self.rounds} {words.client(client)}{fell}{score} {words.size(self.sent)}"
         self.progress.update(self.bar, advance=1, told=told)
 
     def left_out(self, client: str, error: str) -> None:

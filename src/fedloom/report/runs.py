@@ -1,20 +1,21 @@
 """Reading a run folder: every file checked, every error naming the file."""
 
+import json
 import tomllib
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, field_validator
 
 from fedloom.core.errors import FedloomError
+from fedloom.report.files import checked, lines, text, whole
+from fedloom.report.intervals import Difference, paired, proportion
+from fedloom.report.unfinished import so_far
 
 # Only pictures that stand in the file itself: a page must not be made to fetch anything.
 Picture = Annotated[str, Field(pattern=r"^data:image/(png|jpeg|webp|gif);base64,[A-Za-z0-9+/=]+$")]
-
-
-T = TypeVar("T")
 
 
 class _Record(BaseModel):
@@ -38,12 +39,22 @@ class Bytes(_Record):
 
 
 class ClientScore(_Record):
-    """One client's score on its own test examples (``None`` where it has none); ``examples`` it trained on."""
+    """One client's score on its own test examples (``None`` where it has none); ``examples`` it trained on, ``tested``
+    it is measured on (``None``: an older folder does not tell)."""
 
     client: str
     examples: int
     final: float | None
     zero_shot: float | None = None
+    tested: int | None = None
+
+
+class Majority(_Record):
+    """The score of always giving one ``answer``, the most frequent one ``of`` the training or the test half."""
+
+    answer: str
+    score: float
+    of: str = "train"
 
 
 class Measured(_Record):
@@ -64,6 +75,8 @@ class Result(_Record):
     zero_shot: float | None
     final: float | None
     best: float | None
+    chance: float | None = None
+    majority: Majority | None = None
     worst_client: float | None
     per_client: list[ClientScore]
     rounds: int
@@ -114,6 +127,15 @@ class Turn(_Record):
     split_down: int = 0
 
 
+class Start(_Record):
+    """A line of ``environment.jsonl``: when and how a process took the run up, and on what."""
+
+    date: str
+    command: str = ""
+    device: str = ""
+    versions: dict[str, str] = {}
+
+
 class Holder(_Record):
     """What one client holds, counted by group."""
 
@@ -128,6 +150,12 @@ class Holdings(_Record):
     by: str
     groups: list[str]
     clients: list[Holder]
+
+
+class Scored(_Record):
+    """``before.json`` and ``after.json``: the score of each test example; none where the clients answered."""
+
+    scores: list[float] = []
 
 
 class Answered(_Record):
@@ -152,7 +180,9 @@ class Answered(_Record):
 
 @dataclass(frozen=True)
 class Run:
-    """A run folder in memory; ``holdings`` and ``examples`` may be missing from it."""
+    """A run folder in memory; ``holdings`` and ``examples`` may be missing from it. ``result`` of a run that has not
+    ``finished`` is what is known so far. ``title``: its name on a page. ``gain``: what was won over zero-shot, paired
+    by test example, where the folder tells each one's score."""
 
     name: str
     config: str
@@ -162,6 +192,10 @@ class Run:
     turns: list[Turn]
     holdings: Holdings | None
     examples: list[Answered]
+    starts: list[Start] = field(default_factory=list)
+    finished: bool = True
+    gain: Difference | None = None
+    title: str = ""
 
     @property
     def parts(self) -> dict[str, tuple[int, int]]:
@@ -173,53 +207,65 @@ class Run:
             down.update(turn.parts_down | {"split": turn.split_down})
         return {part: (up[part], down[part]) for part, count in (up + down).most_common() if count}
 
+    @property
+    def best_round(self) -> int | None:
+        """The first round with the best score."""
+        scored = [(one.score, -one.round) for one in self.rounds if one.score is not None]
+        return -max(scored)[1] if scored else None
+
+    @property
+    def tested(self) -> dict[str, int]:
+        """How many test examples each client has, where the folder tells."""
+        held = {one.name: sum(one.test.values()) for one in self.holdings.clients} if self.holdings else {}
+        return held | {one.client: one.tested for one in self.result.per_client if one.tested is not None}
+
+
+def interval(score: float | None, tested: int | None) -> tuple[float, float] | None:
+    """Wilson's interval of a score over so many test examples; ``None`` where it is not known, or none of a share."""
+    return proportion(score, tested) if score is not None and tested and 0 <= score <= 1 else None
+
 
 def read(folder: Path) -> Run:
-    """The run that ``folder`` holds.
+    """The run that ``folder`` holds, finished or not.
 
     Raises:
         FedloomError: the folder, or a file in it, is missing or broken.
     """
     if not folder.is_dir():
         raise FedloomError(f"{folder}: there is no such run folder; `fedloom run` makes one under runs/.")
-    config = _text(folder / "config.toml")
+    config = text(folder / "config.toml")
     try:
         settings = tomllib.loads(config)
     except tomllib.TOMLDecodeError as error:
         raise FedloomError(f"{folder / 'config.toml'}: not valid TOML: {error}.") from None
-    held, shown = folder / "partition.json", folder / "examples.json"
+    held, shown, finished = folder / "partition.json", folder / "examples.json", (folder / "result.json").exists()
+    rounds = lines(folder / "rounds.jsonl", TypeAdapter(Round), finished)
+    turns = lines(folder / "clients.jsonl", TypeAdapter(Turn), finished)
+    holdings = whole(held, TypeAdapter(Holdings)) if held.exists() else None
+    starts = lines(folder / "environment.jsonl", TypeAdapter(Start), complete=False)
+    if finished:
+        result = whole(folder / "result.json", TypeAdapter(Result))
+    else:
+        known = so_far(folder, settings, rounds, turns, holdings, starts)
+        result = checked(folder, TypeAdapter(Result), json.dumps(known))
     return Run(
         name=folder.resolve().name,
         config=config,
         settings=settings,
-        result=_file(folder / "result.json", TypeAdapter(Result)),
-        rounds=_lines(folder / "rounds.jsonl", TypeAdapter(Round)),
-        turns=_lines(folder / "clients.jsonl", TypeAdapter(Turn)),
-        holdings=_file(held, TypeAdapter(Holdings)) if held.exists() else None,
-        examples=_file(shown, TypeAdapter(list[Answered])) if shown.exists() else [],
+        result=result,
+        rounds=rounds,
+        turns=turns,
+        holdings=holdings,
+        examples=whole(shown, TypeAdapter(list[Answered])) if shown.exists() else [],
+        starts=starts,
+        finished=finished,
+        gain=_gain(folder),
     )
 
 
-def _text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise FedloomError(f"{path}: cannot be read: {error}. Is the run finished? `fedloom run --resume`.") from None
-
-
-def _file(path: Path, kind: TypeAdapter[T]) -> T:
-    return _checked(path, kind, _text(path))
-
-
-def _lines(path: Path, kind: TypeAdapter[T]) -> list[T]:
-    lines = _text(path).splitlines()
-    return [_checked(f"{path}, line {number}", kind, line) for number, line in enumerate(lines, start=1)]
-
-
-def _checked(place: Path | str, kind: TypeAdapter[T], text: str) -> T:
-    try:
-        return kind.validate_json(text)
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"]) or "the file"
-        raise FedloomError(f"{place}: {where}: {first['msg']}; expected what `fedloom run` writes.") from None
+def _gain(folder: Path) -> Difference | None:
+    files = [folder / name for name in ("after.json", "before.json")]
+    if not all(file.exists() for file in files):
+        return None
+    after, before = (whole(file, TypeAdapter(Scored)).scores for file in files)
+    return paired([after], [before]) if len(after) == len(before) > 0 else None

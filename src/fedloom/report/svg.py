@@ -6,13 +6,18 @@ dark mode recolours its pictures with the style sheet alone.
 
 import io
 import re
+import warnings
+from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Literal
 
 from markupsafe import Markup, escape
 from matplotlib import rc_context
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
+from matplotlib.ticker import Formatter, MaxNLocator
 
 from fedloom.core.errors import FedloomError
 
@@ -59,9 +64,43 @@ def canvas(height: float = 2.75, grid: Literal["x", "y", "both"] = "y") -> tuple
     return figure, axes
 
 
+class Percent(Formatter):
+    """Scores from 0 to 1 as percentages, with as many decimals as tell the ticks apart and say them exactly."""
+
+    decimals = 0
+
+    def set_locs(self, locs: Sequence[float]) -> None:
+        """Choose the decimals by the ticks."""
+        super().set_locs(list(locs))
+        ticks = sorted(100 * float(tick) for tick in locs)
+        steps = [after - before for before, after in pairwise(ticks)]
+        near = 1e-3 * min((step for step in steps if step > 0), default=1.0)
+        self.decimals = next((d for d in range(12) if all(abs(round(tick, d) - tick) <= near for tick in ticks)), 12)
+
+    def __call__(self, x: float, pos: int | None = None) -> str:
+        """One tick's label."""
+        return f"{100 * x:.{self.decimals}f}%"
+
+
+class Share(MaxNLocator):
+    """Ticks at steps of 1, 2 or 5, and none below 0 or above 1, where no score can be."""
+
+    def tick_values(self, vmin: float, vmax: float) -> Sequence[float]:
+        """The ticks of a view."""
+        ticks = [float(tick) for tick in super().tick_values(vmin, vmax)]
+        return [tick for tick in ticks if -1e-9 <= tick <= 1 + 1e-9]
+
+
+def percent(axis: Axis) -> None:
+    """Let an axis of scores from 0 to 1 speak in percent."""
+    axis.set_major_locator(Share(nbins="auto", steps=[1, 2, 5, 10]))
+    axis.set_major_formatter(Percent())
+
+
 def plain(text: str, longest: int = 26) -> str:
-    """Text as a figure may show it: cut when too long, and never read as a formula."""
-    cut = text if len(text) <= longest else text[: longest - 1] + "\u2026"
+    """Text as a figure may show it: its middle left out when too long, and never read as a formula."""
+    head = longest * 3 // 5
+    cut = text if len(text) <= longest else text[:head] + "\u2026" + text[len(text) - (longest - head - 1) :]
     return cut.replace("$", r"\$")
 
 
@@ -97,6 +136,7 @@ def save(figure: Figure, path: Path) -> None:
 def _render(figure: Figure, name: str) -> str:
     buffer = io.StringIO()
     nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
-    with rc_context({"svg.fonttype": "none", "svg.hashsalt": name}):
+    with rc_context({"svg.fonttype": "none", "svg.hashsalt": name}), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font")  # the reader's browser draws the text
         figure.savefig(buffer, format="svg", transparent=True, metadata=nothing)
     return buffer.getvalue()

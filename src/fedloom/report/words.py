@@ -1,5 +1,7 @@
 """Numbers as people read them."""
 
+from datetime import datetime
+
 MISSING = "\u2013"
 
 PARTS = {
@@ -22,8 +24,21 @@ def score(value: float | None) -> str:
 
 
 def points(before: float | None, after: float | None) -> str:
-    """The difference of two scores in percentage points, with its sign."""
-    return "" if before is None or after is None else f"{100 * (after - before):+.1f} points"
+    """The difference of two scores in percentage points, with its sign; one that is rounded to nothing has none."""
+    if before is None or after is None:
+        return ""
+    shown = f"{100 * (after - before):+.1f}"
+    return f"{shown.lstrip('+-') if float(shown) == 0 else shown} points"
+
+
+def interval(low: float, high: float) -> str:
+    """An interval of scores as percentages: ``65.1% to 78.0%``."""
+    return f"{score(low)} to {score(high)}"
+
+
+def client(name: str) -> str:
+    """A client as a label that stands alone: a number is ``client 1``; a name is itself."""
+    return f"client {name}" if name.isdigit() else name
 
 
 def size(count: float) -> str:
@@ -53,3 +68,16 @@ def duration(seconds: float) -> str:
 def number(count: int) -> str:
     """A count with thin spaces between thousands."""
     return f"{count:,}".replace(",", "\u202f")
+
+
+def count(number: int, noun: str) -> str:
+    """``1 round``, ``5 rounds``."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def date(text: str) -> str:
+    """A date as ``environment.jsonl`` has it, to the minute; what is no date stays as it is."""
+    try:
+        return datetime.fromisoformat(text).strftime("%Y-%m-%d %H:%M %Z").strip()
+    except ValueError:
+        return text

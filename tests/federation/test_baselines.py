@@ -1,0 +1,92 @@
+"""Chance and majority, by numbers worked out by hand."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from fedloom.core.contracts import Data, Example, Sample, Task
+from fedloom.federation.baselines import baselines
+from fedloom.federation.setup import Setup
+from tests.federation import toy
+from tests.federation.conftest import Run
+
+Given = tuple[str, tuple[str, ...]]
+"""An answer, and the choices beside it."""
+
+
+def of(train: Sequence[str], test: Sequence[Given], sites: tuple[str, ...] = ()) -> dict[str, Any]:
+    def sample(answer: str, choices: tuple[str, ...] = ()) -> Sample:
+        return Sample(answer, None, None, "?", choices, answer)
+
+    data = Data(tuple(sample(answer) for answer in train), tuple(sample(*given) for given in test))
+
+    def word(one: Sample) -> Example:
+        return Example(one.id, (), "?", one.choices, one.answer)
+
+    def score(one: Sample, answer: str) -> float:
+        return float(answer == one.answer) if answer != "half" else 0.5
+
+    made = SimpleNamespace(
+        scenario=SimpleNamespace(sites=sites), task=Task("t", "exact match", lambda: data, word, score), data=data
+    )
+    return baselines(cast(Setup, made))
+
+
+def test_chance_is_the_mean_of_one_over_the_number_of_choices() -> None:
+    found = of(["a"], [("a", ("a", "b")), ("b", ("a", "b", "c", "d")), ("d", ("d", "e", "f", "g"))])
+    assert found["chance"] == pytest.approx((1 / 2 + 1 / 4 + 1 / 4) / 3)
+    assert found["metric"] == "exact match"
+
+
+def test_chance_goes_by_the_tasks_own_score() -> None:
+    # the second choice is half right: (1 + 0.5) / 2
+    assert of(["a"], [("a", ("a", "half"))])["chance"] == 0.75
+
+
+def test_no_chance_where_an_answer_is_free() -> None:
+    assert of(["a", "a"], [("a", ("a", "b")), ("b", ())])["chance"] is None
+
+
+def test_majority_gives_the_most_frequent_training_answer_every_time() -> None:
+    found = of(["no", "yes", "yes"], [("no", ()), ("no", ()), ("no", ()), ("yes", ())])
+    assert found["majority"] == {"answer": "yes", "of": "train", "score": 0.25}
+
+
+def test_without_training_answers_it_is_the_most_frequent_test_answer() -> None:
+    found = of([], [("no", ()), ("no", ()), ("no", ()), ("yes", ())])
+    assert found["majority"] == {"answer": "no", "of": "test", "score": 0.75}
+
+
+@pytest.mark.parametrize(
+    ("train", "test"),
+    [
+        (["a", "b", "c"], [("a", ("a", "b"))]),  # none is more frequent than the others
+        (["a", "a", "b"], [("a", ("a", "b")), ("c", ("b", "c"))]),  # it cannot always be given
+    ],
+)
+def test_no_majority_where_it_makes_no_sense(train: list[str], test: list[Given]) -> None:
+    assert of(train, test)["majority"] is None
+
+
+def test_what_sites_hold_is_not_known() -> None:
+    assert of(["a", "a"], [("a", ("a", "b"))], sites=("lyon",)) == {
+        "metric": "exact match",
+        "chance": None,
+        "majority": None,
+    }
+
+
+def test_a_run_writes_them_at_its_start_and_into_its_result(run: Run, tmp_path: Path) -> None:
+    found = run()
+    data = toy.task().load()
+    answers = [sample.answer for sample in data.train]
+    most = max(sorted(toy.CHOICES), key=answers.count)
+    right = sum(sample.answer == most for sample in data.test)
+    assert found["chance"] == 0.5
+    assert found["majority"] == {"answer": most, "of": "train", "score": pytest.approx(right / 9)}
+    written = json.loads((tmp_path / "run" / "baselines.json").read_text())
+    assert written == {"metric": "accuracy", "chance": 0.5, "majority": found["majority"]}

@@ -1,0 +1,59 @@
+from pathlib import Path
+
+import pytest
+
+from fedloom.core.errors import FedloomError
+from fedloom.report.folders import default, report
+from tests.report.made_up import run_folder
+
+
+def test_a_page_about_several_runs_is_none_of_theirs(tmp_path: Path) -> None:
+    one, other = run_folder(tmp_path, "a"), run_folder(tmp_path, "b")
+    assert report([one]) == one / "report.html"
+    own = (one / "report.html").read_bytes()
+    assert report([one, other]) == tmp_path / "report-a-vs-b.html"
+    assert (one / "report.html").read_bytes() == own
+    assert "2 runs, side by side" in (tmp_path / "report-a-vs-b.html").read_text()
+
+
+def test_a_run_named_twice_is_one_run(tmp_path: Path) -> None:
+    folder = run_folder(tmp_path, "a")
+    assert report([folder, folder / ".." / "a"]) == folder / "report.html"
+
+
+def test_long_names_make_a_name_that_a_file_can_have(tmp_path: Path) -> None:
+    folders = [tmp_path / (letter * 80) for letter in "\u65e5xy"]
+    name = default(folders).name
+    assert name.startswith("report-3-runs-")
+    assert len(name.encode()) < 255
+    assert name != default(folders[::-1]).name
+
+
+def test_a_comparison_is_the_page_of_its_cells_that_have_begun(tmp_path: Path) -> None:
+    folder = tmp_path / "x-compare"
+    run_folder(folder / "cells" / "method=fedavg", "seed-0")
+    begun = run_folder(folder / "cells" / "method=scaffold", "seed-0", method="scaffold")
+    (begun / "result.json").unlink()
+    assert report([folder]) == folder / "report.html"
+    text = (folder / "report.html").read_text()
+    assert 'href="#run-1">fedavg</a>' in text
+    assert 'href="#run-2">scaffold</a> <span class="mark">unfinished</span>' in text
+
+
+def test_what_is_no_run_is_named(tmp_path: Path) -> None:
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "file").write_text("")
+    (tmp_path / "c" / "cells").mkdir(parents=True)
+    run = run_folder(tmp_path / "runs", "a")
+    for folders, message in [
+        ([tmp_path / "gone"], "gone: there is no such run folder"),
+        ([tmp_path / "file"], "file is a file; expected a run folder"),
+        ([tmp_path / "runs"], r"runs is no run folder: .* It holds run folders: .*a; name them"),
+        ([tmp_path / "c"], "no run of this comparison has begun"),
+        ([run, tmp_path / "c"], "c is the folder of a comparison.* Report it alone"),
+        ([], "no run folder given"),
+    ]:
+        with pytest.raises(FedloomError, match=message):
+            report(folders)
+    with pytest.raises(FedloomError, match=r"--out .*runs is a folder"):
+        report([run], tmp_path / "runs")
