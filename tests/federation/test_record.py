@@ -177,8 +177,8 @@ class TestFolder:
 
     def test_resume_of_another_experiment_is_refused_naming_what_differs(self, run: Run) -> None:
         run("rounds=1")
-        with pytest.raises(FedloomError, match=r"another experiment \(rounds: 1 there, 3 here\)"):
-            run("rounds=3", resume=True)
+        with pytest.raises(FedloomError, match=r"another experiment \(rounds: 1 in the folder, 3 asked for\)"):
+            run("rounds=3", "client.schedule=cosine", resume=True)
         with pytest.raises(FedloomError, match=r"method.*fedavg.*scaffold"):
             run("rounds=1", "method=scaffold", resume=True)
 

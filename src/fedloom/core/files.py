@@ -18,10 +18,10 @@ UNSEEN = ("Cc", "Cs", "Zl", "Zp")
 
 def name_error(text: str) -> str:
     """What keeps ``text`` from being the name of one file or folder, as ``expected`` words; empty: nothing does."""
-    if not text or text != text.strip(" ") or text[0] == "." or text[-1] == ".":
-        return "a file name that neither begins with a dot or a space nor ends in one"
     if "/" in text or "\\" in text:
         return "a file name, without / and \\"
+    if not text or text != text.strip(" ") or text[0] == "." or text[-1] == ".":
+        return "a file name that neither begins with a dot or a space nor ends in one"
     if any(unicodedata.category(sign) in UNSEEN for sign in text):
         return "a file name, without control characters"
     if RESERVED.fullmatch(text):

@@ -158,10 +158,10 @@ class Follower:
         self._asked = time.monotonic()
         while True:
             self._tell()
-            found = RunFolder(self.out).read_json("result.json")
+            found = RunFolder(self.out).finished(self.experiment.rounds)
             if found is not None:
                 self._wait_for_the_server()
-                return dict(found)
+                return found
             if self.stop():
                 self._end(run)
                 raise Stopped
@@ -169,8 +169,7 @@ class Follower:
             if error:
                 raise FedloomError(error)
             if (process and not self.note.held()) or not self._flower_runs(run):
-                done: dict[str, Any] | None = RunFolder(self.out).read_json("result.json")
-                return done
+                return RunFolder(self.out).finished(self.experiment.rounds)
             self._faults(process)
             if self.place.consortium:
                 for name in self.place.consortium.supervise():
