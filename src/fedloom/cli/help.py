@@ -1,13 +1,16 @@
 """What the help of every command has, whichever version of Typer and Click draws it."""
 
 import inspect
-from typing import Any, get_args
+from collections.abc import Callable
+from typing import Any, TypeVar, get_args
 
 import typer
 from typer.core import TyperCommand, TyperGroup
 from typer.models import ArgumentInfo
 
 from fedloom.core.errors import nearest
+
+Function = TypeVar("Function", bound=Callable[..., Any])
 
 
 class Command(TyperCommand):
@@ -43,6 +46,6 @@ class App(typer.Typer):
     def __init__(self, **settings: Any) -> None:
         super().__init__(cls=Commands, rich_markup_mode="markdown", **settings)
 
-    def command(self, name: str | None = None, **settings: Any) -> Any:
+    def command(self, name: str | None = None, **settings: Any) -> Callable[[Function], Function]:
         """As Typer's."""
         return super().command(name, **{"cls": Command, **settings})

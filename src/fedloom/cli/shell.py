@@ -59,7 +59,7 @@ def _quoted(key: str, value: str) -> str:
     try:
         value.encode()
     except UnicodeEncodeError:
-        raise typer.BadParameter(f"{key} = {ascii(value)} is no valid UTF-8.") from None
+        raise typer.BadParameter(f"{key} = {value!a} is no valid UTF-8.") from None
     return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 

@@ -154,9 +154,7 @@ def _locate(source: str | Path) -> Path:
         return path
     name = re.sub("[/_]", "-", str(source))
     if name not in presets():
-        raise FedloomError(
-            f"{source}: no such experiment file, and no preset of that name. {nearest(name, presets())}"
-        )
+        raise FedloomError(f"{source}: no such experiment file, and no preset of that name. {nearest(name, presets())}")
     return PRESETS / f"{name}.toml"
 
 
@@ -207,7 +205,7 @@ def _readable(text: str, value: str) -> str:
     try:
         value.encode()
     except UnicodeEncodeError:
-        raise FedloomError(f"--set {ascii(text)}: the value is no valid UTF-8.") from None
+        raise FedloomError(f"--set {text!a}: the value is no valid UTF-8.") from None
     return value
 
 

@@ -1,6 +1,8 @@
 """The keys of an experiment: which there are, what each is for, and which one a mistyped key was meant to be."""
 
 import inspect
+import json
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from difflib import get_close_matches
 from typing import Any
@@ -107,25 +109,50 @@ def _options_of(raw: Mapping[str, Any]) -> Iterator[str]:
                 continue
 
 
-def described(experiment: Experiment) -> Iterator[tuple[str, Any, str]]:
-    """Every key of an experiment with its value and what it is for; options are described by their choice."""
+def annotated(experiment: Experiment) -> str:
+    """An experiment as TOML that ``load`` reads: every key with its value and, as a comment, what it is for; options
+    that are not set stand there as comments, with their defaults."""
+    lines: list[str] = []
     for name, field in Experiment.model_fields.items():
-        value = getattr(experiment, name)
         if name not in TABLES:
-            yield name, value, field.description or ""
+            lines.append(_line(name, getattr(experiment, name), field.description or ""))
             continue
-        for key, one in TABLES[name].model_fields.items():
+        table, value = TABLES[name], getattr(experiment, name)
+        about = inspect.cleandoc(table.__doc__ or "").split("\n\n")[0].replace("``", "`")
+        lines += ["", *(f"# {line}" for line in about.splitlines()), f"[{name}]"]
+        for key, one in table.model_fields.items():
             if key != "options":
-                yield f"{name}.{key}", getattr(value, key), one.description or ""
+                lines.append(_line(key, getattr(value, key), one.description or ""))
         if name in FREE:
-            yield from _described_options(name, value)
+            lines += _option_lines(name, value)
+    return "\n".join(lines) + "\n"
 
 
-def _described_options(table: str, chosen: AxisTable) -> Iterator[tuple[str, Any, str]]:
-    for option, parameter in options(table, chosen.name).items():
-        if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
-            continue
-        needed = parameter.default is parameter.empty and option not in chosen.options
-        value = "" if needed else chosen.options.get(option, parameter.default)
-        told = f"Option of {chosen.name!r}{', which needs it' if needed else ''}."
-        yield f"{table}.{option}", value, told
+def _line(key: str, value: Any, told: str, set: bool = True) -> str:
+    return (
+        f"{'' if set else '# '}{_bare(key)} = {_toml(value)}".ljust(36)
+        + f"  # {' '.join(told.split()).replace('``', '`')}"
+    )
+
+
+def _option_lines(table: str, chosen: AxisTable) -> list[str]:
+    lines = [_line(key, value, f"Option of {chosen.name!r}.") for key, value in chosen.options.items()]
+    for key, parameter in options(table, chosen.name).items():
+        if key not in chosen.options and parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
+            needed = parameter.default is parameter.empty
+            told = f"Option of {chosen.name!r}{', which needs it' if needed else ''}."
+            lines.append(_line(key, "..." if needed else parameter.default, told, set=False))
+    return lines
+
+
+def _toml(value: Any) -> str:
+    """A value on one line."""
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{_bare(key)} = {_toml(one)}" for key, one in value.items()) + "}"
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(_toml(one) for one in value) + "]"
+    return json.dumps(value, ensure_ascii=False, default=str).replace("\x7f", "\\u007f")
+
+
+def _bare(key: str) -> str:
+    return key if re.fullmatch(r"[A-Za-z0-9_-]+", key) else json.dumps(key, ensure_ascii=False)

@@ -23,5 +23,5 @@ def told() -> FedloomError:
     """What a script without a guard is told."""
     return FedloomError(
         "engine.workers starts processes, and each of them imports the script that was started: there, it began the "
-        "whole run again. Put what the script does below `if __name__ == \"__main__\":`, or set engine.workers = 1."
+        'whole run again. Put what the script does below `if __name__ == "__main__":`, or set engine.workers = 1.'
     )
