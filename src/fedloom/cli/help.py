@@ -23,7 +23,7 @@ class Command(TyperCommand):
             if argument.name in parameters and not getattr(argument, "help", None):
                 told = [one.help for one in get_args(parameters[argument.name].annotation) if _is_argument(one)]
                 if told:
-                    argument.help = told[0]  # type: ignore[attr-defined]
+                    argument.help = told[0]
 
 
 def _is_argument(one: object) -> bool:
