@@ -25,7 +25,7 @@ def _group(axis: str) -> App:
     """The command that lists an axis, and the group of those about one choice."""
     group = App(invoke_without_command=True, help=LISTS[axis])
 
-    @group.callback()  # type: ignore[untyped-decorator]
+    @group.callback()
     def listed(context: typer.Context) -> None:
         if context.invoked_subcommand is None:
             _listing(axis)
@@ -153,9 +153,8 @@ def _description(axis: str, name: str) -> str:
     lines = [f"{key}: {_kind(one.annotation)}{_default(one.default)}" for key, one in own.items()]
     if not lines:
         return f"{name}\n\n{told}\n\noptions: none"
-    how = (
-        f"--set {table}.{next(iter(own))}=VALUE" if table else f'"{name}:{",".join(own)}" in channel.up or channel.down'
-    )
+    stage = f'"{name}:{",".join(own)}" in channel.up or channel.down'
+    how = f"--set {table}.{next(iter(own))}=VALUE" if table else stage
     return f"{name}\n\n{told}\n\noptions ({how})\n" + "\n".join(f"  {line}" for line in lines)
 
 

@@ -32,7 +32,7 @@ def name_error(text: str) -> str:
 
 
 def file_name(text: str, longest: int = LONGEST_NAME) -> str:
-    """``text`` as a file's name: what no name may hold becomes a dash, and one that is too long ends in a hash of it."""
+    """``text`` as a file's name: what no name may hold becomes a dash, and a long one ends in a hash of it."""
     shown = "".join("-" if sign in "/\\" or unicodedata.category(sign) in UNSEEN else sign for sign in text)
     shown = shown.strip(". ") or "-"
     if RESERVED.fullmatch(shown):

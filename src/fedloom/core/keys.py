@@ -129,10 +129,8 @@ def annotated(experiment: Experiment) -> str:
 
 
 def _line(key: str, value: Any, told: str, set: bool = True) -> str:
-    return (
-        f"{'' if set else '# '}{_bare(key)} = {_toml(value)}".ljust(36)
-        + f"  # {' '.join(told.split()).replace('``', '`')}"
-    )
+    about = " ".join(told.split()).replace("``", "`")
+    return f"{'' if set else '# '}{_bare(key)} = {_toml(value)}".ljust(36) + f"  # {about}"
 
 
 def _option_lines(table: str, chosen: AxisTable) -> list[str]:

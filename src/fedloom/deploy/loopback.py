@@ -95,7 +95,8 @@ class Consortium:
     """A SuperLink with TLS, and a worker and a SuperNode with a key of its own for every site; a context manager.
 
     Where the experiment splits its model, the language model has a host, with TLS and a token for every site.
-    ``stop``: becomes true where it is not to start any more. ``data``: the folder of a site's own data: ``data/SITE`` where sites hold their own, else ``data`` itself.
+    ``stop``: becomes true where it is not to start any more. ``data``: the folder of a site's own data: ``data/SITE``
+    where sites hold their own, else ``data`` itself.
     """
 
     folder: Path

@@ -114,11 +114,9 @@ class Process:
 
     def tail(self, lines: int = 15) -> str:
         """The end of its log."""
-        return (
-            "\n".join(self.log.read_text(encoding="utf-8", errors="replace").splitlines()[-lines:])
-            if self.log.exists()
-            else ""
-        )
+        if not self.log.exists():
+            return ""
+        return "\n".join(self.log.read_text(encoding="utf-8", errors="replace").splitlines()[-lines:])
 
 
 def _end_with_parent() -> None:

@@ -41,9 +41,10 @@ def run(
 ) -> dict[str, Any]:
     """Run an experiment into the folder ``out`` and return its result.
 
-    ``resume`` goes on with the run that ``out`` holds: a finished one is only read, unless ``experiment`` has more rounds
-    and a constant rate. Nothing is written before everything that can be refused was checked. ``grid``: Flower's, where this is a ServerApp of engine ``flower`` or
-    ``flower-simulation``; without one, these engines submit the experiment as such and wait for it.
+    ``resume`` goes on with the run that ``out`` holds: a finished one is only read, unless ``experiment`` has more
+    rounds and a constant rate. Nothing is written before everything that can be refused was checked. ``grid``:
+    Flower's, where this is a ServerApp of engine ``flower`` or ``flower-simulation``; without one, these engines submit
+    the experiment as such and wait for it.
     ``kills``: faults to try where all of engine ``flower`` is on this machine.
 
     Raises:

@@ -64,10 +64,8 @@ class Worker:
             if self.process.exitcode == UNGUARDED:
                 raise told() from None
             where = f"client {job.client!r}, round {job.round}"
-            return Reply(
-                job.client,
-                error=f"{where}: its worker process ended with code {self.process.exitcode}{_why(self.process.exitcode)}.",
-            )
+            code = self.process.exitcode
+            return Reply(job.client, error=f"{where}: its worker process ended with code {code}{_why(code)}.")
 
     def close(self) -> int:
         """End the process; one in the middle of a job is not waited for (what it writes, it writes atomically).
