@@ -12,15 +12,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import typer
 from PIL import Image
 
 from fedloom import __version__, cli, engines
-from fedloom.cli import shell
+from fedloom.cli import lists, shell
+from fedloom.core import config, resolve
 from fedloom.core.errors import FedloomError
 from fedloom.federation.round import Stopped
 from fedloom.federation.setup import Setup
 from tests.federation import toy
-from tests.federation.test_record import after
+from tests.federation.test_record import after, outcome
 
 Command = Callable[..., tuple[int, str, str]]
 
@@ -60,7 +62,7 @@ def test_run_writes_the_folder_and_says_where_the_page_and_the_adapter_are(fedlo
     assert "federated (fedavg)" in out
     assert (place / "runs/toy/report.html").is_file()
     assert "\x1b" not in out  # no colour, no progress bar
-    assert "round" not in out
+    assert re.findall(r"^\d\d:\d\d:\d\d fedavg: round (\d)/2: 3 of 3 clients, loss \S+, score", out, re.M) == ["1", "2"]
 
 
 def test_the_run_folders_name_tells_its_overrides(fedloom: Command, place: Path) -> None:
@@ -82,19 +84,125 @@ def test_paths_are_never_wrapped(fedloom: Command) -> None:
 def test_a_finished_run_is_read_again_and_another_experiment_is_refused(fedloom: Command, place: Path) -> None:
     fedloom("run", "toy.toml")
     before = (place / "runs/toy/result.json").stat().st_mtime_ns
-    assert fedloom("run", "toy.toml")[0] == fedloom("run", "toy.toml", "--resume")[0] == 0
+    for more in ([], ["--resume"]):
+        code, out, _ = fedloom("run", "toy.toml", *more)
+        assert (code, out.count("runs/toy: already finished, nothing was run.")) == (0, 1)
+        assert "round 1" not in out
     assert (place / "runs/toy/result.json").stat().st_mtime_ns == before
     code, _, err = fedloom("run", "toy.toml", "--set", "rounds=9", "--out", "runs/toy")
     assert (code, err.count("error:")) == (1, 1)
     assert "already holds something" in err
-    code, _, err = fedloom("run", "toy.toml", "--set", "rounds=9", "--out", "runs/toy", "--resume")
+    assert "rounds: 2 in the folder, 9 asked for" in err
+    changed = ["--set", "client.lr=0.5", "--set", "method=fedprox", "--out", "runs/toy", "--resume"]
+    code, _, err = fedloom("run", "toy.toml", *changed)
     assert code == 1
-    assert "rounds: 2 there, 9 here" in err
+    assert (
+        '(method.name: "fedavg" in the folder, "fedprox" asked for; client.lr: 0.1 in the folder, 0.5 asked for)' in err
+    )
+
+
+def test_more_rounds_extend_a_finished_run(fedloom: Command, place: Path) -> None:
+    fedloom("run", "toy.toml", "--name", "longer")
+    code, out, err = fedloom("run", "toy.toml", "--name", "longer", "--set", "rounds=4", "--resume")
+    assert (code, err) == (0, "")
+    assert re.findall(r"round (\d)/4:", out) == ["3", "4"]
+    fedloom("run", "toy.toml", "--name", "once", "--set", "rounds=4")
+    assert outcome(place / "runs/longer") == outcome(place / "runs/once")
+
+
+def test_a_name_is_the_folders_and_the_experiments(fedloom: Command, place: Path) -> None:
+    assert fedloom("run", "toy.toml", "--name", "short", "--set", "rounds=1")[0] == 0
+    assert 'name = "short"' in (place / "runs/short/config.toml").read_text()
+    for name in ("../x", "a/b", ".x", "x" * 300, "a\nb", "nul"):
+        code, _, err = fedloom("run", "toy.toml", "--name", name)
+        assert (code, "expected a file name" in err) == (1, True), name
+    (place / "bad.toml").write_text(toy.toml().replace('"toy"', '"../../x"', 1))
+    assert "name = '../../x': expected a file name" in fedloom("run", "bad.toml")[2]
+    assert sorted(path.name for path in place.iterdir()) == ["bad.toml", "runs", "toy.toml"]
+
+
+def test_a_long_list_of_overrides_is_shortened_with_a_hash(fedloom: Command, place: Path) -> None:
+    values = [f"adapter.names=['{letter * 90}']" for letter in "ab日"]
+    for value in values:
+        assert fedloom("run", "toy.toml", "--set", value, "--set", f"data.path={'x' * 0}", "--set", "rounds=1")[0] == 0
+    names = [path.name for path in (place / "runs").iterdir()]
+    assert len(names) == 3
+    assert all(len(name.encode()) <= 150 and name.startswith("toy+adapter.names=") for name in names)
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "cp1252"])
+def test_what_the_output_cannot_show_is_replaced(place: Path, encoding: str) -> None:
+    environment = {**os.environ, "PYTHONIOENCODING": encoding}
+    for command in (["plan", "quickstart"], ["methods"], ["presets"], ["config", "quickstart"], ["run", "日本.toml"]):
+        call = subprocess.run(
+            [sys.executable, "-m", "fedloom.cli", *command], capture_output=True, check=False, env=environment
+        )
+        assert b"Traceback" not in call.stderr, command
+        assert call.returncode == (1 if command[0] == "run" else 0)
+
+
+def test_nobody_is_asked_anything(fedloom: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    def ask(*_: Any, **__: Any) -> None:
+        raise FedloomError(f"read {sys.stdin.read()!r}")
+
+    monkeypatch.setattr(engines, "run", ask)
+    assert fedloom("run", "toy.toml")[2] == "error: read ''\n"
+
+
+def test_a_device_that_is_not_there_is_refused_at_once(fedloom: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("FEDLOOM_DEVICE", raising=False)
+    assert "device 'gpu'" in fedloom("run", "toy.toml", "--device", "gpu")[2]
+    monkeypatch.setenv("FEDLOOM_DEVICE", "cuda:99")
+    assert "FEDLOOM_DEVICE 'cuda:99'" in fedloom("run", "toy.toml")[2]
+
+
+def test_figures_do_not_depend_on_a_screen(tmp_path: Path) -> None:
+    code = "from fedloom.report.svg import canvas; import sys; assert 'matplotlib.pyplot' not in sys.modules"
+    for backend in ("TkAgg", "nonsense"):
+        environment = {**os.environ, "MPLBACKEND": backend}
+        assert subprocess.run([sys.executable, "-c", code], check=False, env=environment).returncode == 0
+
+
+@pytest.mark.parametrize("axis", ["methods", "tasks", "scenarios", "sampling", "channel"])
+def test_show_tells_every_choices_options(fedloom: Command, axis: str) -> None:
+    for name in resolve.known(axis):
+        text = lists._description(axis, name)
+        assert text.startswith(f"{name}\n\n{resolve.summary(axis, name)}")
+        assert "options" in text
+    if axis == "methods":
+        assert "  mu: float = 0.01\n" in fedloom("methods", "show", "fedprox")[1]
+
+
+def test_presets_have_a_line_each_and_config_shows_every_key(fedloom: Command, place: Path) -> None:
+    out = fedloom("presets")[1]
+    assert all(re.search(rf"^{name} +\w", out, re.M) for name in config.presets())
+    code, out, _ = fedloom("config", "quickstart", "--set", "method=fedprox")
+    assert code == 0
+    (place / "again.toml").write_text(out)
+    assert config.load(place / "again.toml") == config.load("quickstart", ["method=fedprox"])
+    assert re.search(r"^# mu = 0.01 +# Option of 'fedprox'\.$", out, re.M)
+    assert all(re.search(r"  # \S", line) for line in out.splitlines() if " = " in line)
+
+
+def test_help_says_what_each_argument_is(fedloom: Command) -> None:
+    for command in ("run", "compare", "plan", "rehearse", "config"):
+        assert "preset such as" in " ".join(fedloom(command, "--help")[1].split()), command
+    assert fedloom("rum")[2].count("Did you mean") == 1
+
+
+def test_every_command_has_help(fedloom: Command) -> None:
+    def all_of(command: Any, path: list[str]) -> None:
+        assert fedloom(*path, "--help")[0] == 0, path
+        for name, inner in getattr(command, "commands", {}).items():
+            all_of(inner, [*path, name])
+
+    all_of(typer.main.get_command(cli.app), [])
 
 
 def test_bounds_stand_on_both_sides_of_the_method(fedloom: Command, place: Path) -> None:
     code, out, _ = fedloom("run", "toy.toml", "--bounds")
     assert code == 0
+    out = out[out.index("on the test examples") :]
     rows = [row for row in ("zero-shot", "each client alone", "federated (fedavg)", "centralised") if row in out]
     assert [out.index(row) for row in rows] == sorted(out.index(row) for row in rows)
     assert len(rows) == 4
@@ -131,6 +239,12 @@ def test_a_bound_is_not_run_twice(fedloom: Command, place: Path) -> None:
         (["compare", "toy.toml", "--axis", "method.name=fedavg,fedd"], "there is no 'fedd'"),
         (["report", "runs/none"], "no such run folder"),
         (["export", "runs/none", "--out", "x"], "no run"),
+        (["run", "toy.toml", "--set", "lr=0.1"], "Did you mean 'client.lr'?"),
+        (["run", "toy.toml", "--set", "rank=4"], "Did you mean 'adapter.rank'?"),
+        (["run", "toy.toml", "--set", "mehtod=fedavg"], "Did you mean 'method'?"),
+        (["export", "runs/none", "--out", "x"], "there is no such folder"),
+        (["run", "."], "cannot be read"),
+        (["methods", "show", "fedprx"], "Did you mean 'fedprox'"),
         (["tasks", "show", "icons-memez"], "Did you mean 'icons-memes'?"),
         (["scenarios", "show", "idd"], "Did you mean 'iid'?"),
         (["tasks", "show", "icons-qa/choose_txt", "--count", "1", "--out", "x.xyz"], "end in .png"),
@@ -144,7 +258,7 @@ def test_an_error_is_one_message_and_leaves_nothing(
     fedloom: Command, place: Path, arguments: list[str], words: str
 ) -> None:
     code, out, err = fedloom(*arguments)
-    assert (code, out) == (1, "")
+    assert (code, re.sub(r"^\d\d:\d\d:\d\d .*\n", "", out, flags=re.M)) == (1, "")
     assert err.startswith("error: ")
     assert err.count("\n") == 1
     assert words in err

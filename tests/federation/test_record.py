@@ -52,6 +52,24 @@ def test_a_run_stopped_anywhere_and_resumed_has_the_same_bits(run: Run, tmp_path
         assert outcome(tmp_path / out) == outcome(tmp_path / "whole")
 
 
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("finished", [True, False])
+def test_more_rounds_end_in_the_bits_of_a_run_that_had_them_from_the_beginning(
+    run: Run, tmp_path: Path, method: str, finished: bool
+) -> None:
+    run(f"method={method}", "rounds=4", out="whole")
+    if finished:
+        run(f"method={method}", "rounds=2")
+    else:
+        with pytest.raises(Stopped):
+            run(f"method={method}", "rounds=3", stop=after(5))
+    run(f"method={method}", "rounds=4", resume=True)
+    assert outcome(tmp_path / "run") == outcome(tmp_path / "whole")
+    assert config.load(tmp_path / "run" / "config.toml").rounds == 4
+    with pytest.raises(FedloomError, match="4 in the folder, 2 asked for"):
+        run(f"method={method}", "rounds=2", resume=True)
+
+
 @pytest.mark.parametrize("method", ["scaffold", "local"])
 def test_a_checkpoint_cut_short_gives_way_to_the_one_before_it(run: Run, tmp_path: Path, method: str) -> None:
     sets = (f"method={method}", "rounds=5")
@@ -176,11 +194,19 @@ class TestFolder:
         assert run("rounds=1", resume=True)["rounds"] == 1
 
     def test_resume_of_another_experiment_is_refused_naming_what_differs(self, run: Run) -> None:
-        run("rounds=1")
-        with pytest.raises(FedloomError, match=r"another experiment \(rounds: 1 there, 3 here\)"):
-            run("rounds=3", resume=True)
-        with pytest.raises(FedloomError, match=r"method.*fedavg.*scaffold"):
-            run("rounds=1", "method=scaffold", resume=True)
+        run("rounds=3")
+        with pytest.raises(FedloomError, match=r"another experiment \(rounds: 3 in the folder, 1 asked for\)"):
+            run("rounds=1", resume=True)
+        with pytest.raises(FedloomError, match=r'\(method.name: "fedavg" in the folder, "scaffold" asked for\)'):
+            run("rounds=3", "method=scaffold", resume=True)
+        with pytest.raises(FedloomError, match=r"rounds: 3 in the folder, 9 asked for; client.lr: 0.1 in the folder"):
+            run("rounds=9", "client.lr=0.2", resume=True)
+
+    def test_more_rounds_are_refused_where_the_rates_depend_on_their_number(self, run: Run, tmp_path: Path) -> None:
+        first = run("rounds=2", "client.schedule=cosine")
+        with pytest.raises(FedloomError, match=r"rounds: 2 in the folder, 3 asked for, and client.schedule = 'cosine'"):
+            run("rounds=3", "client.schedule=cosine", resume=True)
+        assert run("rounds=2", "client.schedule=cosine", resume=True) == first
 
     @pytest.mark.parametrize("what", ["data", "model"])
     def test_resume_with_other_data_or_another_model_is_refused(

@@ -1,6 +1,7 @@
-"""Progress on the terminal: there where there is one, silent where there is none, and text stays text."""
+"""Progress on the terminal: there where there is one, a line a round where there is none, and text stays text."""
 
 import io
+import time
 
 from rich.console import Console
 
@@ -24,11 +25,23 @@ def watched(terminal: bool) -> str:
     return console.file.getvalue() + told.file.getvalue()
 
 
-def test_without_a_terminal_only_clients_left_out_are_said() -> None:
-    lines = [line for line in watched(terminal=False).splitlines() if "left out" in line]
-    assert len(lines) == 1
-    assert lines[0].startswith("left out: client 'b', round 1: [channel] up = [bold]: no end")
-    assert lines[0].rstrip().endswith("words")  # in one line
+def test_without_a_terminal_each_line_has_its_time() -> None:
+    said = [line.rstrip() for line in watched(terminal=False).splitlines() if line[:2].isdigit()]
+    lines = [line[9:] for line in said]
+    assert lines[:2] == ["fedavg: zero-shot", "fedavg: zero-shot: 50.0%"]
+    assert lines[2].startswith("left out: client 'b', round 1: [channel] up = [bold]: no end")
+    assert lines[2].endswith("words")  # in one line
+    assert lines[3].startswith("fedavg: round 1/2: 1 of 2 clients, loss 1.250, 1.5 kB sent, ")
+    assert len(lines) == 4
+
+
+def test_nothing_is_silent_for_long() -> None:
+    console = Console(file=io.StringIO(), width=200)
+    with Live(console, "fedavg", quiet=0.05) as live:
+        live.stage("reading data and model")
+        time.sleep(0.3)
+    assert isinstance(console.file, io.StringIO)
+    assert "still at work: fedavg: reading data and model" in console.file.getvalue()
 
 
 def test_on_a_terminal_round_client_loss_score_and_bytes_are_shown() -> None:

@@ -10,7 +10,7 @@ from rich.text import Text
 
 from fedloom import __version__
 from fedloom.cli import compare, host, lists, report, runs, sites
-from fedloom.cli.shell import app, error_console, say
+from fedloom.cli.shell import alone, app, error_console, say
 from fedloom.core.errors import FedloomError
 
 __all__ = ["app", "compare", "host", "lists", "main", "report", "runs", "sites"]
@@ -28,12 +28,13 @@ def main() -> None:
     Ctrl-C exits with 130."""
     sys.path.append(str(Path.cwd()))  # so that package.module:function finds what lies here, and shadows nothing
     try:
-        app()
+        with alone():
+            app()
     except ModuleNotFoundError as error:
         if (package := (error.name or "").split(".")[0]) not in EXTRA:
             raise
         needed, extra = EXTRA[package]
-        told = f"this needs {needed} ({error.name} is not installed). Mend: pip install 'fedloom[{extra}]'."
+        told = f"this needs {needed} ({error.name} is not installed): pip install 'fedloom[{extra}]'."
         error_console.print(Text.assemble(("error: ", "bold red"), told), soft_wrap=True)
         sys.exit(1)
     except (FedloomError, OSError) as error:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from fedloom.cli.runs import name_of, run_watched
-from fedloom.cli.shell import DataPath, Sets, Source, app, out_console, overrides_of, say
+from fedloom.cli.shell import DataPath, Device, Sets, Source, app, out_console, overrides_of, say
 from fedloom.core.errors import FedloomError
 
 if TYPE_CHECKING:
@@ -44,10 +44,13 @@ def compare(
     sets: Sets = [],  # noqa: B006
     data: DataPath = None,
     out: Annotated[Path | None, typer.Option(help="The comparison's folder.")] = None,
+    device: Device = "",
 ) -> None:
     """Run every combination of choices under several seeds; finished cells are not run again."""
+    from fedloom.core import device as devices
     from fedloom.report import cells, outcome, tuning
 
+    devices.use_device(device)
     given = {"seeds": seeds, "tune": tune, "tune_seeds": tune_seeds, "tune_over": tune_over, "baseline": baseline}
     made = cells.comparison(source, overrides_of(sets, data), axis, **given)
     found, trials = made.cells(), made.trials()  # whatever can be refused is refused before anything runs

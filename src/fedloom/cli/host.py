@@ -7,10 +7,11 @@ from typing import Annotated
 
 import typer
 
-from fedloom.cli.shell import app, say
+from fedloom.cli.help import App
+from fedloom.cli.shell import Device, app, say
 from fedloom.core.errors import FedloomError
 
-host_app = typer.Typer(invoke_without_command=True, help="Serve a language model to clients that hold the rest.")
+host_app = App(invoke_without_command=True, help="Serve a language model to clients that hold the rest.")
 app.add_typer(host_app, name="host")
 
 
@@ -39,7 +40,7 @@ def host(
     ] = 30.0,
     metrics: Annotated[str, typer.Option(help="HOST:PORT of Prometheus' metrics; PORT alone: on loopback.")] = "",
     dtype: Annotated[str, typer.Option(help="float32 or bfloat16: what is computed in.")] = "float32",
-    device: Annotated[str, typer.Option(help="Where to compute: cpu, cuda, cuda:1, mps; else the best there is.")] = "",
+    device: Device = "",
     threads: Annotated[int, typer.Option(min=0, help="Torch's threads; 0: its own choice.")] = 0,
     insecure: Annotated[bool, typer.Option("--insecure", help="Without TLS; on this machine alone.")] = False,
 ) -> None:

@@ -7,7 +7,20 @@ from typing import Annotated, Any
 
 import typer
 
-from fedloom.cli.shell import DataPath, Sets, Source, app, error_console, out_console, overrides_of, say, stopping
+from fedloom.cli.shell import (
+    DataPath,
+    Device,
+    RunName,
+    Sets,
+    Source,
+    app,
+    error_console,
+    out_console,
+    overrides_of,
+    say,
+    stopping,
+)
+from fedloom.core.files import file_name
 
 
 @app.command()
@@ -18,29 +31,39 @@ def run(
     out: Annotated[
         Path | None, typer.Option(help="The run folder; by default runs/ and the experiment's name.")
     ] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run that the folder holds.")] = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with the run that the folder holds, or add rounds to it.")
+    ] = False,
     bounds: Annotated[
         bool, typer.Option("--bounds", help="Also run each client alone, and all data in one place.")
     ] = False,
+    name: RunName = "",
+    device: Device = "",
 ) -> None:
-    """Run one experiment and write its folder and its page."""
+    """Run one experiment and write its folder and its page.
+
+    Such as `fedloom run quickstart`, `fedloom run my.toml --set client.lr=0.01 --name low-rate`, or
+    `fedloom run scienceqa --data FOLDER`.
+    """
     from fedloom.core import config
+    from fedloom.core import device as devices
     from fedloom.federation.setup import Setup
     from fedloom.report.cells import BOUNDS
     from fedloom.report.table import summary
 
-    overrides = overrides_of(sets, data)
+    overrides = overrides_of(sets, data, name)
     experiment = config.load(source, overrides)
+    devices.use_device(device)
     own = experiment.method.name
-    folder = out or Path("runs") / name_of(source, sets, experiment.name)
+    folder = out or Path("runs") / (name or name_of(source, sets, experiment.name))
     experiments, folders = {own: experiment}, {own: folder}
-    for bound in [name for name in BOUNDS if bounds and name != own]:
+    for bound in [each for each in BOUNDS if bounds and each != own]:
         alone = [f"method={bound}", "sampling=uniform", "sampling.fraction=1.0"]  # everyone learns in every round
         experiments[bound] = config.load(source, [*config.without(overrides, "method", "sampling"), *alone])
         folders[bound] = folder.with_name(f"{folder.name}-{bound}")
     for each in experiments.values():
         _ = Setup(each).method  # a bound that cannot run is told before the first run, not after it
-    results = {name: run_watched(each, folders[name], resume) for name, each in experiments.items()}
+    results = {key: run_watched(each, folders[key], resume) for key, each in experiments.items()}
     page = _page(list(folders.values()), folder / "report.html")
     out_console.print(summary(own, results))
     say(f"page     {page}\nadapter  {folder / 'adapter'}")
@@ -101,10 +124,14 @@ def pretrain(
     out_console.print_json(data=make(name, target, seed=seed, scale=scale, tower=tower, tell=say)["scores"])
 
 
+LONGEST = 150
+"""Bytes of a run folder's name: those of a bound and of what lies beside it are longer."""
+
+
 def name_of(source: str, sets: list[str], given: str) -> str:
-    """A run's name: the experiment's, with the overrides that make it another one."""
-    base = given or Path(source).stem
-    return "+".join([base, *(text.replace("/", "-").replace(" ", "") for text in sets)])
+    """A run folder's name: the experiment's, with the overrides that make it another one; a long one ends in a hash."""
+    own = [text.replace(" ", "") for text in sets if not text.startswith("name=")]
+    return file_name("+".join([given or Path(source).stem, *own]), LONGEST)
 
 
 def run_and_show(experiment: Any, folder: Path, resume: bool, kills: Sequence[Any] = ()) -> None:
@@ -121,14 +148,20 @@ def run_and_show(experiment: Any, folder: Path, resume: bool, kills: Sequence[An
 
 
 def run_watched(experiment: Any, folder: Path, resume: bool, kills: Sequence[Any] = ()) -> dict[str, Any]:
-    """Run an experiment with progress on the terminal; a finished run of the very same experiment is only read."""
+    """Run an experiment and show how it comes on; a finished run of the very same experiment is only read."""
     from fedloom.engines import run as run_experiment
     from fedloom.federation.record import RunFolder, decisive
     from fedloom.federation.round import Stopped
     from fedloom.report.live import Live
 
-    if not resume and (folder / "result.json").is_file():
-        resume = decisive(RunFolder.reopen(folder)[1]) == decisive(experiment)
+    if (folder / "result.json").is_file():
+        there = decisive(RunFolder.reopen(folder)[1]) == decisive(experiment)
+        resume = resume or there
+        if there:
+            say(
+                f"{folder}: already finished, nothing was run. For a new run use --name or --out, or remove the "
+                "folder; --resume with --set rounds=N adds rounds."
+            )
     try:
         with stopping() as stop, Live(out_console, experiment.method.name) as watch:
             return run_experiment(experiment, folder, resume=resume, watch=watch, stop=stop, kills=kills)

@@ -1,6 +1,7 @@
 """What all commands share: the application, the two consoles, the options of an experiment, and Ctrl-C."""
 
 import json
+import os
 import signal
 import sys
 from collections.abc import Callable, Iterator
@@ -12,7 +13,9 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-app = typer.Typer(
+from fedloom.cli.help import App
+
+app = App(
     help="Federated fine-tuning of vision-language models.",
     no_args_is_help=True,
     add_completion=False,
@@ -21,9 +24,24 @@ app = typer.Typer(
 out_console = Console(width=None if sys.stdout.isatty() else 120)
 error_console = Console(stderr=True)
 
-Source = Annotated[str, typer.Argument(help="A TOML file, or the name of a preset such as quickstart.")]
-Sets = Annotated[list[str], typer.Option("--set", metavar="KEY=VALUE", help="Override a key, such as client.lr=0.01.")]
+Source = Annotated[
+    str,
+    typer.Argument(
+        help="The experiment: a TOML file such as `my.toml`, or the name of a preset such as `quickstart` "
+        "(`fedloom presets` lists them, `fedloom config quickstart` shows one)."
+    ),
+]
+Sets = Annotated[
+    list[str],
+    typer.Option("--set", metavar="KEY=VALUE", help="Override a key, such as client.lr=0.01 or method=fedprox."),
+]
 DataPath = Annotated[Path | None, typer.Option("--data", help="The folder of a task that reads one (data.path).")]
+RunName = Annotated[
+    str, typer.Option("--name", help="A short name for the run: that of its folder below runs/, and on its page.")
+]
+Device = Annotated[
+    str, typer.Option("--device", help="Where to compute: cpu, cuda, cuda:1, mps; else the best there is.")
+]
 
 
 def say(text: str) -> None:
@@ -31,9 +49,34 @@ def say(text: str) -> None:
     out_console.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
-def overrides_of(sets: list[str], data: Path | None) -> list[str]:
-    """The overrides that the options say; a folder stays text, whatever it is called."""
-    return [*sets, *([f"data.path={json.dumps(str(data), ensure_ascii=False)}"] if data else [])]
+def overrides_of(sets: list[str], data: Path | None, name: str = "") -> list[str]:
+    """The overrides that the options say; a folder and a name stay text, whatever they are called."""
+    given = {"data.path": str(data) if data else "", "name": name}
+    return [*sets, *(f"{key}={_quoted(key, value)}" for key, value in given.items() if value)]
+
+
+def _quoted(key: str, value: str) -> str:
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise typer.BadParameter(f"{key} = {value!a} is no valid UTF-8.") from None
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+
+
+@contextmanager
+def alone() -> Iterator[None]:
+    """Whatever is printed is printed, with a ? for what the output cannot show, and nobody is asked anything: what a
+    library reads from the keyboard ends at once."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")
+    before = sys.stdin
+    with Path(os.devnull).open(encoding="utf-8") as nobody:
+        sys.stdin = nobody
+        try:
+            yield
+        finally:
+            sys.stdin = before
 
 
 @contextmanager

@@ -6,12 +6,13 @@ from typing import Annotated
 
 import typer
 
-from fedloom.cli.runs import run_and_show
-from fedloom.cli.shell import DataPath, Sets, Source, app, out_console, overrides_of, say
+from fedloom.cli.help import App
+from fedloom.cli.runs import name_of, run_and_show
+from fedloom.cli.shell import DataPath, Device, RunName, Sets, Source, app, out_console, overrides_of, say
 from fedloom.core.errors import FedloomError
 
-site_app = typer.Typer(no_args_is_help=True, help="A site's own side: the worker that holds its model and data.")
-deploy_app = typer.Typer(no_args_is_help=True, help="What a consortium starts from.")
+site_app = App(no_args_is_help=True, help="A site's own side: the worker that holds its model and data.")
+deploy_app = App(no_args_is_help=True, help="What a consortium starts from.")
 app.add_typer(site_app, name="site")
 app.add_typer(deploy_app, name="deploy")
 
@@ -32,22 +33,29 @@ def rehearse(
     sets: Sets = [],  # noqa: B006
     data: DataPath = None,
     out: Annotated[Path | None, typer.Option(help="The run folder; by default runs/ and the rehearsal's name.")] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with the rehearsal that the folder holds.")] = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with the rehearsal that the folder holds, or add rounds to it.")
+    ] = False,
+    name: RunName = "",
+    device: Device = "",
 ) -> None:
     """Run an experiment as real sites would, on this machine: SuperLink, SuperNodes, workers, keys and certificates."""
     from fedloom.core import config
+    from fedloom.core import device as devices
     from fedloom.deploy.loopback import Kill
 
     faults = [Kill.parse(text, sites) for text in kill]
-    given = config.load(source, overrides_of(sets, data))
+    overrides = overrides_of(sets, data, name)
+    given = config.load(source, overrides)
     own = ["engine.name=flower", "engine.workers=1"]
     own += [] if given.scenario.name == "sites" else [f"scenario.clients={sites}"]
-    experiment = config.load(source, [*overrides_of(sets, data), *own])
+    experiment = config.load(source, [*overrides, *own])
     if experiment.scenario.clients != sites:
         raise FedloomError(f"--sites {sites}: the experiment names {experiment.scenario.clients} sites.")
     if experiment.split.wire == "none" and any(fault.part == "host" for fault in faults):
-        raise FedloomError("--kill host: nothing is split off, so there is no host. Mend: --set split.wire=full.")
-    folder = out or Path("runs") / f"rehearse-{experiment.name or Path(source).stem}"
+        raise FedloomError("--kill host: nothing is split off, so there is no host. Use --set split.wire=full.")
+    devices.use_device(device)
+    folder = out or Path("runs") / (name or name_of(f"rehearse-{given.name or Path(source).stem}", sets, ""))
     run_and_show(experiment, folder, resume, faults)
 
 
@@ -66,7 +74,7 @@ def start(
         ),
     ] = "",
     only: Annotated[bool, typer.Option("--only", help="Take part in the experiment of --for and in no other.")] = False,
-    device: Annotated[str, typer.Option(help="Where to compute: cpu, cuda, cuda:1, mps; else the best there is.")] = "",
+    device: Device = "",
     state: State = None,
 ) -> None:
     """Start the site's resident worker: it holds model and data, and answers until it is stopped."""

@@ -2,8 +2,9 @@
 
 import importlib
 import inspect
+import re
 import tomllib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,31 +12,27 @@ import tomli_w
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from fedloom.core import resolve
+from fedloom.core import keys, resolve
 from fedloom.core.errors import FedloomError, nearest
-from fedloom.core.tables import (
-    AxisTable,
-    CompareTable,
-    Experiment,
-    MethodTable,
-    SamplingTable,
-    ScenarioTable,
-    Table,
-    TaskTable,
-)
+from fedloom.core.keys import AXES, CHOICE, FREE, TABLES
+from fedloom.core.tables import AxisTable, CompareTable, Experiment
 
-__all__ = ["PRESETS", "CompareTable", "Experiment", "check", "comparison", "dump", "load", "presets", "without"]
+__all__ = [
+    "FREE",
+    "PRESETS",
+    "CompareTable",
+    "Experiment",
+    "check",
+    "comparison",
+    "dump",
+    "load",
+    "presets",
+    "without",
+]
 
 PRESETS = Path(__file__).parent.parent / "presets"
-FREE: dict[str, type[AxisTable]] = {
-    "task": TaskTable,
-    "scenario": ScenarioTable,
-    "sampling": SamplingTable,
-    "method": MethodTable,
-}
 COMPARE = "compare"
 """The table that an experiment file may have beside the experiment."""
-AXES = {"task": "tasks", "scenario": "scenarios", "sampling": "sampling", "method": "methods"}
 
 
 def presets() -> list[str]:
@@ -43,12 +40,18 @@ def presets() -> list[str]:
     return sorted(path.stem for path in PRESETS.glob("*.toml"))
 
 
+def about(preset: str) -> str:
+    """What a preset is, in a line: the first of its file."""
+    return (PRESETS / f"{preset}.toml").read_text(encoding="utf-8").split("\n", 1)[0].lstrip("# ")
+
+
 def load(source: str | Path, overrides: Sequence[str] = ()) -> Experiment:
     """Read the experiment at ``source`` (a TOML file, or the name of a preset) with ``a.b=c`` overrides.
 
-    An override's value is TOML, or else a string. ``scenario=iid`` (an axis alone) makes a fresh choice: the name
-    changes and the options of the former choice go. Choices are made before options are set, so that the order of
-    overrides drops none of them.
+    An override's value is TOML, or else a string; one value makes a list where a list is asked for. ``scenario=iid``
+    (a table alone) makes a choice: its name changes, and the options of the former choice go. Choices are made before
+    options are set, so that the order of overrides drops none of them. The words of a preset's name may be joined by
+    ``-``, ``_`` or ``/``, as those of a task's are.
 
     Raises:
         FedloomError: no such file or preset; not TOML; an unknown key; a value of the wrong type or out of bounds.
@@ -69,7 +72,7 @@ def comparison(source: str | Path) -> CompareTable:
         return CompareTable.model_validate(_read(_locate(source)).get(COMPARE, {}))
     except ValidationError as error:
         known = [f"{COMPARE}.{key}" for key in CompareTable.model_fields]
-        raise _refusal(source, error, known, COMPARE) from None
+        raise _refusal(source, error, lambda key: nearest(key, known), COMPARE) from None
 
 
 def without(overrides: Sequence[str], *tables: str) -> list[str]:
@@ -142,19 +145,17 @@ def _validate(raw: dict[str, Any], source: str | Path) -> Experiment:
     try:
         return Experiment.model_validate({key: value for key, value in raw.items() if key != COMPARE})
     except ValidationError as error:
-        raise _refusal(source, error, [*_keys(), COMPARE]) from None
+        raise _refusal(source, error, lambda key: keys.nearest_key(key, raw)) from None
 
 
 def _locate(source: str | Path) -> Path:
     path = Path(source)
     if path.suffix == ".toml" or path.exists():
         return path
-    preset = PRESETS / f"{source}.toml"
-    if str(source) not in presets():
-        raise FedloomError(
-            f"{source}: no such experiment file, and no preset of that name. {nearest(str(source), presets())}"
-        )
-    return preset
+    name = re.sub("[/_]", "-", str(source))
+    if name not in presets():
+        raise FedloomError(f"{source}: no such experiment file, and no preset of that name. {nearest(name, presets())}")
+    return PRESETS / f"{name}.toml"
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -166,21 +167,10 @@ def _read(path: Path) -> dict[str, Any]:
         raise FedloomError(f"{path}: cannot be read as an experiment file: {error}.") from None
 
 
-def _keys() -> list[str]:
-    """Every known key, as an override spells it."""
-    keys = []
-    for name, field in Experiment.model_fields.items():
-        table = field.annotation
-        if isinstance(table, type) and issubclass(table, Table):
-            keys += [f"{name}.{key}" for key in table.model_fields if key != "options"]
-        else:
-            keys.append(name)
-    return keys
-
-
 def _is_option(override: str) -> bool:
     """Whether an override is no choice of an axis (``method=fedprox``, ``method.name=fedprox``)."""
-    return override.partition("=")[0].removesuffix(".name") not in FREE
+    table, _, leaf = override.partition("=")[0].partition(".")
+    return leaf not in ("", CHOICE.get(table))
 
 
 def _override(raw: dict[str, Any], text: str) -> None:
@@ -188,19 +178,35 @@ def _override(raw: dict[str, Any], text: str) -> None:
     if not equals:
         raise FedloomError(f"--set {text}: expected key=value, such as client.lr=0.01.")
     table, _, leaf = key.partition(".")
-    free = table in FREE and "." not in leaf
-    if key not in _keys() and not free:
-        raise FedloomError(f"--set {text}: unknown key {key!r}. {nearest(key, _keys())}")
-    if not leaf and not free:
+    free = table in FREE and bool(leaf) and "." not in leaf
+    if key not in keys.known() and key not in CHOICE and not free:
+        raise FedloomError(f"--set {text}: unknown key {key!r}. {keys.nearest_key(key, raw)}")
+    if not value.isprintable() and not value.isascii():
+        value = _readable(text, value)
+    if table not in TABLES:
         raw[table] = _value(value)
         return
     inner = raw.setdefault(table, {})
     if not isinstance(inner, dict):
         raise FedloomError(f"{table} = {inner!r}: expected a table, [{table}].")
-    if not leaf:
-        raw[table] = {k: v for k, v in inner.items() if k in FREE[table].model_fields} | {"name": value}
-    else:
+    if leaf:
         inner[leaf] = _value(value)
+        return
+    kept = {k: v for k, v in inner.items() if table not in FREE or k in FREE[table].model_fields}
+    raw[table] = kept | {CHOICE[table]: value}
+
+
+def _readable(text: str, value: str) -> str:
+    """A value that UTF-8 can write: a command line may hold bytes that are no text.
+
+    Raises:
+        FedloomError: it cannot.
+    """
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise FedloomError(f"--set {text!a}: the value is no valid UTF-8.") from None
+    return value
 
 
 def _value(text: str) -> Any:
@@ -210,15 +216,20 @@ def _value(text: str) -> Any:
         return text
 
 
-def _refusal(source: str | Path, error: ValidationError, known: Sequence[str], *table: str) -> FedloomError:
-    """What is wrong with a file, or with one ``table`` of it, whose keys are ``known``."""
-    return FedloomError(f"{source}: " + "; ".join(_explain(one, known, table) for one in error.errors()) + ".")
+Guess = Callable[[str], str]
+"""From an unknown key to the tail of a message about it."""
 
 
-def _explain(error: ErrorDetails, known: Sequence[str], table: Sequence[str]) -> str:
+def _refusal(source: str | Path, error: ValidationError, guess: Guess, *table: str) -> FedloomError:
+    """What is wrong with a file, or with one ``table`` of it; ``guess`` knows its keys."""
+    told = "; ".join(_explain(one, guess, table) for one in error.errors())
+    return FedloomError(f"{source}: {told}{'' if told.endswith('?') else '.'}")
+
+
+def _explain(error: ErrorDetails, guess: Guess, table: Sequence[str]) -> str:
     key = ".".join(str(part) for part in (*table, *error["loc"]))
     if error["type"] == "extra_forbidden":
-        return f"unknown key {key!r}. {nearest(key, known)}".removesuffix(".")
+        return f"unknown key {key!r}. {guess(key)}".removesuffix(".")
     if error["type"] == "missing":
         return f"{key!r} is missing"
     if error["type"] == "model_type":

@@ -18,6 +18,10 @@ from fedloom.core.errors import FedloomError, nearest
 
 Builder = Callable[..., Any]
 Guard = Callable[[str], None]
+ONE = (str, bool, int, float)
+"""What stands for a list of one where a list is asked for."""
+LISTS = ("list_type", "tuple_type", "set_type")
+"""Pydantic's errors about a value that is no list."""
 
 _guard: ContextVar[Guard | None] = ContextVar("guard", default=None)
 
@@ -77,7 +81,8 @@ def summary(axis: str, name: str) -> str:
 
 
 def build(axis: str, name: str, options: Mapping[str, Any], **given: Any) -> Any:
-    """Call the builder of ``name`` with the user's ``options``, checked and converted by its own signature.
+    """Call the builder of ``name`` with the user's ``options``, checked and converted by its own signature; one value
+    makes a list where a list is asked for.
 
     ``given`` are arguments that fedloom has for whoever asks for them (a data folder, say); a builder that names no
     such parameter does not get it.
@@ -91,8 +96,16 @@ def build(axis: str, name: str, options: Mapping[str, Any], **given: Any) -> Any
     for key in options:
         if key not in parameters or key in given:
             raise FedloomError(f"{axis}: {name!r} has no option {key!r}. {nearest(key, set(parameters) - set(given))}")
+    call = validate_call(config=ConfigDict(arbitrary_types_allowed=True))(function)
     try:
-        return validate_call(config=ConfigDict(arbitrary_types_allowed=True))(function)(**mine, **options)
+        try:
+            return call(**mine, **options)
+        except ValidationError as error:
+            lists = {e["loc"][0] for e in error.errors() if e["type"] in LISTS and len(e["loc"]) == 1}
+            ones = {key: [value] for key, value in options.items() if key in lists and isinstance(value, ONE)}
+            if not ones:
+                raise
+            return call(**mine, **{**options, **ones})
     except ValidationError as error:
         problems = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']} (got {e['input']!r})" for e in error.errors())
         raise FedloomError(f"{axis}: {name!r}: {problems}.") from None

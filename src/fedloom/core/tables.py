@@ -1,9 +1,12 @@
 """The tables of an experiment file, as typed records: every key, its default and its bounds stand here."""
 
 import json
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_origin
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_serializer, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_serializer, model_validator
+
+from fedloom.core.files import name_error
+from fedloom.core.resolve import ONE
 
 Count = Annotated[int, Field(ge=1)]
 Limit = Annotated[int, Field(ge=0)]
@@ -12,10 +15,29 @@ Component = Literal["vision", "connector", "language", "text"]
 Kind = Literal["q", "k", "v", "o", "mlp"]
 
 
-class Table(BaseModel):
-    """A table whose keys are all known; values are never converted from another type."""
+def _file_name(text: str) -> str:
+    if text and (wrong := name_error(text)):
+        raise ValueError(wrong)
+    return text
 
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
+
+FileName = Annotated[str, AfterValidator(_file_name)]
+
+
+class Table(BaseModel):
+    """A table whose keys are all known; values are never converted from another type, but one value makes a list."""
+
+    model_config = ConfigDict(
+        extra="forbid", strict=True, frozen=True, allow_inf_nan=False, use_attribute_docstrings=True
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _one_is_a_list(cls, raw: Any) -> Any:
+        if not isinstance(raw, dict):
+            return raw
+        lists = {key for key, field in cls.model_fields.items() if get_origin(field.annotation) is list}
+        return {key: [value] if key in lists and isinstance(value, ONE) else value for key, value in raw.items()}
 
 
 class AxisTable(Table):
@@ -43,158 +65,194 @@ class AxisTable(Table):
 
 
 class ModelTable(Table):
-    """``name``: a shipped model, a Hugging Face id or a folder. Frozen features are kept in memory up to ``cache_mb``
-    and then on disk up to ``disk_cache_mb`` (0: not at all).
-
-    ``loss``: how a contrastive model learns. ``normalise``: rank a generative model's choices by mean, not summed,
-    log-likelihood. ``max_new_tokens``: of a free answer.
-    """
+    """The model that is tuned."""
 
     name: str
+    """A shipped model (`fedloom models`), a Hugging Face id or a folder."""
     dtype: Literal["float32", "bfloat16"] = "float32"
+    """What is computed in."""
     cache_mb: Limit = 512
+    """Frozen features are kept in memory up to so many megabytes."""
     disk_cache_mb: Limit = 0
+    """And then on disk up to so many (0: not at all)."""
     loss: Literal["classes", "contrastive"] = "classes"
+    """How a contrastive model learns: among its task's classes, or within a batch."""
     normalise: bool = False
+    """Rank a generative model's choices by mean, not summed, log-likelihood."""
     max_new_tokens: Count = 16
+    """The most tokens of a free answer."""
 
 
 class AdapterTable(Table):
-    """What learns, scaled by ``alpha / rank``: layers of the components ``where`` and the kinds ``modules``, and those
-    whose full name a regular expression of ``names`` finds. ``kind`` and ``init``: see ``models.adapter``.
-
-    ``rank_from``: where the rank of client i comes from. ``"list"``: it is ``ranks[i % len(ranks)]``, or ``rank`` where
-    there are none. ``"budget"``: the largest up to ``rank`` whose pairs take at most ``budgets[i % len(budgets)]``
-    megabytes. ``"data"``: between ``min_rank`` and ``rank``, by how the field ``rank_by`` of its examples differs.
-    """
+    """What learns, scaled by ``alpha / rank``."""
 
     kind: Literal["lora", "lora-sb", "nano"] = "lora"
     init: Literal["kaiming", "svd", "update"] = "kaiming"
+    """Where pairs start: at random, from the largest directions of the weights, or of the clients' first update."""
     rank: Count = 8
+    """The rank of the pairs, the largest where clients have ranks of their own."""
     alpha: Positive = 16.0
+    """The numerator of the scale alpha / rank."""
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """The share of a pair's inputs that is dropped in training."""
     where: list[Component] = ["vision", "connector", "language", "text"]
+    """The components whose layers are adapted."""
     modules: list[Kind] = ["q", "v"]
+    """The kinds of layers that are adapted there."""
     names: list[str] = []
+    """Regular expressions: layers whose full name one of them finds are adapted as well."""
     rank_from: Literal["list", "budget", "data"] = "list"
+    """Where a client's rank comes from: ``ranks``, ``budgets``, or how its examples differ in ``rank_by``."""
     ranks: list[Count] = []
+    """Of rank_from "list": client i has ranks[i % len(ranks)], or ``rank`` where there are none."""
     budgets: list[Positive] = []
+    """Of "budget": the largest rank whose pairs take at most budgets[i % len(budgets)] megabytes."""
     min_rank: Count = 1
+    """Of "data": the smallest rank of a client; the largest is ``rank``."""
     rank_by: str = "label"
+    """Of "data": the field of the examples by which it is drawn."""
 
 
 class TaskTable(AxisTable):
     """What is asked."""
 
+    name: str
+    """The task (`fedloom tasks`), or package.module:function; its options stand beside it."""
+
 
 class DataTable(Table):
-    """``path``: a folder, for tasks that read one. ``on_bad``: what a broken record does."""
+    """The data of a task that reads a folder."""
 
     path: str = ""
+    """The folder (`--data`)."""
     on_bad: Literal["refuse", "skip"] = "refuse"
+    """What a broken record does: the run is refused, or it is left out with a warning."""
 
 
 class ScenarioTable(AxisTable):
-    """Who holds what: each client has at least ``minimum`` training examples."""
+    """Who holds what."""
 
+    name: str
+    """The scenario (`fedloom scenarios`), or package.module:function; its options stand beside it."""
     clients: Count
+    """How many clients there are."""
     minimum: Count = 2
+    """The fewest training examples of a client."""
 
 
 class SamplingTable(AxisTable):
-    """Which clients take part in a round: ``fraction`` of them, at least one. ``extra``: so much more of the cohort is
-    asked than is needed; the first replies count, and which those are depends on the clock."""
+    """Which clients take part in a round."""
 
     name: str = "uniform"
+    """How they are drawn (`fedloom sampling`), or package.module:function; its options stand beside it."""
     fraction: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """The share of the clients that takes part, at least one."""
     extra: Annotated[float, Field(ge=0, le=4)] = 0.0
+    """So much more of the cohort is asked than is needed; the first replies count, and which depends on the clock."""
 
 
 class MethodTable(AxisTable):
     """How clients learn and how their replies are merged."""
 
     name: str = "fedavg"
+    """The method (`fedloom methods`), or package.module:function; its options stand beside it."""
 
 
 class ClientTable(Table):
-    """One client's local training. ``max_steps`` 0: no limit but ``epochs``. ``schedule``: the rate over the rounds."""
+    """One client's local training."""
 
     epochs: Count = 1
+    """Passes over its examples in a round."""
     batch_size: Count = 8
+    """Examples a step."""
     lr: Positive = 1e-3
+    """The learning rate."""
     schedule: Literal["constant", "cosine"] = "constant"
+    """The rate over the rounds: the same, or a cosine down to a tenth."""
     optimizer: Literal["adamw", "sgd"] = "adamw"
+    """The optimiser, begun anew in each round."""
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    """The optimiser's weight decay."""
     max_steps: Limit = 0
+    """The most steps in a round (0: no limit but ``epochs``)."""
 
 
 class ChannelTable(Table):
-    """How bytes travel: stages in the order the sender applies them, each ``"name"`` or ``"name:argument"``."""
+    """How bytes travel: stages in the order the sender applies them, each "name" or "name:argument"."""
 
     up: list[str] = []
+    """Stages of the clients' replies (`fedloom channel`)."""
     down: list[str] = []
+    """Stages of what the server sends."""
 
 
 class SplitTable(Table):
-    """Where the language model is: with the client (``wire`` ``"none"``), or behind a boundary that embeddings
-    (``"full"``) or the codes of NanoAdapters (``"low-rank"``) cross. See ``fedloom.split.boundary`` for the choices.
-
-    ``host``: its ``HOST:PORT``; ``""``: it is in this process, one for all clients. Real sites have an address, a
-    certificate and a token of their own in ``site.toml``. ``root_certificates``: who signed the host's certificate; the
-    token is read from the environment (``FEDLOOM_HOST_TOKEN``). A host has ``deadline`` seconds for an answer, and one
-    that is gone or busy is asked again for ``patience`` seconds. ``memory_mb``: rows that a host in this process holds.
-    """
+    """Where the language model is. See ``fedloom.split.boundary`` for the choices. Real sites have an address, a
+    certificate and a token of their own in ``site.toml``."""
 
     wire: Literal["none", "full", "low-rank"] = "none"
+    """With the client, or behind a boundary that embeddings or the codes of NanoAdapters cross."""
     labels: Literal["shared", "private"] = "shared"
+    """Whether the host sees the answers."""
     numbers: Literal["fp32", "bf16", "int8"] = "fp32"
+    """What numbers cross in."""
     host: str = ""
+    """The host's HOST:PORT ("": in this process, one for all clients)."""
     root_certificates: str = ""
+    """Who signed the host's certificate; the token is read from the environment (FEDLOOM_HOST_TOKEN)."""
     deadline: Positive = 120.0
+    """Seconds that a host has for an answer."""
     patience: Positive = 120.0
+    """Seconds for which a host that is gone or busy is asked again."""
     memory_mb: Count = 1024
+    """Megabytes of rows that a host in this process holds."""
 
 
 class EngineTable(Table):
-    """Where clients run. ``workers`` never changes a result; ``threads`` (torch's, 0: its own choice) may change its
-    last bits. ``quorum``: the least share of a cohort that must answer, else the round is done again once.
-
-    Of engine ``flower``: ``superlink`` is a connection's name in Flower's configuration ("": a SuperLink and all sites
-    are started on this machine). A site has ``deadline`` seconds for its reply (0: until it is seen to be lost), and
-    missing sites are waited for ``patience`` seconds before the first round and before a round is done again.
-    """
+    """Where clients run."""
 
     name: str = "local"
+    """This machine ("local"), real sites ("flower"), Flower's simulation ("flower-simulation")."""
     workers: Count = 1
+    """Processes that run clients on this machine; their number never changes a result."""
     threads: Limit = 0
+    """Torch's threads in each (0: its own choice); they may change a result's last bits."""
     quorum: Annotated[float, Field(gt=0, le=1)] = 0.5
+    """The least share of a cohort that must answer, else the round is done again once."""
     superlink: str = ""
+    """Of "flower": a connection of Flower's configuration ("": SuperLink and sites are started on this machine)."""
     deadline: Annotated[float, Field(ge=0)] = 0.0
+    """Of "flower": seconds that a site has for its reply (0: until it is seen to be lost)."""
     patience: Annotated[float, Field(ge=0)] = 60.0
+    """Of "flower": seconds for which missing sites are waited for, at first and before a round is done again."""
 
 
 class EvaluationTable(Table):
-    """``every`` so many rounds (0: only after the last); ``limit`` examples at most (0: all). ``where``: the server
-    answers them, or each client its own part; then only the sum of its scores leaves it.
-
-    ``on``: the test half, or a part of the training half (``validation`` of it) that is taken out before anything is
-    dealt: to choose a rate by, without a look at the test half. The rest of it is what is trained on.
-    """
+    """When and where the model is measured, and on what."""
 
     where: Literal["server", "clients"] = "server"
+    """The server answers the examples, or each client its own part; then only the sum of its scores leaves it."""
     on: Literal["test", "validation"] = "test"
+    """The test half, or a part of the training half that is taken out before anything is dealt: to choose rates by."""
     validation: Annotated[float, Field(gt=0, lt=1)] = 0.2
+    """Of "validation": the share of the training half; the rest of it is what is trained on."""
     every: Limit = 1
+    """Evaluate after every so many rounds (0: only after the last)."""
     batch_size: Count = 32
+    """Examples at once."""
     limit: Limit = 0
+    """The most test examples (0: all)."""
 
 
 class Experiment(Table):
     """One experiment: everything that decides its result."""
 
-    name: str = ""
+    name: FileName = ""
+    """Its name, and that of its run folder; "": that of the file."""
     rounds: Count = 10
+    """Rounds of sending, local training and merging."""
     seed: Limit = 0
+    """The seed of every random draw."""
     model: ModelTable
     adapter: AdapterTable = AdapterTable()
     task: TaskTable
@@ -227,23 +285,24 @@ def _listed(value: Any) -> Any:
 
 
 class CompareTable(Table):
-    """What ``fedloom compare`` varies: every combination of ``axes`` (a key and its values) runs under ``seeds`` seeds,
-    ``jobs`` cells at a time. It stands beside the experiment and is no part of it.
+    """What ``fedloom compare`` varies: every combination of ``axes`` under every seed. It stands beside the experiment
+    and is no part of it.
 
     A value is TOML, or a text as ``--set`` spells it; a text may carry further overrides after spaces, such as
     ``"fedopt method.eta=0.01"``.
-
-    ``tune``: keys and values to choose from, such as ``{"client.lr" = [1e-3, 1e-2]}``. Every combination tries all of
-    them on the validation part, under ``tune_seeds`` seeds that are not measured, and is measured with the best.
-    ``tune_over``: the axes for whose values a choice of its own is made, by default all; the other axes keep their
-    first value meanwhile. ``baseline``: what the rows are held against, such as ``"method=fedavg"``; by default the
-    first value of axis ``method``, or of the first axis.
     """
 
     seeds: Count = 3
+    """How many seeds each combination runs under."""
     jobs: Count = 1
+    """How many runs go on at a time."""
     axes: dict[str, Values] = {}
+    """Keys and the values that they take."""
     tune: dict[str, Values] = {}
+    """Keys and values to choose from on the validation part, the same for every combination: {"client.lr" = [...]}."""
     tune_seeds: Count = 1
+    """How many seeds, none of them measured, a value is tried under."""
     tune_over: list[str] | None = None
+    """The axes for whose values a choice of its own is made (default: all); others keep their first value meanwhile."""
     baseline: Annotated[list[str], BeforeValidator(_listed)] = []
+    """What rows are held against: "method=fedavg"; by default the first value of axis method, or of the first axis."""

@@ -7,7 +7,7 @@ FOLDER/certificates/  keys/<site>  superlink/  host/{tokens.toml, host.log}
 import re
 import socket
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -95,12 +95,14 @@ class Consortium:
     """A SuperLink with TLS, and a worker and a SuperNode with a key of its own for every site; a context manager.
 
     Where the experiment splits its model, the language model has a host, with TLS and a token for every site.
-    ``data``: the folder of a site's own data: ``data/SITE`` where sites hold their own, else ``data`` itself.
+    ``stop``: becomes true where it is not to start any more. ``data``: the folder of a site's own data: ``data/SITE``
+    where sites hold their own, else ``data`` itself.
     """
 
     folder: Path
     experiment: Experiment
     names: Sequence[str]
+    stop: Callable[[], bool] = lambda: False
     sites: list[Site] = field(default_factory=list)
     _superlink: SuperLink | None = None
     _host: Process | None = None
@@ -140,16 +142,16 @@ class Consortium:
         self.sites = [self._site(name) for name in self.names]
         for site in self.sites:
             site.worker.start()
-        self.superlink.process.wait_ready(READY)
+        self.superlink.process.wait_ready(READY, self.stop)
         if self._host:
-            self._host.wait_ready(READY)
+            self._host.wait_ready(READY, self.stop)
         with ThreadPoolExecutor() as pool:  # a process each
             register = self.superlink.flwr.register
             list(pool.map(lambda name: register(keys / f"{name}.pub", name), self.names))
         for site in self.sites:
             site.node.start()
         for site in self.sites:
-            site.worker.wait_ready(READY)
+            site.worker.wait_ready(READY, self.stop)
 
     def _site(self, name: str) -> Site:
         """A site as its own people would set it up."""
@@ -159,7 +161,7 @@ class Consortium:
         if not rules.exists():
             own = {"code": ["*"], "layer_patterns": True}  # this machine's own code, named by its own user
             host = {"host": Host(self.folder, self.experiment).rules(name)} if self._host else {}
-            rules.write_text(tomli_w.dumps(own | _models(self.experiment) | host))
+            rules.write_text(tomli_w.dumps(own | _models(self.experiment) | host), encoding="utf-8")
         state = folder / "state"
         python, env = sys.executable, environment(folder / "flower")
         worker = [python, "-m", "fedloom.cli", "site", "start", "--name", name]

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from fedloom.core.errors import FedloomError
+from fedloom.federation.round import Stopped
 
 FLOWER = {
     "FLWR_TELEMETRY_ENABLED": "0",
@@ -27,7 +28,14 @@ FLOWER = {
 def environment(home: Path) -> dict[str, str]:
     """The environment of a Flower process with its own ``FLWR_HOME``; commands are found beside this Python."""
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
-    return {**os.environ, **FLOWER, "PATH": path, "FLWR_HOME": str(home), "PYTHONUNBUFFERED": "1"}
+    return {
+        **os.environ,
+        **FLOWER,
+        "PATH": path,
+        "FLWR_HOME": str(home),
+        "PYTHONUNBUFFERED": "1",
+        "PYTHONIOENCODING": "utf-8",
+    }
 
 
 @dataclass
@@ -66,14 +74,17 @@ class Process:
         """Whether it runs."""
         return self._running is not None and self._running.poll() is None
 
-    def wait_ready(self, seconds: float) -> None:
+    def wait_ready(self, seconds: float, stop: Callable[[], bool] = lambda: False) -> None:
         """Wait until it does its work.
 
         Raises:
             FedloomError: it ended, or is not ready in time; with the end of its log.
+            Stopped: ``stop()`` became true.
         """
         until = time.monotonic() + seconds
         while not self.ready():
+            if stop():
+                raise Stopped
             if not self.alive or time.monotonic() > until:
                 told = "ended" if not self.alive else f"is not ready after {seconds:g} s"
                 raise FedloomError(f"{self.name} {told}. The end of {self.log}:\n{self.tail()}")
@@ -103,7 +114,9 @@ class Process:
 
     def tail(self, lines: int = 15) -> str:
         """The end of its log."""
-        return "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:]) if self.log.exists() else ""
+        if not self.log.exists():
+            return ""
+        return "\n".join(self.log.read_text(encoding="utf-8", errors="replace").splitlines()[-lines:])
 
 
 def _end_with_parent() -> None:

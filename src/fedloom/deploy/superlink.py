@@ -37,7 +37,7 @@ class Flower:
         own = os.environ.get("FLWR_HOME", "~/.flwr")
         env = environment(self.home or Path(own).expanduser())
         command = [str(Path(sys.executable).with_name("flwr")), *arguments, "--format", "json"]
-        done = subprocess.run(command, capture_output=True, text=True, env=env, check=False)
+        done = subprocess.run(command, capture_output=True, encoding="utf-8", errors="replace", env=env, check=False)
         try:
             found: dict[str, Any] = json.loads(done.stdout)
         except ValueError:
@@ -89,7 +89,7 @@ class SuperLink:
             secure = {"root-certificates": str(self.certificates / "ca.pem")}
         connections = {"superlink": {"default": CONNECTION, CONNECTION: {"address": self.address, **secure}}}
         self.home.mkdir(exist_ok=True)
-        (self.home / "config.toml").write_text(tomli_w.dumps(connections))
+        (self.home / "config.toml").write_text(tomli_w.dumps(connections), encoding="utf-8")
 
     @property
     def address(self) -> str:

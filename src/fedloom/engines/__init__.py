@@ -10,10 +10,11 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fedloom.core import memory, resolve
+from fedloom.core import device, memory, resolve
 from fedloom.core.config import Experiment
 from fedloom.core.contracts import Engine
 from fedloom.core.errors import FedloomError
+from fedloom.engines._guard import refuse_unguarded
 from fedloom.federation import baselines, environment, result
 from fedloom.federation.evaluate import keep_their_own
 from fedloom.federation.record import RunFolder
@@ -40,22 +41,25 @@ def run(
 ) -> dict[str, Any]:
     """Run an experiment into the folder ``out`` and return its result.
 
-    ``resume`` goes on with the run that ``out`` holds (a finished one is only read); nothing is written before
-    everything that can be refused was checked. ``grid``: Flower's, where this is a ServerApp of engine ``flower`` or
-    ``flower-simulation``; without one, these engines submit the experiment as such and wait for it.
+    ``resume`` goes on with the run that ``out`` holds: a finished one is only read, unless ``experiment`` has more
+    rounds and a constant rate. Nothing is written before everything that can be refused was checked. ``grid``:
+    Flower's, where this is a ServerApp of engine ``flower`` or ``flower-simulation``; without one, these engines submit
+    the experiment as such and wait for it.
     ``kills``: faults to try where all of engine ``flower`` is on this machine.
 
     Raises:
         FedloomError: bad input; a folder that holds something else; sites that are missing; a round below its quorum.
         Stopped: ``stop()`` became true; ``resume`` goes on.
     """
+    refuse_unguarded()
     memory.reset_peak()
+    device.use_device("")  # the one that the environment names is refused at once where this machine has none such
     watch, folder = watch or Silent(), RunFolder(out)
     begun = resume and (out / "config.toml").is_file()
     if begun:
-        folder, _ = RunFolder.reopen(out, experiment)
-        if (finished := folder.read_json("result.json")) is not None:
-            return dict(finished)
+        folder, _ = RunFolder.reopen(out, experiment, longer=True)
+        if (finished := folder.finished(experiment.rounds)) is not None:
+            return finished
     elif out.exists() and (not out.is_dir() or any(out.iterdir())):
         RunFolder.create(out, experiment)  # refuses, with the mend
     name = experiment.engine.name
@@ -130,6 +134,7 @@ def export(run_folder: Path, out: Path) -> None:
     last = folder.last()
     if last is None:
         raise FedloomError(f"{run_folder}: no checkpoint yet. Mend: run or resume it first.")
+    device.use_device("")
     setup, part = Setup(experiment), out.with_name(f".{out.name}.part")
     if setup.backbone.fingerprint != last.facts["model"]:
         raise FedloomError(

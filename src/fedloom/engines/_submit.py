@@ -51,7 +51,7 @@ def submit(
     """
     out = out.absolute()
     machines = out.with_name(f"{out.name}.machines")
-    with _flower(experiment, machines, watch) as place:
+    with _flower(experiment, machines, watch, stop) as place:
         app.write(experiment, out, machines / "app")
         result = Follower(experiment, out, place, watch, stop, list(kills)).run(machines / "app")
     shutil.rmtree(machines)
@@ -70,7 +70,7 @@ class Place:
 
 
 @contextmanager
-def _flower(experiment: Experiment, folder: Path, watch: Watch) -> Iterator[Place]:
+def _flower(experiment: Experiment, folder: Path, watch: Watch, stop: Callable[[], bool]) -> Iterator[Place]:
     """What the experiment needs of Flower; ended afterwards where it was started here."""
     table = experiment.engine
     if table.superlink:
@@ -79,13 +79,13 @@ def _flower(experiment: Experiment, folder: Path, watch: Watch) -> Iterator[Plac
     watch.stage("starting Flower")
     names = Setup(experiment).names
     if table.name == "flower":
-        with Consortium(folder, experiment, names) as consortium:
+        with Consortium(folder, experiment, names, stop) as consortium:
             yield Place(consortium.superlink.flwr, "", consortium.superlink, consortium)
         return
     superlink = SuperLink(folder / "superlink", None)
     superlink.process.start()
     try:
-        superlink.process.wait_ready(READY)
+        superlink.process.wait_ready(READY, stop)
         told = f"num-supernodes={len(names)} client-resources-num-cpus=1 init-args-num-cpus={table.workers}"
         yield Place(superlink.flwr, told, superlink)
     finally:
@@ -138,7 +138,11 @@ class Follower:
         raise FedloomError(self._why(f"The run ended {ATTEMPTS} times without coming further."))
 
     def _submitted(self, folder: Path) -> str:
-        """The id of a new run; a SuperLink that is away is waited for."""
+        """The id of a new run; a SuperLink that is away is waited for.
+
+        Raises:
+            Stopped: the user asked for it.
+        """
         until = time.monotonic() + READY
         while True:
             try:
@@ -146,6 +150,8 @@ class Follower:
             except FedloomError as error:
                 if AWAY not in str(error) or time.monotonic() > until:
                     raise
+            if self.stop():
+                raise Stopped
             time.sleep(1)
 
     def _until_it_ends(self, run: str) -> dict[str, Any] | None:
@@ -158,10 +164,10 @@ class Follower:
         self._asked = time.monotonic()
         while True:
             self._tell()
-            found = RunFolder(self.out).read_json("result.json")
+            found = RunFolder(self.out).finished(self.experiment.rounds)
             if found is not None:
                 self._wait_for_the_server()
-                return dict(found)
+                return found
             if self.stop():
                 self._end(run)
                 raise Stopped
@@ -169,8 +175,7 @@ class Follower:
             if error:
                 raise FedloomError(error)
             if (process and not self.note.held()) or not self._flower_runs(run):
-                done: dict[str, Any] | None = RunFolder(self.out).read_json("result.json")
-                return done
+                return RunFolder(self.out).finished(self.experiment.rounds)
             self._faults(process)
             if self.place.consortium:
                 for name in self.place.consortium.supervise():
@@ -219,7 +224,7 @@ class Follower:
             superlink.process.end()
             superlink.process.start()
         if superlink:
-            superlink.process.wait_ready(READY)
+            superlink.process.wait_ready(READY, self.stop)
         self.watch.stage("the run goes on from its last round")
 
     def _end_server(self, seconds: float) -> None:

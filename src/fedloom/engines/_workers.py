@@ -13,6 +13,7 @@ from pathlib import Path
 
 from fedloom.core import config, memory
 from fedloom.core.contracts import Job, Reply
+from fedloom.engines._guard import UNGUARDED, refuse_unguarded, told
 from fedloom.federation.client import Trainer
 from fedloom.federation.kept import Kept
 from fedloom.federation.setup import Setup
@@ -32,6 +33,7 @@ class Worker:
     @classmethod
     def start(cls, setup: Setup, kept: Kept) -> "Worker":
         """Start a process that builds the same experiment for itself."""
+        refuse_unguarded()
         spawn = multiprocessing.get_context("spawn")
         ours, theirs = spawn.Pipe()
         arguments = (theirs, config.dump(setup.experiment), str(kept.folder), str(setup.cache_dir or ""))
@@ -58,12 +60,11 @@ class Worker:
         except (EOFError, OSError):
             self.alive = False
             self.close()
+            if self.process.exitcode == UNGUARDED:
+                raise told() from None
             where = f"client {job.client!r}, round {job.round}"
-            return Reply(
-                job.client,
-                error=f"{where}: its worker process ended with code {self.process.exitcode} (out of memory?). "
-                "Use fewer engine.workers, or a smaller client.batch_size.",
-            )
+            code = self.process.exitcode
+            return Reply(job.client, error=f"{where}: its worker process ended with code {code}{_why(code)}.")
 
     def close(self) -> int:
         """End the process; one in the middle of a job is not waited for (what it writes, it writes atomically).
@@ -79,6 +80,13 @@ class Worker:
             self.process.terminate()
             self.process.join()
         return peak
+
+
+def _why(code: int | None) -> str:
+    """Why a process ended: it was killed, most often since memory ran out, or by an error of its own."""
+    if code is not None and code < 0:
+        return " (out of memory?). Set fewer engine.workers, or a smaller client.batch_size"
+    return "; what it printed before says why"
 
 
 @contextmanager

@@ -9,6 +9,7 @@ runs/<name>/  config.toml  run.id  environment.jsonl  partition.json  baselines.
 import json
 import os
 import secrets
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -63,8 +64,8 @@ class RunFolder:
         """
         if path.exists() and (not path.is_dir() or any(path.iterdir())):
             raise FedloomError(
-                f"{path} already holds something. Mend: --resume to go on with the run in it, --out for another "
-                "folder, or remove it."
+                f"{path} already holds something{_another(path, experiment)}. Use --resume to go on with the run in "
+                "it, --name or --out for another folder, or remove it."
             )
         folder = cls(path)
         folder.begin(experiment)
@@ -76,21 +77,46 @@ class RunFolder:
         self.write_text("config.toml", config.dump(experiment))
 
     @classmethod
-    def reopen(cls, path: Path, experiment: Experiment | None = None) -> tuple["RunFolder", Experiment]:
-        """The folder of a run that began, with its experiment.
+    def reopen(
+        cls, path: Path, experiment: Experiment | None = None, *, longer: bool = False
+    ) -> tuple["RunFolder", Experiment]:
+        """The folder of a run that began, with its experiment. ``longer``: ``experiment`` may have more rounds.
 
         Raises:
             FedloomError: no run is there, or (where ``experiment`` is given) it is another experiment's.
         """
         if not (path / "config.toml").is_file():
-            raise FedloomError(f"{path}: no run to resume (there is no config.toml in it).")
+            told = "there is no config.toml in it" if path.is_dir() else "there is no such folder"
+            raise FedloomError(f"{path}: no run to open ({told}).")
         recorded = config.load(path / "config.toml")
-        if experiment is not None and decisive(recorded) != decisive(experiment):
+        if experiment is None:
+            return cls(path), recorded
+        asked = experiment
+        if longer and experiment.rounds > recorded.rounds:
+            if decisive(recorded) | {"rounds": 0} == decisive(experiment) | {"rounds": 0}:
+                _check_longer(path, recorded, experiment)
+            asked = experiment.model_copy(update={"rounds": recorded.rounds})
+        if decisive(recorded) != decisive(asked):
             raise FedloomError(
-                f"{path} holds a run of another experiment ({_difference(recorded, experiment)}). Mend: resume it as "
-                "it was, or choose another folder with --out."
+                f"{path} holds a run of another experiment ({difference(recorded, experiment)}). Resume it as it was, "
+                "or choose another folder with --name or --out."
             )
         return cls(path), recorded
+
+    def extend(self, rounds: int) -> None:
+        """Take up the run for so many rounds in all: it is no longer finished where it has had fewer."""
+        recorded = config.load(self.path / "config.toml")
+        if recorded.rounds < rounds:
+            self.write_text("config.toml", config.dump(recorded.model_copy(update={"rounds": rounds})))
+        result = self.read_json("result.json")
+        if result is not None and result["rounds"] < rounds:
+            for name in ("result.json", "after.json", "examples.json"):
+                (self.path / name).unlink(missing_ok=True)
+
+    def finished(self, rounds: int) -> dict[str, Any] | None:
+        """The result of the run where it has had all its ``rounds``, else ``None``."""
+        result = self.read_json("result.json")
+        return None if result is None or result["rounds"] < rounds else dict(result)
 
     def write_text(self, name: str, text: str) -> None:
         """Write a text file whole or not at all."""
@@ -174,10 +200,49 @@ def decisive(experiment: Experiment) -> dict[str, Any]:
     return table
 
 
-def _difference(one: Experiment, other: Experiment) -> str:
-    left, right = decisive(one), decisive(other)
-    keys = [key for key in left if left[key] != right.get(key)]
-    return ", ".join(f"{key}: {left[key]} there, {right[key]} here" for key in keys[:2])
+SHOWN = 8
+"""Keys that are told where two experiments differ."""
+
+
+def difference(recorded: Experiment, asked: Experiment) -> str:
+    """What of a folder's experiment is not as asked, key by key: ``client.lr: 0.001 in the folder, 0.01 asked for``."""
+    left, right = _flat(decisive(recorded)), _flat(decisive(asked))
+    keys = [key for key in (left | right) if left.get(key) != right.get(key)]
+    told = [f"{key}: {left.get(key, 'not set')} in the folder, {right.get(key, 'not set')} asked for" for key in keys]
+    return "; ".join(told[:SHOWN]) + (f"; and {len(told) - SHOWN} keys more" if len(told) > SHOWN else "")
+
+
+def _flat(table: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """The keys of nested tables as one, as overrides spell them; values as ``--set`` spells them."""
+    flat: dict[str, Any] = {}
+    for key, value in table.items():
+        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: json.dumps(value)}
+    return flat
+
+
+def _another(path: Path, asked: Experiment) -> str:
+    """What the run in a folder has that another was asked for, where a run is there and it differs."""
+    try:
+        recorded = RunFolder.reopen(path)[1]
+    except FedloomError:
+        return ""
+    told = difference(recorded, asked)
+    return f": a run of another experiment ({told})" if told else ": this run"
+
+
+def _check_longer(path: Path, recorded: Experiment, asked: Experiment) -> None:
+    """Refuse more rounds where those that were done depend on their number.
+
+    Raises:
+        FedloomError: the rates of the rounds that were done are those of a shorter run.
+    """
+    if asked.client.schedule != "constant":
+        raise FedloomError(
+            f"{path}: rounds: {recorded.rounds} in the folder, {asked.rounds} asked for, and client.schedule = "
+            f"{asked.client.schedule!r}: the rates of its rounds were those of {recorded.rounds} rounds, so that more "
+            "would be another run. Begin that one in another folder with --name or --out; only runs of a constant "
+            "rate go on."
+        )
 
 
 def _read(file: Path) -> Checkpoint | None:

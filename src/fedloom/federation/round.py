@@ -61,6 +61,7 @@ class Federation:
                     f"{self.folder.path}: the {fact} is not what this run began with. Mend: put it back, or begin a "
                     "new run in another folder with --out."
                 )
+        self.folder.extend(self.setup.experiment.rounds)
         for number in range(last.round + 1, self.setup.experiment.rounds + 1):
             if self.stop():
                 raise Stopped

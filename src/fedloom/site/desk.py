@@ -204,7 +204,7 @@ class Desk:
 
     def _seen(self, run: str) -> list[str]:
         file = self._run(run) / "answered"
-        return file.read_text().split("\n") if self.site and file.exists() else []
+        return file.read_text(encoding="utf-8").split("\n") if self.site and file.exists() else []
 
     def _prune(self, run: str) -> None:
         """Forget the runs that are longest past, beyond those that the site keeps; this one is kept."""
