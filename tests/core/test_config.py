@@ -182,3 +182,9 @@ def test_check_passes_what_is_right(own: Path) -> None:
 def test_check_refuses_before_anything_runs(own: Path, override: str, message: str) -> None:
     with pytest.raises(FedloomError, match=message):
         check(load(own, [override]))
+
+
+def test_a_byte_order_mark_before_an_experiment(tmp_path: Path) -> None:
+    file = tmp_path / "mine.toml"
+    file.write_bytes(b"\xef\xbb\xbf" + dump(load("quickstart", ["seed=7"])).encode())
+    assert load(file) == load("quickstart", ["seed=7"])

@@ -13,6 +13,7 @@ from pydantic_core import ErrorDetails
 
 from fedloom.core import resolve
 from fedloom.core.errors import FedloomError, nearest
+from fedloom.core.files import read_text
 from fedloom.core.tables import (
     AxisTable,
     CompareTable,
@@ -159,7 +160,7 @@ def _locate(source: str | Path) -> Path:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(read_text(path))
     except tomllib.TOMLDecodeError as error:
         raise FedloomError(f"{path}: not valid TOML: {error}.") from None
     except (OSError, UnicodeDecodeError) as error:
