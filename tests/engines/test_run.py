@@ -90,6 +90,43 @@ class TestToy:
     def _toy(self, monkeypatch: pytest.MonkeyPatch) -> None:
         toy.use(monkeypatch)
 
+    @pytest.mark.parametrize("resume", [False, True])
+    def test_a_second_process_is_refused_until_the_first_is_gone(self, tmp_path: Path, resume: bool) -> None:
+        experiment, out = toy.experiment("rounds=3"), tmp_path / "run"
+        reading, begun = os.pipe()
+        child = os.fork()
+        if child == 0:  # a real process that is in the middle of a round for ever
+
+            def stop() -> bool:
+                if RunFolder(out).last():
+                    os.write(begun, b"!")
+                    signal.pause()
+                return False
+
+            engines.run(experiment, out, stop=stop)
+            os._exit(0)
+        os.read(reading, 1)
+        others = toy.experiment("rounds=3", "seed=1")
+        for second in (experiment, experiment if resume else others):
+            with pytest.raises(FedloomError, match=rf"{out}: process {child} on .+ since .+ is at work in it"):
+                engines.run(second, out, resume=resume)
+        engines.export(out, tmp_path / "exported")  # reading is no writing
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+        with pytest.raises(FedloomError, match="already holds something"):
+            engines.run(experiment, out)
+        engines.run(experiment, out, resume=True)
+        engines.run(experiment, tmp_path / "whole")
+        assert outcome(out) == outcome(tmp_path / "whole")
+        assert not (out / "run.lock").exists()
+
+    def test_a_finished_run_in_a_folder_that_cannot_be_written_is_read(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        first = engines.run(toy.experiment(), tmp_path / "run")
+        monkeypatch.setattr("fedloom.core.lock.hold", None)
+        assert engines.run(toy.experiment(), tmp_path / "run", resume=True) == first
+
     def test_a_finished_run_is_only_read(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         first = engines.run(toy.experiment(), tmp_path)
         monkeypatch.setattr(engines, "Setup", None)  # whatever builds anything breaks
