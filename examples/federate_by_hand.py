@@ -16,7 +16,7 @@ from fedloom.core.contracts import Backbone, Example, Task, Tree
 from fedloom.core.seeds import Seeds
 from fedloom.core.tree import WeightedSum
 
-ROUNDS, EPOCHS, BATCH, LR = 3, 2, 16, 0.05
+ROUNDS, EPOCHS, BATCH, LR = 2, 1, 8, 0.05
 
 
 def federated_averaging(backbone: Backbone, clients: Sequence[list[Example]]) -> Iterator[Tree]:
@@ -47,7 +47,7 @@ def client_update(backbone: Backbone, examples: list[Example], w: Tree) -> Tree:
 def main() -> None:
     """Two icon collections, a client each, train one small CLIP together."""
     seeds = Seeds(0)
-    task: Task = resolve.build("tasks", "icons-classify", {"packs": ["elusive", "typicons"]})
+    task: Task = resolve.build("tasks", "icons-memes", {"train": 32, "test": 16, "packs": ["elusive", "typicons"]})
     data = task.load()
     scenario = resolve.build("scenarios", "natural", {"by": "pack"})
     metas = [[sample.meta for sample in half] for half in (data.train, data.test)]
@@ -55,7 +55,7 @@ def main() -> None:
     clients = [[task.word(data.train[index]) for index in mine] for mine in held.train]
     tests = [task.word(sample) for sample in data.test]
 
-    backbone = models.load("nano-clip", adapter=models.AdapterSpec(rank=4, where=("vision",)), seeds=seeds)
+    backbone = models.load("nano-clip", adapter=models.AdapterSpec(rank=4, where=("text",)), seeds=seeds)
     for number, w in enumerate(federated_averaging(backbone, clients)):
         backbone.write(w)
         answers = backbone.answer(tests)

@@ -15,7 +15,8 @@ from fedloom.core.contracts import Method, Parcel, State
 from fedloom.engines import run
 from fedloom.methods.fedavg import fedavg
 
-SETS = ["rounds=2", "task.packs=['elusive','typicons']", "scenario.clients=2", "engine.workers=1"]
+SETS = ["task=icons-memes", "task.train=32", "task.test=16", "scenario=iid", "scenario.clients=2"]
+SETS += ["rounds=2", "adapter.where=['text']", "engine.workers=1"]
 
 
 def cautious(rate: float = 0.5) -> Method:
@@ -30,7 +31,7 @@ def cautious(rate: float = 0.5) -> Method:
 
 
 def main() -> None:
-    """Run it, and FedAvg beside it, on the embedded icons."""
+    """Run it, and FedAvg beside it, on the memes that are drawn from icons."""
     with tempfile.TemporaryDirectory() as folder:
         for name in ("fedavg", "own_method:cautious"):
             experiment = config.load("icons-classify", [*SETS, f"method={name}"])

@@ -18,6 +18,7 @@ from fedloom.core.contracts import IMAGE, Data, Example, Sample, Task
 from fedloom.engines import run
 
 SETS = ["rounds=2", "scenario=dirichlet", "scenario.clients=2", "scenario.by=label", "scenario.alpha=0.5"]
+SETS += ["adapter.where=['text']", "engine.workers=1"]
 
 
 def folders(path: str = "", test_every: int = 4) -> Task:
@@ -61,7 +62,7 @@ def main() -> None:
         data = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(place) / "data"
         if not data.exists():
             draw(data)
-        sets = [*SETS, "task=own_task:folders", f"data.path={data}", "engine.workers=1"]
+        sets = [*SETS, "task=own_task:folders", f"data.path={data}"]
         result = run(config.load("icons-classify", sets), Path(place) / "run")
         for client in result["per_client"]:
             print(f"client {client['client']}: {client['examples']} pictures")
