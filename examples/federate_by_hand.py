@@ -16,7 +16,7 @@ from fedloom.core.contracts import Backbone, Example, Task, Tree
 from fedloom.core.seeds import Seeds
 from fedloom.core.tree import WeightedSum
 
-ROUNDS, EPOCHS, BATCH, LR = 2, 1, 8, 0.05
+ROUNDS, EPOCHS, BATCH, LR = 2, 1, 8, 0.5
 
 
 def federated_averaging(backbone: Backbone, clients: Sequence[list[Example]]) -> Iterator[Tree]:
@@ -58,9 +58,11 @@ def main() -> None:
     backbone = models.load("nano-clip", adapter=models.AdapterSpec(rank=4, where=("text",)), seeds=seeds)
     for number, w in enumerate(federated_averaging(backbone, clients)):
         backbone.write(w)
+        with torch.no_grad():
+            loss = backbone.loss(backbone.collate([example for mine in clients for example in mine])).mean()
         answers = backbone.answer(tests)
         right = sum(task.score(sample, answer) for sample, answer in zip(data.test, answers, strict=True))
-        print(f"after {number} rounds: {right / len(tests):.3f}")
+        print(f"after {number} rounds: loss {loss:.3f}, accuracy {right / len(tests):.3f}")
 
 
 if __name__ == "__main__":

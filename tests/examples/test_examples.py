@@ -12,8 +12,11 @@ ROOT = Path(__file__).parents[2]
 EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
 
 PRINTED = {
-    "federate_by_hand": [r"after 0 rounds: 0\.\d{3}", r"after 1 rounds: \d\.\d{3}", r"after 2 rounds: \d\.\d{3}"],
-    "own_method": [r"fedavg +0\.\d{3} before, \d\.\d{3} after", r"own_method:cautious +0\.\d{3} before, \d\.\d{3} after"],
+    "federate_by_hand": [rf"after {number} rounds: loss 0\.\d{{3}}, accuracy \d\.\d{{3}}" for number in range(3)],
+    "own_method": [
+        r"fedavg +0\.\d{3} before, \d\.\d{3} after",
+        r"own_method:cautious +0\.\d{3} before, \d\.\d{3} after",
+    ],
     "own_task": [r"client 0: \d+ pictures", r"client 1: \d+ pictures", r"accuracy \d\.\d{3} before, \d\.\d{3} after"],
 }
 

@@ -9,6 +9,7 @@ from typing import Annotated, Any, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, field_validator
 
 from fedloom.core.errors import FedloomError
+from fedloom.core.files import read_text
 
 # Only pictures that stand in the file itself: a page must not be made to fetch anything.
 Picture = Annotated[str, Field(pattern=r"^data:image/(png|jpeg|webp|gif);base64,[A-Za-z0-9+/=]+$")]
@@ -193,7 +194,7 @@ def read(folder: Path) -> Run:
 
 def _text(path: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8")
+        return read_text(path)
     except (OSError, UnicodeDecodeError) as error:
         raise FedloomError(f"{path}: cannot be read: {error}. Is the run finished? `fedloom run --resume`.") from None
 
