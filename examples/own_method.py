@@ -3,7 +3,7 @@
     python examples/own_method.py
 
 A method is data: predicates on names, and a client half and a server half that are plain functions. This one is FedAvg
-with another step: w <- w + rate (mean of the clients' adapters - w). Its parameter `rate` is a key of the table [method].
+with another step: w <- w + rate (mean of the clients' adapters - w). Its parameter `rate` is a key of table [method].
 """
 
 import tempfile

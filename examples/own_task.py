@@ -2,9 +2,9 @@
 
     python examples/own_task.py [FOLDER]      FOLDER/<class>/*.png; without one, a few are drawn
 
-Each client holds mostly pictures of a class of its own (`scenario.by = "label"`). The function `folders` is the task: its
-parameter `path` is `data.path`. Pictures stay on disk; one that cannot be opened ends the run before it begins, or is
-left out with `data.on_bad=skip`.
+Each client holds mostly pictures of a class of its own (`scenario.by = "label"`). The function `folders` is the task:
+its parameter `path` is `data.path`. Pictures stay on disk; one that cannot be opened ends the run before it begins, or
+is left out with `data.on_bad=skip`.
 """
 
 import sys

@@ -14,8 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from fedloom.core.errors import FedloomError
-from fedloom.core.files import read_text
-from fedloom.core.files import write_atomic
+from fedloom.core.files import read_text, write_atomic
 
 _HASH = re.compile(r"[0-9a-f]{64}")
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
