@@ -6,7 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from safetensors.torch import load_file
 
 from fedloom import engines
 from fedloom.core import config
+from fedloom.core.contracts import Data, Task
 from fedloom.core.errors import FedloomError
 from fedloom.federation.record import RunFolder
 from fedloom.federation.round import Stopped
@@ -24,6 +25,22 @@ from tests.federation.test_record import after, outcome
 from tests.tasks.test_contract import nlvr_folder
 
 Tiny = Callable[[str], Path]
+
+
+LONG = {"g0": "\u0436" * 60, "g1": "\u5317" * 100, "g2": "CON"}
+"""Names of groups that are no file names as they are, or too long for one."""
+
+
+def long_names() -> Task:
+    """The toy's task, with groups of such names."""
+    whole = toy.task()
+
+    def load() -> Data:
+        halves = whole.load().train, whole.load().test
+        named = [tuple(replace(s, meta={**s.meta, "group": LONG[s.meta["group"]]}) for s in half) for half in halves]
+        return Data(*named)
+
+    return replace(whole, load=load)
 
 
 class TestRefusals:
@@ -119,6 +136,17 @@ class TestToy:
         engines.run(experiment, tmp_path / "whole")
         assert outcome(out) == outcome(tmp_path / "whole")
         assert not (out / "run.lock").exists()
+
+    @pytest.mark.parametrize("method", ["scaffold", "local"])
+    def test_clients_have_the_longest_names(self, tmp_path: Path, method: str) -> None:
+        sets = (f"task={__name__}:long_names", "scenario=natural", "scenario.by=group", f"method={method}", "rounds=2")
+        experiment = toy.experiment(*sets)
+        result = engines.run(experiment, tmp_path / "run")
+        assert sorted(client["client"] for client in result["per_client"]) == sorted(LONG.values())
+        kept = [folder.name for folder in (tmp_path / "run" / "checkpoint" / "clients").iterdir()]
+        assert len(kept) == 3
+        assert all(len(name.encode()) <= 120 for name in kept)
+        assert "CON" not in kept
 
     def test_a_finished_run_in_a_folder_that_cannot_be_written_is_read(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
