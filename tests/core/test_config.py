@@ -182,3 +182,41 @@ def test_check_passes_what_is_right(own: Path) -> None:
 def test_check_refuses_before_anything_runs(own: Path, override: str, message: str) -> None:
     with pytest.raises(FedloomError, match=message):
         check(load(own, [override]))
+
+
+def test_a_byte_order_mark_before_an_experiment(tmp_path: Path) -> None:
+    file = tmp_path / "mine.toml"
+    file.write_bytes(b"\xef\xbb\xbf" + dump(load("quickstart", ["seed=7"])).encode())
+    assert load(file) == load("quickstart", ["seed=7"])
+
+
+OWN = """
+from fedloom.core.contracts import Data, Task
+def {name}({signature}):
+    return Task("mine", "accuracy", lambda: (path, on_bad), None, None)
+"""
+
+
+@pytest.mark.parametrize(
+    ("signature", "sets", "expected"),
+    [
+        ('path="mine/pictures", on_bad="skip"', [], ("mine/pictures", "skip")),
+        ('path="mine/pictures", on_bad="skip"', ["data.path=there"], ("there", "refuse")),
+        ('path="mine/pictures", on_bad="refuse"', ["data.on_bad=skip"], ("mine/pictures", "skip")),
+        ("path, on_bad", [], ("", "refuse")),
+    ],
+)
+def test_path_and_on_bad_keep_their_defaults_without_a_folder(
+    small: Path, monkeypatch: pytest.MonkeyPatch, signature: str, sets: list[str], expected: tuple[str, str]
+) -> None:
+    name = f"own_{len(signature)}_{len(sets)}"
+    (small.parent / f"{name}.py").write_text(OWN.format(name=name, signature=signature))
+    monkeypatch.syspath_prepend(str(small.parent))
+    experiment = load(small, [f"task={name}:{name}", *sets])
+    for same in (experiment, config.parse(dump(experiment), "again")):
+        assert config.build(same, "task").load() == expected
+
+
+def test_the_folder_of_the_data_is_set_in_one_place(small: Path) -> None:
+    with pytest.raises(FedloomError, match=r"\[task\] path = 'here': set data\.path instead, in \[data\]"):
+        check(load(small, ["task=nlvr", "task.path=here"]))

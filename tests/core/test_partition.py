@@ -69,6 +69,12 @@ def test_holdings_count_what_each_client_has() -> None:
     assert holdings(part, None, [{}] * 4, [{}] * 2)["groups"] == ["all"]
 
 
+def test_groups_that_differ_in_case_alone_name_no_clients() -> None:
+    for groups, names in ((["A", "a"], ["0", "1"]), (["A", "b"], ["A", "b"])):
+        train = meta(dict.fromkeys(groups, 2))
+        assert deal(fixed([[1, 0], [0, 1]], by="pack"), train, [], 2, 1, Seeds(0)).names == names
+
+
 def test_more_clients_than_examples() -> None:
     with pytest.raises(FedloomError, match=r"5 clients with at least 2 .* need 10, but there are 4"):
         deal(fixed([[1]], by=None), [{}] * 4, [], 5, 2, Seeds(0))

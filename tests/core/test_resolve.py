@@ -85,3 +85,21 @@ def test_every_method_has_a_summary_for_the_lists(name: str) -> None:
     summary = resolve.summary("methods", name)
     assert summary.endswith(".")
     assert len(summary) <= 110
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("def mine():\n    raise KeyError('label')", r"'{}:mine' failed: KeyError: 'label'"),
+        ("def mine(:", r"'{}:mine' cannot be imported: SyntaxError"),
+        ("1 / 0", r"'{}:mine' cannot be imported: ZeroDivisionError: division by zero"),
+    ],
+)
+def test_what_a_users_own_module_raises_is_told_with_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, told: str
+) -> None:
+    name = f"raises_{len(text)}"
+    (tmp_path / f"{name}.py").write_text(text)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with pytest.raises(FedloomError, match="tasks: " + told.format(name)):
+        resolve.build("tasks", f"{name}:mine", {})

@@ -6,7 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from safetensors.torch import load_file
 
 from fedloom import engines
 from fedloom.core import config
+from fedloom.core.contracts import Data, Task
 from fedloom.core.errors import FedloomError
 from fedloom.federation.record import RunFolder
 from fedloom.federation.round import Stopped
@@ -24,6 +25,22 @@ from tests.federation.test_record import after, outcome
 from tests.tasks.test_contract import nlvr_folder
 
 Tiny = Callable[[str], Path]
+
+
+LONG = {"g0": "\u0436" * 60, "g1": "\u5317" * 100, "g2": "CON"}
+"""Names of groups that are no file names as they are, or too long for one."""
+
+
+def long_names() -> Task:
+    """The toy's task, with groups of such names."""
+    whole = toy.task()
+
+    def load() -> Data:
+        halves = whole.load().train, whole.load().test
+        named = [tuple(replace(s, meta={**s.meta, "group": LONG[s.meta["group"]]}) for s in half) for half in halves]
+        return Data(*named)
+
+    return replace(whole, load=load)
 
 
 class TestRefusals:
@@ -89,6 +106,54 @@ class TestToy:
     @pytest.fixture(autouse=True)
     def _toy(self, monkeypatch: pytest.MonkeyPatch) -> None:
         toy.use(monkeypatch)
+
+    @pytest.mark.parametrize("resume", [False, True])
+    def test_a_second_process_is_refused_until_the_first_is_gone(self, tmp_path: Path, resume: bool) -> None:
+        experiment, out = toy.experiment("rounds=3"), tmp_path / "run"
+        reading, begun = os.pipe()
+        child = os.fork()
+        if child == 0:  # a real process that is in the middle of a round for ever
+
+            def stop() -> bool:
+                if RunFolder(out).last():
+                    os.write(begun, b"!")
+                    signal.pause()
+                return False
+
+            engines.run(experiment, out, stop=stop)
+            os._exit(0)
+        os.read(reading, 1)
+        others = toy.experiment("rounds=3", "seed=1")
+        for second in (experiment, experiment if resume else others):
+            with pytest.raises(FedloomError, match=rf"{out}: process {child} on .+ since .+ is at work in it"):
+                engines.run(second, out, resume=resume)
+        engines.export(out, tmp_path / "exported")  # reading is no writing
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+        with pytest.raises(FedloomError, match="already holds something"):
+            engines.run(experiment, out)
+        engines.run(experiment, out, resume=True)
+        engines.run(experiment, tmp_path / "whole")
+        assert outcome(out) == outcome(tmp_path / "whole")
+        assert not (out / "run.lock").exists()
+
+    @pytest.mark.parametrize("method", ["scaffold", "local"])
+    def test_clients_have_the_longest_names(self, tmp_path: Path, method: str) -> None:
+        sets = (f"task={__name__}:long_names", "scenario=natural", "scenario.by=group", f"method={method}", "rounds=2")
+        experiment = toy.experiment(*sets)
+        result = engines.run(experiment, tmp_path / "run")
+        assert sorted(client["client"] for client in result["per_client"]) == sorted(LONG.values())
+        kept = [folder.name for folder in (tmp_path / "run" / "checkpoint" / "clients").iterdir()]
+        assert len(kept) == 3
+        assert all(len(name.encode()) <= 120 for name in kept)
+        assert "CON" not in kept
+
+    def test_a_finished_run_in_a_folder_that_cannot_be_written_is_read(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        first = engines.run(toy.experiment(), tmp_path / "run")
+        monkeypatch.setattr("fedloom.core.lock.hold", None)
+        assert engines.run(toy.experiment(), tmp_path / "run", resume=True) == first
 
     def test_a_finished_run_is_only_read(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         first = engines.run(toy.experiment(), tmp_path)

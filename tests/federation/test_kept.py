@@ -2,8 +2,11 @@
 
 from pathlib import Path
 
+import pytest
 import torch
 
+from fedloom.core.contracts import Parcel
+from fedloom.core.wire import pack
 from fedloom.federation.kept import Kept
 
 
@@ -48,3 +51,21 @@ def test_a_turn_that_does_not_count_is_forgotten(tmp_path: Path) -> None:
     kept.forget("a", 2)
     kept.forget("b", 1)
     assert kept.read("a", before=3)["control"]["x"].item() == 1
+
+
+@pytest.mark.parametrize("client", ["\u0436" * 50, "\u5317" * 100, "x" * 5000])
+def test_a_long_name_is_shortened(tmp_path: Path, client: str) -> None:
+    kept = Kept(tmp_path)
+    for name, value in ((client, 1.0), (client + "2", 2.0)):
+        kept.write(name, 1, tree(value))
+    assert [float(kept.read(name, before=2)["control"]["w"]) for name in (client, client + "2")] == [1.0, 2.0]
+
+
+def test_a_folder_that_an_older_run_named_is_gone_on_with(tmp_path: Path) -> None:
+    old = tmp_path / "a%20b" / "000001.safetensors"
+    old.parent.mkdir()
+    old.write_bytes(pack(Parcel(tree(1))))
+    kept = Kept(tmp_path)
+    assert float(kept.read("a b", before=2)["control"]["w"]) == 1.0
+    kept.write("a b", 2, tree(2))
+    assert [file.name for file in sorted(old.parent.iterdir())] == ["000001.safetensors", "000002.safetensors"]

@@ -1,9 +1,12 @@
 """From an experiment to its parts."""
 
+from dataclasses import replace
+from pathlib import Path
+
 import pytest
 
 from fedloom.core import config
-from fedloom.core.contracts import Data
+from fedloom.core.contracts import IMAGE, Data, Example, Sample, Task
 from fedloom.core.errors import FedloomError
 from fedloom.federation.setup import POOL, Setup
 from tests.federation import toy
@@ -116,3 +119,34 @@ def test_a_task_without_test_examples_is_refused() -> None:
     setup.__dict__["data"] = Data(setup.data.train, ())
     with pytest.raises(FedloomError, match="no test example"):
         setup.check()
+
+
+def test_a_task_without_training_examples_is_refused() -> None:
+    setup = Setup(toy.experiment())
+    setup.__dict__["data"] = Data((), setup.data.test)
+    with pytest.raises(FedloomError, match="task 'toy': there is no training example"):
+        setup.check()
+
+
+def broken() -> Task:
+    """The toy's task with a picture that is not there."""
+    whole = toy.task()
+    samples = whole.load()
+    missing = replace(samples.train[4], images=(Path("nowhere.png"),))
+    return replace(
+        whole, load=lambda: Data((*samples.train[:4], missing, *samples.train[5:]), samples.test), word=shown
+    )
+
+
+def shown(sample: Sample) -> Example:
+    images = sample.images or ()
+    return Example(sample.id, images, IMAGE * len(images) + "positive?", sample.choices, sample.answer)
+
+
+def test_a_picture_that_is_missing_costs_what_on_bad_says_before_round_1() -> None:
+    own = f"task={__name__}:broken"
+    with pytest.raises(FedloomError, match=r"'train-4': image nowhere\.png cannot be opened.*data\.on_bad=skip"):
+        Setup(toy.experiment(own)).check()
+    with pytest.warns(UserWarning, match="train half: 1 of 18 records skipped"):
+        left = Setup(toy.experiment(own, "data.on_bad=skip")).data
+    assert len(left.train) == 17

@@ -185,3 +185,9 @@ def test_a_file_that_is_wrong_is_refused_by_its_name_and_key(tmp_path: Path, tex
 def test_a_file_that_is_not_there_is_refused(tmp_path: Path) -> None:
     with pytest.raises(FedloomError, match=r"nowhere\.toml: cannot be read"):
         read(tmp_path / "nowhere.toml")
+
+
+def test_a_byte_order_mark_before_the_rules_changes_nothing(tmp_path: Path) -> None:
+    file = tmp_path / "site.toml"
+    file.write_bytes(b"\xef\xbb\xbfmax_steps = 7\n")
+    assert read(file).max_steps == 7

@@ -14,8 +14,9 @@ from pydantic_core import ErrorDetails
 
 from fedloom.core import keys, resolve
 from fedloom.core.errors import FedloomError, nearest
+from fedloom.core.files import read_text
 from fedloom.core.keys import AXES, CHOICE, FREE, TABLES
-from fedloom.core.tables import AxisTable, CompareTable, Experiment
+from fedloom.core.tables import AxisTable, CompareTable, DataTable, Experiment
 
 __all__ = [
     "FREE",
@@ -100,15 +101,16 @@ def dump(experiment: Experiment) -> str:
 def build(experiment: Experiment, key: str) -> Any:
     """What the axis table ``key`` (``task``, ``scenario``, ``sampling`` or ``method``) names, built with its options.
 
-    A builder is also given, if it has such a parameter: ``path`` and ``on_bad`` of [data] (tasks), ``fraction`` of
-    [sampling], and the experiment's ``seed`` (methods).
+    A builder is also given, if it has such a parameter: ``path`` and ``on_bad`` of [data] (tasks; without a
+    ``data.path`` they keep the builder's own defaults), ``fraction`` of [sampling], and the experiment's ``seed``
+    (methods).
 
     Raises:
         FedloomError: an unknown name, an option that the choice does not have, is of the wrong type or out of bounds.
     """
     table: AxisTable = getattr(experiment, key)
     by_key: dict[str, dict[str, Any]] = {
-        "task": {"path": experiment.data.path, "on_bad": experiment.data.on_bad},
+        "task": experiment.data.model_dump(),
         "scenario": {},
         "sampling": {"fraction": experiment.sampling.fraction},
         "method": {"seed": experiment.seed},
@@ -118,6 +120,9 @@ def build(experiment: Experiment, key: str) -> Any:
     _check_options(key, table, parameters.keys() - given)
     if key == "task" and experiment.data.path and "path" not in parameters:
         raise FedloomError(f"data.path = {experiment.data.path!r}: task {table.name!r} reads no folder. Leave it out.")
+    if key == "task" and not experiment.data.path:
+        own = {name for name, one in parameters.items() if one.default is not inspect.Parameter.empty}
+        given = {k: value for k, value in given.items() if k not in own or value != getattr(DataTable(), k)}
     return resolve.build(AXES[key], table.name, table.options, **given)
 
 
@@ -137,6 +142,8 @@ def check(experiment: Experiment) -> None:
 def _check_options(key: str, table: AxisTable, options: Iterable[str]) -> None:
     known = (set(options) | set(type(table).model_fields)) - {"options"}
     for option in table.options:
+        if key == "task" and option in DataTable.model_fields:
+            raise FedloomError(f"[task] {option} = {table.options[option]!r}: set data.{option} instead, in [data].")
         if option not in known:
             raise FedloomError(f"[{key}] {table.name!r} has no key {option!r}. {nearest(option, known)}")
 
@@ -160,7 +167,7 @@ def _locate(source: str | Path) -> Path:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(read_text(path))
     except tomllib.TOMLDecodeError as error:
         raise FedloomError(f"{path}: not valid TOML: {error}.") from None
     except (OSError, UnicodeDecodeError) as error:

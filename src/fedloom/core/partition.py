@@ -39,7 +39,8 @@ def deal(scenario: Scenario, train_meta: Meta, test_meta: Meta, clients: int, mi
     A client short of ``minimum`` training examples gets them one by one from whoever has most. The test half is dealt
     with the same shares, and each client has at least one test example where there are as many as clients. Groups
     that only the test half has are dealt evenly. A client's name is its group's where every client has exactly one
-    group and every group one client (and the groups' names can be file names), else its number.
+    group and every group one client (and the groups' names are plain words that differ in more than case), else its
+    number.
 
     Raises:
         FedloomError: more clients than examples, a minimum that cannot be met, examples without the field ``by``, or
@@ -135,6 +136,7 @@ def _names(scenario: Scenario, shares: Mapping[str, np.ndarray], clients: int) -
     held = np.array(list(shares.values())) > 0
     if scenario.by is not None and len(shares) == clients and (held.sum(0) == 1).all() and (held.sum(1) == 1).all():
         names = [list(shares)[group] for group in held.argmax(axis=0)]
-        if all(FILE_NAME.fullmatch(name) for name in names):
+        apart = len({name.casefold() for name in names}) == clients  # some file systems take "A" and "a" for one name
+        if apart and all(FILE_NAME.fullmatch(name) for name in names):
             return names
     return [str(client) for client in range(clients)]

@@ -68,6 +68,8 @@ def builder(axis: str, name: str) -> Builder:
             raise FedloomError(
                 f"{axis}: {name!r} cannot be imported: {error}. Name it package.module:function."
             ) from None
+        except Exception as error:
+            raise FedloomError(f"{axis}: {name!r} cannot be imported: {type(error).__name__}: {error}.") from error
     choices = known(axis)
     if name not in choices:
         raise FedloomError(f"{axis}: there is no {name!r}. {nearest(name, choices)}")
@@ -109,3 +111,7 @@ def build(axis: str, name: str, options: Mapping[str, Any], **given: Any) -> Any
     except ValidationError as error:
         problems = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']} (got {e['input']!r})" for e in error.errors())
         raise FedloomError(f"{axis}: {name!r}: {problems}.") from None
+    except FedloomError:
+        raise
+    except Exception as error:
+        raise FedloomError(f"{axis}: {name!r} failed: {type(error).__name__}: {error}.") from error

@@ -5,6 +5,7 @@
 
 import shutil
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict
 from importlib.util import find_spec
 from pathlib import Path
@@ -48,19 +49,52 @@ def run(
     ``kills``: faults to try where all of engine ``flower`` is on this machine.
 
     Raises:
-        FedloomError: bad input; a folder that holds something else; sites that are missing; a round below its quorum.
+        FedloomError: bad input; a folder that holds something else, or that another process writes; sites that are
+            missing; a round below its quorum.
         Stopped: ``stop()`` became true; ``resume`` goes on.
     """
     refuse_unguarded()
     memory.reset_peak()
     device.use_device("")  # the one that the environment names is refused at once where this machine has none such
-    watch, folder = watch or Silent(), RunFolder(out)
+    watch = watch or Silent()
+    if resume and (finished := _finished(experiment, out)) is not None:
+        return finished
+    if out.exists() and not out.is_dir():
+        RunFolder.create(out, experiment)  # refuses, with the mend
+    # A ServerApp has locked its run folder before it says who it is, and who submits it does not write there.
+    locked = nullcontext() if experiment.engine.name in FLOWER else RunFolder(out).alone()
+    with locked:
+        return _run(experiment, out, resume, watch, stop, grid, kills)
+
+
+def _finished(experiment: Experiment, out: Path) -> dict[str, Any] | None:
+    """The result of the run that ``out`` holds, where it is finished.
+
+    Raises:
+        FedloomError: it holds a run of another experiment.
+    """
+    if not (out / "config.toml").is_file():
+        return None
+    return RunFolder.reopen(out, experiment, longer=True)[0].finished(experiment.rounds)
+
+
+def _run(
+    experiment: Experiment,
+    out: Path,
+    resume: bool,
+    watch: Watch,
+    stop: Callable[[], bool],
+    grid: object,
+    kills: "Sequence[Kill]",
+) -> dict[str, Any]:
+    """``run`` in a folder that no other process writes."""
+    folder = RunFolder(out)
     begun = resume and (out / "config.toml").is_file()
     if begun:
         folder, _ = RunFolder.reopen(out, experiment, longer=True)
         if (finished := folder.finished(experiment.rounds)) is not None:
             return finished
-    elif out.exists() and (not out.is_dir() or any(out.iterdir())):
+    elif folder.holds_something():
         RunFolder.create(out, experiment)  # refuses, with the mend
     name = experiment.engine.name
     if name in FLOWER and find_spec("flwr") is None:

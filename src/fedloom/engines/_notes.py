@@ -1,6 +1,5 @@
 """What a ServerApp says of itself: in a file beside the run folder, and in Flower's log."""
 
-import fcntl
 import json
 import os
 from collections.abc import Iterator
@@ -8,8 +7,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from fedloom.core.errors import FedloomError
+from fedloom.core import lock
 from fedloom.core.files import write_atomic
+from fedloom.federation.record import LOCK, RunFolder
 
 MEND = "`flwr list`, `flwr stop RUN`, and then --resume; or let it finish."
 
@@ -32,28 +32,12 @@ class Note:
         Raises:
             FedloomError: another server has it.
         """
-        self.out.parent.mkdir(parents=True, exist_ok=True)
-        with self._lock.open("a") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                raise FedloomError(f"{self.out}: another server of this run is at work. Mend: {MEND}") from None
+        with RunFolder(self.out).alone(f"Fix: {MEND}"):
             yield
 
     def held(self) -> bool:
         """Whether a server has the run folder."""
-        if not self._lock.exists():
-            return False
-        with self._lock.open("a") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-            except OSError:
-                return True
-        return False
-
-    @property
-    def _lock(self) -> Path:
-        return self.out.with_name(f".{self.out.name}.lock")
+        return lock.held(self.out / LOCK)
 
     def clear(self) -> None:
         """Forget what a former server said."""
@@ -62,7 +46,6 @@ class Note:
     def remove(self) -> None:
         """Leave nothing beside the run folder."""
         self.clear()
-        self._lock.unlink(missing_ok=True)
 
     def write(self, error: str = "") -> None:
         """Say that this process runs the experiment, or why it gave up."""

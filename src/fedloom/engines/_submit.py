@@ -51,7 +51,7 @@ def submit(
     """
     out = out.absolute()
     machines = out.with_name(f"{out.name}.machines")
-    with _flower(experiment, machines, watch, stop) as place:
+    with RunFolder(machines).alone(), _flower(experiment, machines, watch, stop) as place:
         app.write(experiment, out, machines / "app")
         result = Follower(experiment, out, place, watch, stop, list(kills)).run(machines / "app")
     shutil.rmtree(machines)

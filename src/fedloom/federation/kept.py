@@ -6,16 +6,22 @@ from urllib.parse import quote
 
 from fedloom.core import wire
 from fedloom.core.contracts import Parcel, Tree
-from fedloom.core.files import write_atomic
+from fedloom.core.files import file_name, write_atomic
 
 MAX_KEPT = 16 * 2**30
+LONGEST = 255
+"""Bytes of the longest name that file systems take."""
+
 VERSIONS = 3
 """Turns kept of each client: the two that the two checkpoints go with, and that of the round under way."""
 
 
 @dataclass(frozen=True)
 class Kept:
-    """A folder with a folder a client; every turn that keeps something writes one file, named after its round."""
+    """A folder with a folder a client; every turn that keeps something writes one file, named after its round.
+
+    Folders are named by ``file_name``; those that older runs named by ``quote`` are gone on with.
+    """
 
     folder: Path
 
@@ -51,7 +57,10 @@ class Kept:
                 file.unlink()
 
     def _of(self, client: str) -> Path:
-        return self.folder / quote(client, safe="")
+        former = quote(client, safe="", errors="replace")
+        if len(former) <= LONGEST and (self.folder / former).is_dir():
+            return self.folder / former
+        return self.folder / file_name(client)
 
     def _files(self, client: str) -> list[Path]:
         return sorted(self._of(client).glob("*.safetensors"))

@@ -9,21 +9,27 @@ runs/<name>/  config.toml  run.id  environment.jsonl  partition.json  baselines.
 import json
 import os
 import secrets
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from fedloom.core import config, tree, wire
+from fedloom.core import config, lock, tree, wire
 from fedloom.core.config import Experiment
 from fedloom.core.contracts import Parcel, State, Tree
 from fedloom.core.errors import FedloomError
-from fedloom.core.files import write_atomic
+from fedloom.core.files import read_text, write_atomic
 from fedloom.federation.kept import MAX_KEPT, Kept
 
 START = "start"
 """The slot of a checkpoint's start adapter, beside those of the state."""
+
+LOCK = "run.lock"
+"""The file that whoever writes a run folder holds while it does."""
+
+BUSY = "Wait for it, or stop it and go on with --resume, or choose another folder with --out."
 
 CHECKPOINTS = 2
 """Checkpoints kept: if the last was cut short, the one before it is used."""
@@ -53,7 +59,7 @@ class RunFolder:
     def id(self) -> str:
         """What sites know this run by, however often it is resumed: drawn once, and written by ``create``."""
         file = self.path / "run.id"
-        return file.read_text(encoding="utf-8").strip() if file.is_file() else secrets.token_hex(8)
+        return read_text(file).strip() if file.is_file() else secrets.token_hex(8)
 
     @classmethod
     def create(cls, path: Path, experiment: Experiment) -> "RunFolder":
@@ -62,7 +68,7 @@ class RunFolder:
         Raises:
             FedloomError: the folder already holds something.
         """
-        if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        if cls(path).holds_something():
             raise FedloomError(
                 f"{path} already holds something{_another(path, experiment)}. Use --resume to go on with the run in "
                 "it, --name or --out for another folder, or remove it."
@@ -70,6 +76,22 @@ class RunFolder:
         folder = cls(path)
         folder.begin(experiment)
         return folder
+
+    def holds_something(self) -> bool:
+        """Whether anything is there but the lock of who is about to write."""
+        if not self.path.is_dir():
+            return self.path.exists()
+        return any(entry.name != LOCK for entry in self.path.iterdir())
+
+    @contextmanager
+    def alone(self, told: str = BUSY) -> Iterator[None]:
+        """Be the only process that writes this folder; ``told`` is what a second one is told to do.
+
+        Raises:
+            FedloomError: another one does.
+        """
+        with lock.hold(self.path / LOCK, told):
+            yield
 
     def begin(self, experiment: Experiment) -> None:
         """Write what a new run's folder begins with."""
@@ -130,7 +152,7 @@ class RunFolder:
         """A JSON file of the folder, or ``None`` where it is not there."""
         file = self.path / name
         try:
-            return json.loads(file.read_text(encoding="utf-8")) if file.exists() else None
+            return json.loads(read_text(file)) if file.exists() else None
         except ValueError:
             raise FedloomError(f"{file} is no valid JSON. Mend: run again with --out and another folder.") from None
 
@@ -146,7 +168,7 @@ class RunFolder:
         """The lines of a ``.jsonl`` file; a last line that was cut short is passed over."""
         file = self.path / name
         found = []
-        for line in file.read_text(encoding="utf-8").splitlines() if file.exists() else ():
+        for line in read_text(file).splitlines() if file.exists() else ():
             try:
                 found.append(json.loads(line))
             except ValueError:

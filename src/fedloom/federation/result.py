@@ -11,6 +11,7 @@ from PIL import Image
 
 from fedloom import __version__
 from fedloom.core.contracts import Picture, Sample
+from fedloom.core.files import file_name
 from fedloom.core.partition import holdings
 from fedloom.federation import baselines
 from fedloom.federation.environment import versions
@@ -66,7 +67,7 @@ def save_adapter(setup: Setup, folder: RunFolder, last: Checkpoint, target: Path
     for name in setup.names if keep_their_own(setup) else ():
         kept = folder.kept.read(name, before=last.round + 1)
         if "adapter" in kept or "personal" in kept:
-            setup.backbone.save(target / "clients" / name, *own_model(setup, shared, kept), card)
+            setup.backbone.save(target / "clients" / file_name(name), *own_model(setup, shared, kept), card)
 
 
 def _result(setup: Setup, folder: RunFolder, last: Checkpoint, before: Scores, after: Scores) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from fedloom.core import config, lora, partition, ranks
 from fedloom.core.config import Experiment
 from fedloom.core.contracts import Backbone, ClientInfo, Data, Example, Method, Sample, Sampler, Scenario, Task, Tree
 from fedloom.core.errors import FedloomError
+from fedloom.core.samples import guarded
 from fedloom.core.seeds import Seeds
 from fedloom.core.tables import AdapterTable
 from fedloom.federation import ranks_of
@@ -58,8 +59,7 @@ class Setup:
     @cached_property
     def task(self) -> Task:
         """What is asked."""
-        task: Task = config.build(self.experiment, "task")
-        return task
+        return guarded(config.build(self.experiment, "task"), self.experiment.data.on_bad)
 
     @cached_property
     def data(self) -> Data:
@@ -272,6 +272,8 @@ class Setup:
             mend = "Choose another method." if self.method.pooled else "Set evaluation.where = 'clients'."
             raise FedloomError(f"scenario {self.experiment.scenario.name!r}: the server has no data. {mend}")
         if not sites:
+            if not self.data.train:
+                raise FedloomError(f"task {self.task.name!r}: there is no training example; nothing could be learnt.")
             if not self.data.test:
                 raise FedloomError(f"task {self.task.name!r}: there is no test example; nothing could be measured.")
             _ = self.partition

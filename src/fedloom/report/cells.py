@@ -1,7 +1,6 @@
 """What a comparison runs: axes x seeds -> cells, each a run of its own, and the trials that choose rates for them."""
 
 import itertools
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,6 +8,7 @@ from pathlib import Path
 from fedloom.core import config
 from fedloom.core.config import CompareTable, Experiment
 from fedloom.core.errors import FedloomError, nearest
+from fedloom.core.files import file_name
 from fedloom.report.axes import FURTHER, by_short_name, labels, parse, plain, short, unique
 from fedloom.report.axes import overrides as sets_of
 
@@ -47,7 +47,7 @@ class Cell:
     @property
     def folder(self) -> Path:
         """Where the run lies below the comparison's folder: ``cells/method=fedavg,scenario=iid/seed-0``."""
-        return Path("tune" if self.trial else "cells") / _file_name(self.choices | self.chosen) / f"seed-{self.seed}"
+        return Path("tune" if self.trial else "cells") / _named(self.choices | self.chosen) / f"seed-{self.seed}"
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ class Comparison:
             rates = {} if chosen is None else chosen.get(tuple(self.tuned_as(picked).values()))
             for seed in range(first.seed, first.seed + self.table.seeds) if rates is not None else ():
                 found.append(self._cell(first, picked, seed, rates or {}))
-        return _apart(found)
+        return found
 
     def trials(self) -> list[Cell]:
         """The runs that the tuned values are chosen by: the same grid for every combination, on the validation part.
@@ -85,9 +85,7 @@ class Comparison:
         tuned = [self.tuned_as(picked) for picked in self._combinations()] if self.table.tune else []
         alone = [dict(pairs) for pairs in dict.fromkeys(tuple(picked.items()) for picked in tuned)]
         grid = [dict(zip(self.table.tune, values, strict=True)) for values in _product(self.table.tune.values())]
-        return _apart(
-            [self._cell(first, p, seed, rates, trial=True) for p in alone for rates in grid for seed in seeds]
-        )
+        return [self._cell(first, p, seed, rates, trial=True) for p in alone for rates in grid for seed in seeds]
 
     def tuned_as(self, picked: Choices) -> Choices:
         """The combination whose trials choose for this one: the axes that nothing is chosen for have their first
@@ -177,12 +175,5 @@ def _product(values: Iterable[Sequence[str]]) -> Iterable[tuple[str, ...]]:
     return itertools.product(*values)
 
 
-def _apart(found: list[Cell]) -> list[Cell]:
-    if len({cell.folder for cell in found}) < len(found):
-        raise FedloomError("compare: two values of an axis would have one folder: they differ in special signs alone.")
-    return found
-
-
-def _file_name(choices: Choices) -> str:
-    name = ",".join(f"{key}={plain(value)}" for key, value in choices.items())
-    return re.sub(r"[^\w.,+=-]+", "-", name)
+def _named(choices: Choices) -> str:
+    return file_name(",".join(f"{key}={plain(value)}" for key, value in choices.items()))

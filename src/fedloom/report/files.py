@@ -6,6 +6,7 @@ from typing import TypeVar
 from pydantic import TypeAdapter, ValidationError
 
 from fedloom.core.errors import FedloomError
+from fedloom.core.files import read_text
 
 T = TypeVar("T")
 
@@ -17,7 +18,7 @@ def text(path: Path) -> str:
         FedloomError: it is missing or not text.
     """
     try:
-        return path.read_text(encoding="utf-8")
+        return read_text(path)
     except (OSError, UnicodeDecodeError) as error:
         raise FedloomError(f"{path}: cannot be read: {error}. Is {path.parent} the folder of a run?") from None
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from fedloom.core.errors import FedloomError
-from fedloom.core.files import write_atomic
+from fedloom.core.files import read_text, write_atomic
 from fedloom.report import paired, table
 from fedloom.report.cells import Cell, Choices, Comparison
 from fedloom.report.runs import Run, read
@@ -84,7 +84,7 @@ def load(out: Path) -> Outcome:
     """
     file = out / FILE
     try:
-        return Outcome.model_validate_json(file.read_text(encoding="utf-8"))
+        return Outcome.model_validate_json(read_text(file))
     except OSError as error:
         raise FedloomError(f"{file}: cannot be read: {error}. `fedloom compare` writes it.") from None
     except ValidationError as error:

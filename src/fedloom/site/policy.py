@@ -9,6 +9,7 @@ from pydantic import Field, ValidationError
 
 from fedloom.core.config import Experiment
 from fedloom.core.errors import FedloomError
+from fedloom.core.files import read_text
 from fedloom.core.tables import Count, Limit, Table
 from fedloom.federation.middle import Access
 
@@ -38,7 +39,7 @@ class HostTable(Table):
         if not self.address:
             return None
         try:
-            token = Path(self.token_file).read_text(encoding="utf-8").strip() if self.token_file else ""
+            token = read_text(Path(self.token_file)).strip() if self.token_file else ""
         except OSError as error:
             raise FedloomError(f"site.toml: host.token_file: {error}.") from None
         return Access(self.address, self.root_certificates, token, self.key, self.certificate)
@@ -133,7 +134,7 @@ def read(path: Path | None) -> Policy:
     if path is None:
         return Policy()
     try:
-        return Policy.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
+        return Policy.model_validate(tomllib.loads(read_text(path)))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise FedloomError(f"{path}: cannot be read as a site's rules: {error}.") from None
     except ValidationError as error:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from fedloom.core.errors import FedloomError
-from fedloom.core.files import write_atomic
+from fedloom.core.files import read_text, write_atomic
 
 _HASH = re.compile(r"[0-9a-f]{64}")
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
@@ -52,7 +52,7 @@ def read(file: Path) -> dict[str, str]:
     """
     mend = f"Mend: `fedloom host token NAME --tokens {file}` writes one."
     try:
-        found = tomllib.loads(file.read_text(encoding="utf-8"))
+        found = tomllib.loads(read_text(file))
     except FileNotFoundError:
         raise FedloomError(f"--tokens {file}: there is no such file. {mend}") from None
     except ValueError as error:

@@ -8,15 +8,15 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal, TypeVar
-
-from PIL import Image
+from typing import Any, NoReturn, TypeVar
 
 from fedloom.core.contracts import IMAGE, Sample
 from fedloom.core.errors import FedloomError
+from fedloom.core.files import read_text
+from fedloom.core.samples import OnBad as OnBad
+from fedloom.core.samples import check_picture, check_text
 from fedloom.tasks._common import LETTERS
 
-OnBad = Literal["refuse", "skip"]
 Record = Mapping[str, Any]
 T = TypeVar("T")
 
@@ -55,7 +55,7 @@ def gather(
             if sample.id in samples:
                 raise ValueError(f"{sample.id!r} has stood there before; expected each once.")
             samples[sample.id] = sample
-        except ValueError as error:
+        except (ValueError, OSError) as error:
             problems.append(f"{place}, {name}: {error}")
             if on_bad == "refuse":
                 raise FedloomError(
@@ -101,7 +101,7 @@ def contents(file: Path) -> str:
         ValueError: it cannot be read.
     """
     try:
-        return file.read_text(encoding="utf-8")
+        return read_text(file)
     except (OSError, UnicodeDecodeError) as error:
         raise ValueError(f"cannot be read as UTF-8 text: {error}.") from None
 
@@ -113,8 +113,8 @@ def parsed(text: str, expected: str) -> Record:
         ValueError: no JSON, or no object.
     """
     try:
-        record = json.loads(text)
-    except ValueError as error:
+        record = json.loads(text, parse_constant=_no_number)
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"not valid JSON: {error}.") from None
     if not isinstance(record, dict):
         raise ValueError(f"expected a JSON object {expected}, found {text.strip()[:40]!r}.")
@@ -156,8 +156,15 @@ def index(record: Record, among: int) -> int:
 
 
 def described(record: Record, *fields: str) -> dict[str, str]:
-    """Fields that scenarios partition by; one that is missing or empty is ``unknown``, and breaks no record."""
-    return {field: str(record.get(field) or UNKNOWN) for field in fields}
+    """Fields that scenarios partition by; one that is missing or empty is ``unknown``, and breaks no record.
+
+    Raises:
+        ValueError: one holds half a character.
+    """
+    found = {field: str(record.get(field) or UNKNOWN) for field in fields}
+    for field, value in found.items():
+        check_text(f"field {field!r}", value)
+    return found
 
 
 def picture(folder: Path, *names: str) -> Path:
@@ -170,17 +177,18 @@ def picture(folder: Path, *names: str) -> Path:
     for name in names:
         if Path(name).name != name or name == "..":
             raise ValueError(f"image {path}: expected the name of a file in {folder}, not {name!r}.")
-    try:
-        with Image.open(path) as image:
-            image.load()
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise ValueError(f"image {path} cannot be opened: {error}.") from None
+    check_picture(path)
     return path
 
 
 def _words(what: str, value: object) -> str:
     if not isinstance(value, str) or not value.strip():
         raise ValueError(f"{what} is {value!r}; expected text.")
+    check_text(what, value)
     if IMAGE in value:
         raise ValueError(f"{what} holds {IMAGE!r}, which stands for a picture in a prompt; expected other words.")
     return value
+
+
+def _no_number(constant: str) -> NoReturn:
+    raise ValueError(f"{constant} is no JSON number")
