@@ -14,6 +14,7 @@ from PIL import Image
 from fedloom import __version__
 from fedloom.core.contracts import Picture, Sample
 from fedloom.core.partition import holdings
+from fedloom.core.pictures import open_picture
 from fedloom.federation.evaluate import Scores, global_model, keep_their_own, own_model
 from fedloom.federation.record import Checkpoint, RunFolder
 from fedloom.federation.setup import Setup
@@ -184,7 +185,7 @@ def _example(sample: Sample, client: str) -> dict[str, Any]:
 
 def data_uri(picture: Picture, longest: int = 256) -> str:
     """A picture as a ``data:`` address, no side longer than ``longest`` pixels."""
-    image = (picture if isinstance(picture, Image.Image) else Image.open(picture)).convert("RGB")
+    image = open_picture(picture)
     image.thumbnail((longest, longest))
     buffer = io.BytesIO()
     image.save(buffer, format="PNG")

@@ -7,9 +7,10 @@ import torch
 
 from fedloom.core.contracts import Picture, Tree
 from fedloom.core.device import device
+from fedloom.core.pictures import open_picture
 from fedloom.models.families.family import stacked
 from fedloom.models.features import FeatureCache
-from fedloom.models.pictures import Digests, open_picture
+from fedloom.models.pictures import Digests
 
 _TOGETHER = 8  # the one batch size of frozen features: a row's bits do not depend on its place or its neighbours
 
