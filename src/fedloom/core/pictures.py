@@ -1,9 +1,9 @@
-"""The one way in which a picture is opened: as Transformers' own loader has it (``transformers.image_utils.load_image``).
+"""The one way in which a picture is opened: as Transformers' own loader, ``image_utils.load_image``, has it.
 
     file or image -> upright, as its EXIF orientation says -> RGB in 8 bits a channel
 
-Of an animation it is the first frame. Grey values of 16 bits are scaled to 8; Pillow, and so that loader, would cut them
-off at 255. Where it cannot be known which value is white, the picture is refused.
+Of an animation it is the first frame. Grey values of 16 bits are scaled to 8; Pillow, and so that loader, would cut
+them off at 255. Where it cannot be known which value is white, the picture is refused.
 """
 
 from pathlib import Path
@@ -68,6 +68,6 @@ def _check_range(image: Image.Image) -> None:
     if not (low >= 0 and high <= 255 and (high > 1 or high == 0 or image.mode == "I")):
         kind = "floating-point" if image.mode == "F" else "32-bit whole"
         raise ValueError(
-            f"it holds {kind} numbers from {low:g} to {high:g}, and nothing says which of them is white; save it with 8 "
-            "or 16 bits a channel"
+            f"it holds {kind} numbers from {low:g} to {high:g}, and nothing says which of them is white; save it "
+            "with 8 or 16 bits a channel"
         )
