@@ -35,3 +35,15 @@ def use_device(name: str) -> None:
         reason = str(error).split("\n", 1)[0]
         raise FedloomError(f"device {name!r}: {reason}. Mend: cpu, cuda, cuda:1 or mps, as this machine has.") from None
     os.environ[DEVICE] = name
+
+
+def check_device() -> None:
+    """Refuse the device that the environment names where this machine lacks it, before anything is computed.
+
+    Raises:
+        FedloomError: this machine has no such device.
+    """
+    try:
+        use_device(os.environ.get(DEVICE, ""))
+    except FedloomError as error:
+        raise FedloomError(f"{DEVICE}: {error}") from None

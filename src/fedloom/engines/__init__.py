@@ -14,8 +14,10 @@ from fedloom.core import memory, resolve
 from fedloom.core.config import Experiment
 from fedloom.core.contracts import Engine
 from fedloom.core.errors import FedloomError
+from fedloom.core.home import cache
 from fedloom.federation import result
 from fedloom.federation.evaluate import keep_their_own
+from fedloom.federation.inputs import changed, model_of
 from fedloom.federation.record import RunFolder
 from fedloom.federation.round import Federation
 from fedloom.federation.setup import Holding, Setup
@@ -62,7 +64,7 @@ def run(
     if name in FLOWER and find_spec("flwr") is None:
         raise FedloomError(f"engine {name!r} needs Flower. Mend: pip install 'fedloom[flower]'.")
     resolve.builder("engines", name)
-    setup = Setup(experiment, cache_dir=Path.home() / ".cache" / "fedloom")
+    setup = Setup(experiment, cache_dir=cache())
     setup.use_threads()
     watch.stage("reading data and model")
     setup.check()
@@ -129,10 +131,8 @@ def export(run_folder: Path, out: Path) -> None:
     if last is None:
         raise FedloomError(f"{run_folder}: no checkpoint yet. Mend: run or resume it first.")
     setup, part = Setup(experiment), out.with_name(f".{out.name}.part")
-    if setup.backbone.fingerprint != last.facts["model"]:
-        raise FedloomError(
-            f"{run_folder}: model {experiment.model.name!r} is not the one that it trained. Put it back."
-        )
+    if what := changed(last.facts, model_of(setup), ("model",)):
+        raise FedloomError(f"{run_folder}: {experiment.model.name!r} is not the {what} that it trained. Put it back.")
     try:
         result.save_adapter(setup, folder, last, part)
         part.rename(out)

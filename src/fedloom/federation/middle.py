@@ -61,18 +61,18 @@ class Middle:
         self._boundary = Boundary(ask, self.table.wire, self.table.labels, self.table.numbers, self.traffic)
         return self._boundary
 
-    def fingerprint(self, name: str) -> str:
-        """The hash of the model ``name`` from those of its halves; that of the host's comes from there.
+    def identity(self, name: str) -> tuple[str, dict[str, str]]:
+        """The hash of the model ``name`` from those of its halves, and its parts; the host's come from there.
 
         Raises:
             FedloomError: the host has another model, or cannot be reached.
         """
         if not self.elsewhere or self._boundary is None:
-            return models.fingerprint(name, "split")
+            return models.split_identity(name)
         about = self._boundary.hello(models.fingerprint(name, "embeddings"))
         if not about.get("fingerprint"):
             raise FedloomError("split: the host does not say which model it has. Mend: the same release there.")
-        return models.fingerprint(name, "split", str(about["fingerprint"]))
+        return models.split_identity(name, {key: str(value) for key, value in about.items()})
 
     def close(self) -> None:
         """Have a host drop what it holds of this client, and end the connection; one that is gone holds nothing."""

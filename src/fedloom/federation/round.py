@@ -11,9 +11,9 @@ from typing import Any
 from fedloom.core.contracts import ClientInfo, Engine, Parcel, Reply, State
 from fedloom.core.errors import FedloomError
 from fedloom.federation.evaluate import AtClients, Evaluator, Scores, evaluator
+from fedloom.federation.inputs import changed, inputs
 from fedloom.federation.messages import Outbox, Tally, in_order, open_reply, round_off
 from fedloom.federation.record import Checkpoint, RunFolder
-from fedloom.federation.result import inputs_fingerprint
 from fedloom.federation.setup import Setup
 from fedloom.federation.watch import Watch
 
@@ -48,12 +48,12 @@ class Federation:
         self._counted = {row["client"]: row["round"] for row in self.folder.rows("clients.jsonl") if not row["error"]}
         found = evaluator(self.setup, self.folder.kept, self.engine)
         last = last or self._begin(found)
-        for fact, here in self._inputs().items():
-            if last.facts[fact] != here:
-                raise FedloomError(
-                    f"{self.folder.path}: the {fact} is not what this run began with. Mend: put it back, or begin a "
-                    "new run in another folder with --out."
-                )
+        if what := changed(last.facts, here := inputs(self.setup)):
+            raise FedloomError(
+                f"{self.folder.path}: the {what} is not what this run began with. Put it back, or begin a new run in "
+                "another folder with --out."
+            )
+        last.facts.update(here)
         for number in range(last.round + 1, self.setup.experiment.rounds + 1):
             if self.stop():
                 raise Stopped
@@ -70,13 +70,9 @@ class Federation:
         seconds = time.perf_counter() - begun
         figures = {"zero_shot": before.mean, "seconds.total": seconds, "seconds.evaluate": seconds}
         sent = _evaluation_bytes({}, before)
-        first = Checkpoint(0, state, {**self._inputs(), **figures, **sent, "seconds.train": 0.0, "seconds.server": 0.0})
+        first = Checkpoint(0, state, {**inputs(setup), **figures, **sent, "seconds.train": 0.0, "seconds.server": 0.0})
         self.folder.save(first)
         return first
-
-    def _inputs(self) -> dict[str, str]:
-        """What decides the result and does not stand in the configuration: hashes of the data and the model."""
-        return {"data": inputs_fingerprint(self.setup), "model": self.setup.backbone.fingerprint}
 
     def _round(self, number: int, last: Checkpoint, evaluator: Evaluator | AtClients) -> Checkpoint:
         begun = time.perf_counter()

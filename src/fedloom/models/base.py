@@ -13,13 +13,15 @@ so that model and start adapter together are the checkpoint.
 import hashlib
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+import PIL
 import torch
+import transformers
 from peft import get_peft_model
 from peft.tuners.lora import LoraLayer
 from torch import Tensor, nn
@@ -29,12 +31,14 @@ from fedloom.core.contracts import Example, Tree
 from fedloom.core.device import device
 from fedloom.core.errors import FedloomError
 from fedloom.core.passage import Where
+from fedloom.core.pictures import RULES
 from fedloom.core.seeds import Seeds
 from fedloom.core.tables import Component
 from fedloom.models import nano_adapters, peft_folder, starts
 from fedloom.models.adapter import AdapterSpec, component, select
 from fedloom.models.checkpoint import Checkpoint
 from fedloom.models.features import FeatureCache
+from fedloom.models.images import Images
 from fedloom.models.lora_sb import Squared
 from fedloom.models.nano_adapters import NanoAdapter
 
@@ -56,11 +60,13 @@ class Options:
 class LoraBackbone(ABC):
     """A checkpoint with LoRA pairs in it; subclasses say what a batch, its loss and an answer are."""
 
+    _images: Images
+
     def __init__(
         self, checkpoint: Checkpoint, spec: AdapterSpec, seeds: Seeds, cache: FeatureCache, options: Options
     ) -> None:
         self.name = checkpoint.name
-        self.fingerprint = checkpoint.fingerprint
+        self.fingerprint, self.identity = checkpoint.fingerprint, checkpoint.identity
         self.total_parameters: int = checkpoint.parameters or sum(p.numel() for p in checkpoint.model.parameters())
         self._model, self._processor = checkpoint.model, checkpoint.processor
         self._generative = checkpoint.generative
@@ -234,10 +240,19 @@ class LoraBackbone(ABC):
     def _key(self, part: str, content: str) -> str:
         """The cache's name for what ``part`` puts out for ``content``: everything that may change its bits is in it."""
         if part not in self._parts:
-            settings = (self.fingerprint, part, self._options.dtype, torch.__version__, device().type)
+            made = (torch.__version__, transformers.__version__, PIL.__version__, RULES)
+            settings = (self.fingerprint, part, self._options.dtype, *made, device().type)
             pixels = self._processor.image_processor.to_json_string() if part != "text" else ""
             self._parts[part] = hashlib.sha256("|".join((*settings, pixels)).encode()).hexdigest()[:16]
         return f"{self._parts[part]}/{hashlib.sha256(content.encode()).hexdigest()}"
+
+    def check_pictures(self, examples: Iterable[Example]) -> None:
+        """Refuse examples whose pictures the model cannot take, before anything is trained on.
+
+        Raises:
+            FedloomError: a picture that cannot be opened, or has a shape that its processor was not made for.
+        """
+        self._images.check((example.id, picture) for example in examples for picture in example.images)
 
     @abstractmethod
     def collate(self, examples: Sequence[Example]) -> Any:

@@ -5,12 +5,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from transformers import AutoImageProcessor, AutoProcessor, AutoTokenizer
+from transformers import AutoImageProcessor, AutoProcessor, AutoTokenizer, PreTrainedTokenizerFast
 
 from fedloom.core.errors import FedloomError
 
 PARTS = ("qwen2_vl", "qwen2_5_vl", "smolvlm")
 """Models whose whole processor needs a video reader besides, which asks for packages that nothing here has use for."""
+
+_PLAIN = ("PreTrainedTokenizerFast", "TokenizersBackend")
+"""Tokenizers that are what their tokenizer.json says, by the names that releases of Transformers gave them."""
 
 
 @dataclass(frozen=True)
@@ -22,22 +25,51 @@ class Parts:
 
 
 def read(folder: Path) -> Any:
-    """The processor of the checkpoint in ``folder``.
+    """The processor of the checkpoint in ``folder``. No code that comes with it is run.
 
     Raises:
-        FedloomError: it needs a package that is not here.
+        FedloomError: it needs a package that is not here, or has no part for pictures or for text.
         OSError, ValueError: it cannot be read.
     """
-    kind = json.loads((folder / "config.json").read_text()).get("model_type")
+    kind = json.loads((folder / "config.json").read_text(encoding="utf-8-sig")).get("model_type")
     try:
         # The PIL backend gives the same pixels wherever it runs and needs no torchvision.
         if kind in PARTS:
-            pictures = AutoImageProcessor.from_pretrained(folder, backend="pil")
-            return Parts(pictures, AutoTokenizer.from_pretrained(folder))
-        return AutoProcessor.from_pretrained(folder, backend="pil")
+            pictures = AutoImageProcessor.from_pretrained(folder, backend="pil", trust_remote_code=False)
+            found: Any = Parts(pictures, AutoTokenizer.from_pretrained(folder, trust_remote_code=False))
+        else:
+            found = AutoProcessor.from_pretrained(folder, backend="pil", trust_remote_code=False)
     except ImportError as error:
         reason = str(error).strip().split("\n", 1)[0]
         raise FedloomError(
             f"model: {str(folder)!r} is a {kind!r}, whose pictures and text cannot be prepared here: {reason}. Install "
             "what is missing, or a newer transformers."
         ) from error
+    for part, file in (("image_processor", "preprocessor_config.json"), ("tokenizer", "tokenizer.json")):
+        if getattr(found, part, None) is None:
+            raise FedloomError(
+                f"model: {str(folder)!r} has no {part.replace('_', ' ')} beside its weights. Expected {file}, or what "
+                "save_pretrained writes of the whole processor."
+            )
+    if _declared(folder) in _PLAIN and type(found.tokenizer).__name__ not in _PLAIN:
+        return _with(found, PreTrainedTokenizerFast.from_pretrained(folder))
+    return found
+
+
+def _declared(folder: Path) -> str:
+    """The class of tokenizer that a checkpoint says it has."""
+    file = folder / "tokenizer_config.json"
+    return str(json.loads(file.read_text(encoding="utf-8-sig")).get("tokenizer_class")) if file.is_file() else ""
+
+
+def _with(found: Any, tokenizer: Any) -> Any:
+    """A processor with a tokenizer that says what its file does.
+
+    For some models, SigLIP 2 from release 5.20 on, Transformers takes a class of its own in the place of the one that
+    the checkpoint declares. Of a checkpoint from the hub, which names another by mistake, that mends the lower case;
+    but it also builds over whatever a tokenizer.json of one's own holds, and makes other tokens than the model learned.
+    """
+    if isinstance(found, Parts):
+        return Parts(found.image_processor, tokenizer)
+    found.tokenizer = tokenizer
+    return found
