@@ -177,6 +177,6 @@ def test_what_is_no_model_here_is_refused(tmp_path: Path, monkeypatch: pytest.Mo
     def unreachable(name: str) -> None:
         raise OSError("the hub cannot be reached")
 
-    monkeypatch.setattr(meta.AutoConfig, "from_pretrained", unreachable)
+    monkeypatch.setattr(checks.AutoConfig, "from_pretrained", unreachable)
     with pytest.raises(FedloomError, match=r"cannot be reached.*openai/clip-vit-base-patch32"):
         Meta("some/model", SPEC)

@@ -3,6 +3,7 @@
 ``run`` is the whole of an experiment on whichever engine it names.
 """
 
+import logging
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
@@ -25,6 +26,8 @@ from fedloom.federation.watch import Silent, Watch
 
 if TYPE_CHECKING:
     from fedloom.deploy.loopback import Kill
+
+_log = logging.getLogger(__name__)
 
 FLOWER = ("flower", "flower-simulation")
 """The engines whose round loop is a Flower ServerApp."""
@@ -134,8 +137,10 @@ def export(run_folder: Path, out: Path) -> None:
     if what := changed(last.facts, model_of(setup), ("model",)):
         raise FedloomError(f"{run_folder}: {experiment.model.name!r} is not the {what} that it trained. Put it back.")
     try:
-        result.save_adapter(setup, folder, last, part)
+        result.save_adapter(setup, folder, last, part, out)
         part.rename(out)
+        if tied := getattr(setup.backbone, "tied", None):
+            _log.warning("%s: do not merge this adapter: the weight of %s is tied. Its README says more.", out, tied[0])
     except OSError as error:
         raise FedloomError(f"{out}: {error}. Nothing was written there.") from None
     finally:
