@@ -136,6 +136,6 @@ def test_the_halves_say_the_same_of_a_model_in_one_process_and_in_two(tiny: Tiny
     whole, parts = models.split_identity(name)
     assert whole == models.fingerprint(name, "split")
     half = models.load(
-        name, adapter=AdapterSpec(where=("connector",)), seeds=Seeds(0), edge=True, route=lambda _: served.language
+        name, adapter=AdapterSpec(kind="nano"), seeds=Seeds(0), edge=True, route=lambda _: served.language
     )
     assert half.identity.keys() == parts.keys() - {"the language model's host"}
