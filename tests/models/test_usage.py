@@ -35,7 +35,7 @@ def ran(code: str) -> Any:
 def saved(model: Any, folder: Path) -> None:
     tree = shaken(model.read())
     model.write(tree)
-    model.save(folder, tree, None, model.usage(folder))
+    model.save(folder, tree, None, model.how_to_use(folder))
 
 
 def logits(model: Any, words: list[int]) -> torch.Tensor:
@@ -124,7 +124,7 @@ def test_an_adapter_elsewhere_in_a_tied_model_can_be_merged(
     adapter: dict[str, Any], tiny: Tiny, tmp_path: Path
 ) -> None:
     model = backbone(tied(tmp_path / "base", tiny("llava")), adapter={"rank": 2, **adapter})
-    assert model.tied == []
+    assert model.tied_layers == []
 
 
 def test_a_client_without_the_language_model_knows_that_its_words_are_tied(tiny: Tiny, tmp_path: Path) -> None:
@@ -132,8 +132,8 @@ def test_a_client_without_the_language_model_knows_that_its_words_are_tied(tiny:
     spec = models.AdapterSpec(kind="nano", where=("text",))
     options = {"edge": True, "route": lambda language: models.served(folder).language}
     half = models.load(folder, adapter=spec, seeds=Seeds(0), **options)
-    assert len(half.tied) == 1
+    assert len(half.tied_layers) == 1
 
 
 def test_untied_weights_need_no_warning(tiny: Tiny) -> None:
-    assert backbone(tiny("llava"), adapter={"kind": "nano", "where": ["text"]}).tied == []
+    assert backbone(tiny("llava"), adapter={"kind": "nano", "where": ["text"]}).tied_layers == []

@@ -139,7 +139,7 @@ def export(run_folder: Path, out: Path) -> None:
     try:
         result.save_adapter(setup, folder, last, part, out)
         part.rename(out)
-        if tied := getattr(setup.backbone, "tied", None):
+        if tied := getattr(setup.backbone, "tied_layers", None):
             _log.warning("%s: do not merge this adapter: the weight of %s is tied. Its README says more.", out, tied[0])
     except OSError as error:
         raise FedloomError(f"{out}: {error}. Nothing was written there.") from None

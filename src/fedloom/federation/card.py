@@ -15,10 +15,12 @@ def card(setup: Setup, last: Checkpoint, folder: Path) -> str:
     count = experiment.scenario.clients
     apart = f"by {count} clients; no client's data left it"
     told = f"on the data of {count} clients, in one place" if setup.method.pooled else apart
-    how = backbone.usage(folder) if hasattr(backbone, "usage") else ""  # a user's own backbone need not say it
+    how = (
+        backbone.how_to_use(folder) if hasattr(backbone, "how_to_use") else ""
+    )  # a user's own backbone need not say it
     return f"""---
 library_name: peft
-base_model: {json.dumps(getattr(backbone, "base", experiment.model.name))}
+base_model: {json.dumps(getattr(backbone, "base_address", experiment.model.name))}
 tags: [federated-learning, fedloom, lora]
 ---
 

@@ -192,7 +192,7 @@ class LoraBackbone(ABC):
         what the start took out of it, and R are folded into the pairs."""
         self._check(adapter, "adapter", whole=True)
         self._check(base or {}, "base", whole=False)
-        home = peft_folder.Home(self.base, type(self._model).__name__, type(self._model).__module__)
+        home = peft_folder.Home(self.base_address, type(self._model).__name__, type(self._model).__module__)
         if self._nano:
             tree = nano_adapters.as_peft(self._layers, dict(adapter), self._spec.scale)
             peft_folder.write_tree(folder, tree, self._spec, list(self._layers), home, card)
@@ -208,18 +208,18 @@ class LoraBackbone(ABC):
         peft_folder.write(folder, lora.tree(pairs), lora.tree(change), self._spec, home, card)
 
     @property
-    def base(self) -> str:
+    def base_address(self) -> str:
         """Where the checkpoint can be opened: a folder, or a Hugging Face id."""
         return usage.base_of(self.name)
 
     @property
-    def tied(self) -> list[str]:
+    def tied_layers(self) -> list[str]:
         """Adapted layers whose weight another layer has too: an adapter there cannot be merged."""
         return usage.shared(self._model, [m.removeprefix(_PREFIX) for m in self._layers], self._whole)
 
-    def usage(self, folder: Path) -> str:
+    def how_to_use(self, folder: Path) -> str:
         """How to use the adapter in ``folder``, in Markdown."""
-        return usage.told(self.name, self._model, folder, self.tied)
+        return usage.told(self.name, self._model, folder, self.tied_layers)
 
     def _frozen(self, part: Component) -> bool:
         """Whether no adapter and no change to the base sits in ``part``, so that what it puts out can be kept."""
