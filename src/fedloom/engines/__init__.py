@@ -18,7 +18,7 @@ from fedloom.core.errors import FedloomError
 from fedloom.core.home import cache
 from fedloom.federation import result
 from fedloom.federation.evaluate import keep_their_own
-from fedloom.federation.inputs import changed, model_of
+from fedloom.federation.inputs import changed, check_pictures, model_of
 from fedloom.federation.record import RunFolder
 from fedloom.federation.round import Federation
 from fedloom.federation.setup import Holding, Setup
@@ -72,6 +72,7 @@ def run(
     watch.stage("reading data and model")
     setup.check()
     _check_place(setup)
+    check_pictures(setup)
     if name in FLOWER and grid is None:
         from fedloom.engines._submit import submit  # Flower is optional, and takes a second to import
 

@@ -19,8 +19,19 @@ def inputs(setup: Setup) -> dict[str, str]:
 def model_of(setup: Setup) -> dict[str, str]:
     """Hashes of the model and of each part of it; of a user's own backbone no part need be known."""
     backbone = setup.backbone
-    parts: Mapping[str, str] = setup.parts or getattr(backbone, "identity", {})
+    parts: Mapping[str, str] = setup.middle.parts or getattr(backbone, "identity", {})
     return {"model": backbone.fingerprint} | {f"{_PART}{name}": value for name, value in parts.items()}
+
+
+def check_pictures(setup: Setup) -> None:
+    """Refuse data whose pictures the model cannot take, where both are here.
+
+    Raises:
+        FedloomError: names the example and the picture.
+    """
+    check = getattr(setup.backbone, "check_pictures", None)  # a user's own backbone need not have it
+    if check and (setup.site or not setup.scenario.sites):
+        check(setup.worded([*setup.data.train, *setup.data.test]))
 
 
 def changed(began: Mapping[str, object], here: Mapping[str, str], names: tuple[str, ...] = ("data", "model")) -> str:

@@ -44,7 +44,6 @@ class Setup:
     site: str = ""
     told: dict[str, Holding] = field(default_factory=dict)
     host: Access | None = None
-    parts: dict[str, str] = field(default_factory=dict, init=False, repr=False)
 
     @cached_property
     def seeds(self) -> Seeds:
@@ -155,8 +154,7 @@ class Setup:
             edge=split and self.middle.elsewhere,
         )
         if split:  # the same whether the halves are in one process or in two
-            made.fingerprint, parts = self.middle.identity(model.name)
-            self.parts.update(parts)
+            made.fingerprint = self.middle.fingerprint(model.name)
         return made
 
     @cached_property
@@ -261,8 +259,6 @@ class Setup:
                 raise FedloomError(f"task {self.task.name!r}: there is no test example; nothing could be measured.")
             _ = self.partition
         _ = self.method, self.sampler, self.up, self.down, self.initial
-        if (check := getattr(self.backbone, "check_pictures", None)) and not sites:  # not every backbone of one's own
-            check(self.worded([*self.data.train, *self.data.test]))
 
     def use_threads(self) -> None:
         """Let torch use ``engine.threads`` threads in this process."""
