@@ -5,15 +5,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from transformers import AutoImageProcessor, AutoProcessor, AutoTokenizer, PreTrainedTokenizerFast
+from transformers import AutoImageProcessor, AutoProcessor, AutoTokenizer
 
 from fedloom.core.errors import FedloomError
 
 PARTS = ("qwen2_vl", "qwen2_5_vl", "smolvlm")
 """Models whose whole processor needs a video reader besides, which asks for packages that nothing here has use for."""
-
-_PLAIN = ("PreTrainedTokenizerFast", "TokenizersBackend")
-"""Tokenizers that are what their tokenizer.json says, by the names that releases of Transformers gave them."""
 
 
 @dataclass(frozen=True)
@@ -51,25 +48,4 @@ def read(folder: Path) -> Any:
                 f"model: {str(folder)!r} has no {part.replace('_', ' ')} beside its weights. Expected {file}, or what "
                 "save_pretrained writes of the whole processor."
             )
-    if _declared(folder) in _PLAIN and type(found.tokenizer).__name__ not in _PLAIN:
-        return _with(found, PreTrainedTokenizerFast.from_pretrained(folder))
-    return found
-
-
-def _declared(folder: Path) -> str:
-    """The class of tokenizer that a checkpoint says it has."""
-    file = folder / "tokenizer_config.json"
-    return str(json.loads(file.read_text(encoding="utf-8-sig")).get("tokenizer_class")) if file.is_file() else ""
-
-
-def _with(found: Any, tokenizer: Any) -> Any:
-    """A processor with a tokenizer that says what its file does.
-
-    For some models, SigLIP 2 from release 5.20 on, Transformers takes a class of its own in the place of the one that
-    the checkpoint declares. Of a checkpoint from the hub, which names another by mistake, that mends the lower case;
-    but it also builds over whatever a tokenizer.json of one's own holds, and makes other tokens than the model learned.
-    """
-    if isinstance(found, Parts):
-        return Parts(found.image_processor, tokenizer)
-    found.tokenizer = tokenizer
     return found
