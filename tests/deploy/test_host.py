@@ -15,7 +15,7 @@ def test_a_desk_serves_a_frozen_language_model_and_says_which(tiny: Callable[[st
     assert (desk.memory_bytes, desk.together, desk.places) == (3 << 20, 2, 99)
     assert desk.language.learning() == []
     assert {len(value) for value in desk.about.values()} == {64}
-    assert desk.about.keys() == {"fingerprint", "embeddings"}
+    assert desk.about.keys() == {"fingerprint", "embeddings", "weights"}
     with pytest.raises(FedloomError, match="no language model to serve"):
         host.desk(str(tiny("clip")), "float32", memory_mb=3, together=2)
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from fedloom.core.errors import FedloomError
-from fedloom.models import AdapterSpec, meta
+from fedloom.models import AdapterSpec, checks, meta
 from fedloom.models.meta import CONFIGS, Batch, Meta
 from tests.models.backbones import EVERYTHING, KINDS, backbone, examples
 
@@ -174,9 +174,9 @@ def test_what_is_no_model_here_is_refused(tmp_path: Path, monkeypatch: pytest.Mo
     with pytest.raises(FedloomError, match="'bert': neither contrastive"):
         Meta(str(tmp_path), SPEC)
 
-    def unreachable(name: str) -> None:
+    def unreachable(name: str, **options: object) -> None:
         raise OSError("the hub cannot be reached")
 
-    monkeypatch.setattr(meta.AutoConfig, "from_pretrained", unreachable)
+    monkeypatch.setattr(checks.AutoConfig, "from_pretrained", unreachable)
     with pytest.raises(FedloomError, match=r"cannot be reached.*openai/clip-vit-base-patch32"):
         Meta("some/model", SPEC)

@@ -49,7 +49,7 @@ def test_one_sample_is_one_cell_wide(tmp_path: Path) -> None:
 def test_a_picture_that_cannot_be_opened_is_named(tmp_path: Path) -> None:
     (tmp_path / "bad.png").write_bytes(b"no picture")
     bad = Sample("1", (tmp_path / "bad.png",), None, "?", (), "x")
-    with pytest.raises(FedloomError, match=r"bad.png: cannot be opened"):
+    with pytest.raises(FedloomError, match=r"bad.png cannot be opened"):
         sheet([bad], word, tmp_path / "out.png")
     assert not (tmp_path / "out.png").exists()
 

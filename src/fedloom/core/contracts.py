@@ -110,7 +110,7 @@ class Backbone(Protocol):
 
     name: str
     fingerprint: str
-    """Hash of the base weights: an adapter belongs to one fingerprint."""
+    """Hash of all of the base model that decides its outputs: an adapter belongs to one fingerprint."""
     total_parameters: int
 
     def collate(self, examples: Sequence[Example]) -> Any:

@@ -24,7 +24,7 @@ def desk(name: str, dtype: DType, memory_mb: int, together: int, places: int = 4
     if threads:
         torch.set_num_threads(threads)
     found = models.served(name, dtype)
-    about = {"fingerprint": found.fingerprint, "embeddings": found.embeddings}
+    about = {"fingerprint": found.fingerprint, "embeddings": found.embeddings, "weights": found.weights}
     return Desk(found.language, memory_bytes=memory_mb << 20, together=together, places=places, about=about)
 
 

@@ -3,6 +3,7 @@
 ``run`` is the whole of an experiment on whichever engine it names.
 """
 
+import logging
 import shutil
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
@@ -15,9 +16,11 @@ from fedloom.core import device, memory, resolve
 from fedloom.core.config import Experiment
 from fedloom.core.contracts import Engine
 from fedloom.core.errors import FedloomError
+from fedloom.core.home import cache
 from fedloom.engines._guard import refuse_unguarded
 from fedloom.federation import baselines, environment, result
 from fedloom.federation.evaluate import keep_their_own
+from fedloom.federation.inputs import changed, check_pictures, model_of
 from fedloom.federation.record import RunFolder
 from fedloom.federation.round import Federation
 from fedloom.federation.setup import Holding, Setup
@@ -25,6 +28,8 @@ from fedloom.federation.watch import Silent, Watch
 
 if TYPE_CHECKING:
     from fedloom.deploy.loopback import Kill
+
+_log = logging.getLogger(__name__)
 
 FLOWER = ("flower", "flower-simulation")
 """The engines whose round loop is a Flower ServerApp."""
@@ -100,11 +105,12 @@ def _run(
     if name in FLOWER and find_spec("flwr") is None:
         raise FedloomError(f"engine {name!r} needs Flower. Mend: pip install 'fedloom[flower]'.")
     resolve.builder("engines", name)
-    setup = Setup(experiment, cache_dir=Path.home() / ".cache" / "fedloom")
+    setup = Setup(experiment, cache_dir=cache())
     setup.use_threads()
     watch.stage("reading data and model")
     setup.check()
     _check_place(setup)
+    check_pictures(setup)
     if name in FLOWER and grid is None:
         from fedloom.engines._submit import submit  # Flower is optional, and takes a second to import
 
@@ -170,13 +176,13 @@ def export(run_folder: Path, out: Path) -> None:
         raise FedloomError(f"{run_folder}: no checkpoint yet. Mend: run or resume it first.")
     device.use_device("")
     setup, part = Setup(experiment), out.with_name(f".{out.name}.part")
-    if setup.backbone.fingerprint != last.facts["model"]:
-        raise FedloomError(
-            f"{run_folder}: model {experiment.model.name!r} is not the one that it trained. Put it back."
-        )
+    if what := changed(last.facts, model_of(setup), ("model",)):
+        raise FedloomError(f"{run_folder}: {experiment.model.name!r} is not the {what} that it trained. Put it back.")
     try:
-        result.save_adapter(setup, folder, last, part)
+        result.save_adapter(setup, folder, last, part, out)
         part.rename(out)
+        if tied := getattr(setup.backbone, "tied_layers", None):
+            _log.warning("%s: do not merge this adapter: the weight of %s is tied. Its README says more.", out, tied[0])
     except OSError as error:
         raise FedloomError(f"{out}: {error}. Nothing was written there.") from None
     finally:

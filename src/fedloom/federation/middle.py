@@ -34,11 +34,13 @@ class Access:
 
 @dataclass
 class Middle:
-    """The language model as ``table`` says; ``access``: a site's own way to the host, in the place of the table's."""
+    """The language model as ``table`` says; ``access``: a site's own way to the host, in the place of the table's.
+    ``parts``: the hash of each part of a split model that decides its outputs, once its fingerprint was asked for."""
 
     table: SplitTable
     access: Access | None = None
     traffic: Traffic = field(default_factory=Traffic)
+    parts: dict[str, str] = field(default_factory=dict)
     _boundary: Boundary | None = None
     _dial: "Dial | None" = None
 
@@ -62,17 +64,19 @@ class Middle:
         return self._boundary
 
     def fingerprint(self, name: str) -> str:
-        """The hash of the model ``name`` from those of its halves; that of the host's comes from there.
+        """The hash of the model ``name`` from those of its halves; the host's comes from there. Notes the ``parts``.
 
         Raises:
             FedloomError: the host has another model, or cannot be reached.
         """
         if not self.elsewhere or self._boundary is None:
-            return models.fingerprint(name, "split")
+            found, self.parts = models.split_identity(name)
+            return found
         about = self._boundary.hello(models.fingerprint(name, "embeddings"))
         if not about.get("fingerprint"):
             raise FedloomError("split: the host does not say which model it has. Mend: the same release there.")
-        return models.fingerprint(name, "split", str(about["fingerprint"]))
+        found, self.parts = models.split_identity(name, {key: str(value) for key, value in about.items()})
+        return found
 
     def close(self) -> None:
         """Have a host drop what it holds of this client, and end the connection; one that is gone holds nothing."""

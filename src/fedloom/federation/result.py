@@ -13,7 +13,9 @@ from fedloom import __version__
 from fedloom.core.contracts import Picture, Sample
 from fedloom.core.files import file_name
 from fedloom.core.partition import holdings
+from fedloom.core.pictures import open_picture
 from fedloom.federation import baselines
+from fedloom.federation.card import card
 from fedloom.federation.environment import versions
 from fedloom.federation.evaluate import Scores, global_model, keep_their_own, own_model
 from fedloom.federation.record import Checkpoint, RunFolder
@@ -59,15 +61,17 @@ def finish(setup: Setup, folder: RunFolder, last: Checkpoint, peak: int) -> dict
     return result
 
 
-def save_adapter(setup: Setup, folder: RunFolder, last: Checkpoint, target: Path) -> None:
-    """Write the global adapter as a PEFT folder with a model card; where clients keep parts of their own, one each."""
+def save_adapter(setup: Setup, folder: RunFolder, last: Checkpoint, target: Path, shown: Path | None = None) -> None:
+    """Write the global adapter as a PEFT folder with a model card; where clients keep parts of their own, one each.
+    ``shown``: where the folder will lie, if not at ``target``."""
     setup.begun.update(last.start)
-    shared, card = global_model(setup, last.state), _card(setup, last)
-    setup.backbone.save(target, shared.trees["adapter"], shared.trees.get("base"), card)
+    shared, shown = global_model(setup, last.state), shown or target
+    setup.backbone.save(target, shared.trees["adapter"], shared.trees.get("base"), card(setup, last, shown))
     for name in setup.names if keep_their_own(setup) else ():
         kept = folder.kept.read(name, before=last.round + 1)
         if "adapter" in kept or "personal" in kept:
-            setup.backbone.save(target / "clients" / file_name(name), *own_model(setup, shared, kept), card)
+            own = Path("clients") / file_name(name)
+            setup.backbone.save(target / own, *own_model(setup, shared, kept), card(setup, last, shown / own))
 
 
 def _result(setup: Setup, folder: RunFolder, last: Checkpoint, before: Scores, after: Scores) -> dict[str, Any]:
@@ -186,42 +190,8 @@ def _example(sample: Sample, client: str) -> dict[str, Any]:
 
 def data_uri(picture: Picture, longest: int = 256) -> str:
     """A picture as a ``data:`` address, no side longer than ``longest`` pixels."""
-    image = (picture if isinstance(picture, Image.Image) else Image.open(picture)).convert("RGB")
+    image = open_picture(picture)
     image.thumbnail((longest, longest))
     buffer = io.BytesIO()
     image.save(buffer, format="PNG")
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
-
-
-def _card(setup: Setup, last: Checkpoint) -> str:
-    """The adapter's model card."""
-    experiment = setup.experiment
-    score = f"{float(last.facts['score']):.3f}" if "score" in last.facts else "not measured yet"
-    count = setup.experiment.scenario.clients
-    apart = f"by {count} clients; no client's data left it"
-    told = f"on the data of {count} clients, in one place" if setup.method.pooled else apart
-    return f"""---
-library_name: peft
-base_model: {experiment.model.name}
-tags: [federated-learning, fedloom, lora]
----
-
-# {experiment.name or experiment.task.name} ({experiment.method.name})
-
-A LoRA adapter for `{experiment.model.name}`, tuned with fedloom {__version__} in {last.round} rounds
-{told}.
-
-| | |
-|---|---|
-| task | {experiment.task.name} |
-| scenario | {experiment.scenario.name}, {experiment.scenario.clients} clients |
-| method | {experiment.method.name} |
-| {setup.task.metric}, zero-shot | {float(last.facts["zero_shot"]):.3f} |
-| {setup.task.metric}, after these rounds | {score} |
-| base weights | {setup.backbone.fingerprint} |
-
-```python
-from peft import PeftModel
-model = PeftModel.from_pretrained(base_model, "this folder")
-```
-"""

@@ -15,10 +15,10 @@ from fedloom.core.contracts import ClientInfo, Engine, Parcel, Reply, State
 from fedloom.core.errors import FedloomError
 from fedloom.federation.begin import Beginning
 from fedloom.federation.evaluate import AtClients, Evaluator, Scores, evaluator
+from fedloom.federation.inputs import changed, inputs
 from fedloom.federation.messages import Outbox, Tally, cut, open_reply, round_off
 from fedloom.federation.order import in_order
 from fedloom.federation.record import Checkpoint, RunFolder
-from fedloom.federation.result import inputs_fingerprint
 from fedloom.federation.setup import Setup
 from fedloom.federation.watch import Watch
 
@@ -55,12 +55,12 @@ class Federation:
         if last is not None:
             self.setup.begun.update(last.start)
         last = last or self._begin(found)
-        for fact, here in self._inputs().items():
-            if last.facts[fact] != here:
-                raise FedloomError(
-                    f"{self.folder.path}: the {fact} is not what this run began with. Mend: put it back, or begin a "
-                    "new run in another folder with --out."
-                )
+        if what := changed(last.facts, here := inputs(self.setup)):
+            raise FedloomError(
+                f"{self.folder.path}: the {what} is not what this run began with. Put it back, or begin a new run in "
+                "another folder with --out."
+            )
+        last.facts.update(here)
         self.folder.extend(self.setup.experiment.rounds)
         for number in range(last.round + 1, self.setup.experiment.rounds + 1):
             if self.stop():
@@ -83,7 +83,7 @@ class Federation:
         sent = _evaluation_bytes({}, before)
         spent = {"seconds.train": time.perf_counter() - begun - seconds, "seconds.server": 0.0}
         figures["seconds.total"] = time.perf_counter() - begun
-        done = Checkpoint(0, state, {**self._inputs(), **figures, **sent, **spent, **first}, dict(setup.begun))
+        done = Checkpoint(0, state, {**inputs(setup), **figures, **sent, **spent, **first}, dict(setup.begun))
         self.folder.save(done)
         return done
 
@@ -105,10 +105,6 @@ class Federation:
     def _tell_missing(self, scores: Scores) -> None:
         for name, reason in scores.missing.items():
             self.watch.left_out(name, reason)
-
-    def _inputs(self) -> dict[str, str]:
-        """What decides the result and does not stand in the configuration: hashes of the data and the model."""
-        return {"data": inputs_fingerprint(self.setup), "model": self.setup.backbone.fingerprint}
 
     def _round(self, number: int, last: Checkpoint, evaluator: Evaluator | AtClients) -> Checkpoint:
         begun = time.perf_counter()

@@ -1,10 +1,12 @@
 """Backbones: a frozen vision-language model from the hub, a folder or this package, and one trainable adapter in it."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from fedloom.core import resolve
 from fedloom.core.contracts import Backbone
+from fedloom.core.device import use_device
 from fedloom.core.errors import FedloomError, nearest
 from fedloom.core.seeds import Seeds
 from fedloom.models.adapter import AdapterSpec
@@ -13,7 +15,7 @@ if TYPE_CHECKING:
     from fedloom.models.generative import Route
     from fedloom.models.halves import Served
 
-__all__ = ["NANO", "AdapterSpec", "fingerprint", "listing", "load", "served"]
+__all__ = ["NANO", "AdapterSpec", "fingerprint", "listing", "load", "served", "split_identity"]
 
 _FOLDER = Path(__file__).parent / "nano"
 NANO = {name: _FOLDER / name for name in ("nano-clip", "nano-vlm")}
@@ -72,6 +74,7 @@ def load(
             )
         own: Backbone = resolve.build("models", name, {}, adapter=adapter, seeds=seeds, dtype=dtype)
         return own
+    use_device("")
     # Transformers takes seconds to import: `fedloom models` and a mistyped experiment need not wait for it.
     from fedloom.models import checkpoint
     from fedloom.models.base import Options
@@ -104,6 +107,7 @@ def served(name: str, dtype: Literal["float32", "bfloat16"] = "float32") -> "Ser
     """
     from fedloom.models import checkpoint, halves
 
+    use_device("")
     return halves.language(name, checkpoint.locate(name, NANO), dtype)
 
 
@@ -124,3 +128,16 @@ def fingerprint(name: str, part: Literal["edge", "embeddings", "language", "spli
     folder = halves.locate(name, NANO) if language else checkpoint.locate(name, NANO)
     language = language or fingerprints.language(folder)
     return fingerprints.split(fingerprints.edge(folder), language) if part == "split" else language
+
+
+def split_identity(name: str, host: Mapping[str, str] | None = None) -> tuple[str, dict[str, str]]:
+    """The hash of the checkpoint ``name`` from those of its halves, and of its parts; ``host``: what the host of its
+    language model says of that half, where it is not here.
+
+    Raises:
+        FedloomError: no such model, or the part's files are not here.
+    """
+    from fedloom.models import checkpoint, fingerprints, halves
+
+    folder = checkpoint.locate(name, NANO) if host is None else halves.locate(name, NANO)
+    return fingerprints.split_identity(folder, host)

@@ -13,13 +13,15 @@ so that model and start adapter together are the checkpoint.
 import hashlib
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+import PIL
 import torch
+import transformers
 from peft import get_peft_model
 from peft.tuners.lora import LoraLayer
 from torch import Tensor, nn
@@ -29,12 +31,14 @@ from fedloom.core.contracts import Example, Tree
 from fedloom.core.device import device
 from fedloom.core.errors import FedloomError
 from fedloom.core.passage import Where
+from fedloom.core.pictures import RULES
 from fedloom.core.seeds import Seeds
 from fedloom.core.tables import Component
-from fedloom.models import nano_adapters, peft_folder, starts
+from fedloom.models import nano_adapters, peft_folder, starts, usage
 from fedloom.models.adapter import AdapterSpec, component, select
 from fedloom.models.checkpoint import Checkpoint
 from fedloom.models.features import FeatureCache
+from fedloom.models.images import Images
 from fedloom.models.lora_sb import Squared
 from fedloom.models.nano_adapters import NanoAdapter
 
@@ -56,14 +60,16 @@ class Options:
 class LoraBackbone(ABC):
     """A checkpoint with LoRA pairs in it; subclasses say what a batch, its loss and an answer are."""
 
+    _images: Images
+
     def __init__(
         self, checkpoint: Checkpoint, spec: AdapterSpec, seeds: Seeds, cache: FeatureCache, options: Options
     ) -> None:
         self.name = checkpoint.name
-        self.fingerprint = checkpoint.fingerprint
+        self.fingerprint, self.identity = checkpoint.fingerprint, checkpoint.identity
         self.total_parameters: int = checkpoint.parameters or sum(p.numel() for p in checkpoint.model.parameters())
         self._model, self._processor = checkpoint.model, checkpoint.processor
-        self._generative = checkpoint.generative
+        self._generative, self._whole = checkpoint.generative, checkpoint.whole
         self._spec, self._seeds, self._cache, self._options = spec, seeds, cache, options
         self._nano: dict[Where, NanoAdapter] = {}
         if spec.kind == "nano":
@@ -189,9 +195,10 @@ class LoraBackbone(ABC):
         what the start took out of it, and R are folded into the pairs."""
         self._check(adapter, "adapter", whole=True)
         self._check(base or {}, "base", whole=False)
+        home = peft_folder.Home(self.base_address, type(self._model).__name__, type(self._model).__module__)
         if self._nano:
             tree = nano_adapters.as_peft(self._layers, dict(adapter), self._spec.scale)
-            peft_folder.write_tree(folder, tree, self._spec, list(self._layers), self.name, card)
+            peft_folder.write_tree(folder, tree, self._spec, list(self._layers), home, card)
             return
         pairs = lora.pairs(dict(adapter))
         for module, (a, b) in pairs.items():
@@ -201,7 +208,21 @@ class LoraBackbone(ABC):
         for module, pair in self._held.items():
             parts = [change[module], pair] if module in change else [pair]
             change[module] = lora.stack([(1.0, a.detach().cpu(), b.detach().cpu()) for a, b in parts])
-        peft_folder.write(folder, lora.tree(pairs), lora.tree(change), self._spec, self.name, card)
+        peft_folder.write(folder, lora.tree(pairs), lora.tree(change), self._spec, home, card)
+
+    @property
+    def base_address(self) -> str:
+        """Where the checkpoint can be opened: a folder, or a Hugging Face id."""
+        return usage.base_of(self.name)
+
+    @property
+    def tied_layers(self) -> list[str]:
+        """Adapted layers whose weight another layer has too: an adapter there cannot be merged."""
+        return usage.shared(self._model, [m.removeprefix(_PREFIX) for m in self._layers], self._whole)
+
+    def how_to_use(self, folder: Path) -> str:
+        """How to use the adapter in ``folder``, in Markdown."""
+        return usage.told(self.name, self._model, folder, self.tied_layers)
 
     def _frozen(self, part: Component) -> bool:
         """Whether no adapter and no change to the base sits in ``part``, so that what it puts out can be kept."""
@@ -263,10 +284,19 @@ class LoraBackbone(ABC):
     def _key(self, part: str, content: str) -> str:
         """The cache's name for what ``part`` puts out for ``content``: everything that may change its bits is in it."""
         if part not in self._parts:
-            settings = (self.fingerprint, part, self._options.dtype, torch.__version__, device().type)
+            made = (torch.__version__, transformers.__version__, PIL.__version__, RULES)
+            settings = (self.fingerprint, part, self._options.dtype, *made, device().type)
             pixels = self._processor.image_processor.to_json_string() if part != "text" else ""
             self._parts[part] = hashlib.sha256("|".join((*settings, pixels)).encode()).hexdigest()[:16]
         return f"{self._parts[part]}/{hashlib.sha256(content.encode()).hexdigest()}"
+
+    def check_pictures(self, examples: Iterable[Example]) -> None:
+        """Refuse examples whose pictures the model cannot take, before anything is trained on.
+
+        Raises:
+            FedloomError: a picture that cannot be opened, or has a shape that its processor was not made for.
+        """
+        self._images.check((example.id, picture) for example in examples for picture in example.images)
 
     @abstractmethod
     def collate(self, examples: Sequence[Example]) -> Any:
@@ -284,8 +314,11 @@ class LoraBackbone(ABC):
 def _place(model: nn.Module, spec: AdapterSpec, generative: bool) -> dict[str, LoraLayer]:
     """Put LoRA pairs beside the layers that ``spec`` chooses; those layers by PEFT's module name."""
     names = select(model, spec, generative)
-    # PEFT draws from the global random stream, and asks Transformers for a name that is on its way out.
-    with torch.random.fork_rng(devices=[]), warnings.catch_warnings(action="ignore", category=FutureWarning):
+    # PEFT draws from the global random stream, asks Transformers for a name that is on its way out, and warns of tied
+    # weights, as the card does.
+    with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)
+        warnings.filterwarnings("ignore", "Model has `tie_word_embeddings")
         get_peft_model(model, peft_folder.config(spec, names))
     layers = {_PREFIX + n: layer for n, layer in model.named_modules() if isinstance(layer, LoraLayer)}
     if spec.kind == "lora-sb":

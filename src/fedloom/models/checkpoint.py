@@ -10,37 +10,41 @@ from typing import Any
 import torch
 from huggingface_hub import snapshot_download
 from huggingface_hub.utils.tqdm import disable_progress_bars
-from safetensors import SafetensorError
 from torch import nn
-from transformers import AutoConfig, AutoModel, AutoModelForImageTextToText
-from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES
+from transformers import AutoModel, AutoModelForImageTextToText
 from transformers.utils import logging
 
 from fedloom.core.device import device
 from fedloom.core.errors import FedloomError, nearest
-from fedloom.models import processors
+from fedloom.models import checks, families, identity, processors
+from fedloom.models.checks import CONTRASTIVE
 from fedloom.models.shards import INDEX, Shards
 
 WEIGHTS = "*.safetensors"
 """Files that hold weights, as the hub is asked for them."""
 
-CONTRASTIVE = ("clip", "siglip", "siglip2")
-_UNREADABLE = (OSError, ValueError, KeyError, RuntimeError, SafetensorError)
 _FILES = ["*.json", "*.txt", "*.model", "*.jinja"]
+"""Files that hold the rest."""
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A base model as it was saved, frozen, on the device; ``fingerprint`` is the hash of its weight files.
-    ``whole``: its language model is in it. ``parameters``: of the whole model, where the language model is not."""
+    """A base model as it was saved, frozen, on the device; ``identity``: the hash of each part that decides its outputs
+    (``fedloom.models.identity``). ``whole``: its language model is in it. ``parameters``: of the whole model, where the
+    language model is not."""
 
     name: str
     model: Any
     processor: Any
-    fingerprint: str
+    identity: dict[str, str]
     generative: bool
     whole: bool = True
     parameters: int | None = None
+
+    @property
+    def fingerprint(self) -> str:
+        """The hash of all parts."""
+        return identity.fingerprint(self.identity)
 
 
 def locate(name: str, nano: dict[str, Path], weights: bool = True) -> Path:
@@ -106,41 +110,39 @@ def read(name: str, folder: Path, dtype: str) -> Checkpoint:
     Raises:
         FedloomError: neither a contrastive nor an image-text-to-text model, no safetensors, or damaged files.
     """
-    weights = sorted(folder.glob("*.safetensors"))
-    if not weights:
+    if not any(folder.glob("*.safetensors")):
         raise FedloomError(
             f"model: {name!r} has no *.safetensors file. fedloom never opens pickled weights: convert it."
         )
     config = configuration(name, folder)
+    files = checks.weights(folder)
+    words = processor(name, folder)
     generative = config.model_type not in CONTRASTIVE
     auto = AutoModelForImageTextToText if generative else AutoModel
+    options = {"dtype": precision(dtype), "use_safetensors": True, "trust_remote_code": False}
     try:
-        model: nn.Module = auto.from_pretrained(folder, dtype=precision(dtype), use_safetensors=True)
-    except _UNREADABLE as error:
-        raise FedloomError(f"model: {name!r} cannot be read from its files: {error}") from error
+        made: tuple[nn.Module, dict[str, Any]] = auto.from_pretrained(folder, output_loading_info=True, **options)
+    except Exception as error:  # whatever a library makes of a damaged file
+        raise FedloomError(f"model: {name!r} cannot be read from its files: {checks.reason(error)}") from error
+    model, told = made
+    if missing := sorted(told["missing_keys"]):
+        raise FedloomError(
+            f"model: {name!r} has no {missing[0]!r} in its files, and {len(missing) - 1} more. Fetch it again."
+        )
     model.requires_grad_(False).eval().to(device())
-    return Checkpoint(name, model, processor(name, folder), _fingerprint(weights), generative)
+    return Checkpoint(name, model, words, {identity.WEIGHTS: _hashed(files), **identity.files(folder)}, generative)
 
 
 def configuration(name: str, folder: Path) -> Any:
     """The configuration of the checkpoint in ``folder``.
 
     Raises:
-        FedloomError: it cannot be read, or is neither a contrastive nor an image-text-to-text model's.
+        FedloomError: as ``checks.configuration``.
     """
     if not sys.stderr.isatty():
         logging.disable_progress_bar()
         disable_progress_bars()
-    try:
-        config = AutoConfig.from_pretrained(folder)
-    except _UNREADABLE as error:
-        raise FedloomError(f"model: {name!r} cannot be read from its files: {error}") from error
-    if config.model_type not in (*CONTRASTIVE, *MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES):
-        raise FedloomError(
-            f"model: {name!r} is a {config.model_type!r}: neither contrastive ({', '.join(CONTRASTIVE)}) nor a "
-            "model that answers in text about images (AutoModelForImageTextToText). Choose another checkpoint."
-        )
-    return config
+    return checks.configuration(name, folder)
 
 
 def processor(name: str, folder: Path) -> Any:
@@ -151,8 +153,27 @@ def processor(name: str, folder: Path) -> Any:
     """
     try:
         return processors.read(folder)
-    except _UNREADABLE as error:
-        raise FedloomError(f"model: {name!r} cannot be read from its files: {error}") from error
+    except FedloomError:
+        raise
+    except Exception as error:  # whatever a library makes of a damaged file
+        raise FedloomError(
+            f"model: the processor or tokenizer of {name!r} cannot be read from its files: {checks.reason(error)}"
+        ) from error
+
+
+def check(name: str, model: Any, folder: Path) -> None:
+    """Refuse what can be told of a local checkpoint: damaged weights, or a processor that does not fit ``model``. What
+    is not there is not looked at: a plan needs neither.
+
+    Raises:
+        FedloomError: what is wrong.
+    """
+    if any(folder.glob("*.safetensors")) or (folder / INDEX).is_file():
+        checks.weights(folder)
+    if any((folder / file).is_file() for file in ("preprocessor_config.json", "processor_config.json")):
+        found = processor(name, folder)
+        if model.config.model_type not in CONTRASTIVE:
+            families.of(model, found, name)
 
 
 def precision(dtype: str) -> torch.dtype:
@@ -161,8 +182,8 @@ def precision(dtype: str) -> torch.dtype:
     return torch.bfloat16 if dtype == "bfloat16" and device().type == "cuda" else torch.float32
 
 
-def _fingerprint(files: list[Path]) -> str:
-    """SHA-256 of the weight files, so that it is the same whatever precision they are loaded in."""
+def _hashed(files: list[Path]) -> str:
+    """SHA-256 of the weight files, in one pass, so that it is the same whatever precision they are loaded in."""
     total = hashlib.sha256()
     for file in files:
         with file.open("rb") as stream:

@@ -19,6 +19,7 @@ from fedloom.core.errors import FedloomError
 from fedloom.models import checkpoint, fingerprints, parts
 from fedloom.models.adapter import FROZEN, AdapterSpec, component, select
 from fedloom.models.checkpoint import Checkpoint
+from fedloom.models.checks import CONTRASTIVE
 from fedloom.models.language import Language
 from fedloom.models.parts import Parts
 from fedloom.models.rows import Rows
@@ -30,12 +31,13 @@ _DEPTHS = ("num_hidden_layers", "depth")
 
 @dataclass(frozen=True)
 class Served:
-    """A language model to be served: frozen, on the device. ``fingerprint``: the hash of its weights. ``embeddings``:
-    that of the word embeddings alone, which clients have too."""
+    """A language model to be served: frozen, on the device. ``fingerprint``: the hash of all that decides its outputs;
+    ``weights``: of its weights; ``embeddings``: of the word embeddings alone, which clients have too."""
 
     language: Language
     fingerprint: str
     embeddings: str
+    weights: str
 
 
 def locate(name: str, nano: dict[str, Path]) -> Path:
@@ -64,7 +66,7 @@ def edge(name: str, folder: Path, dtype: str, spec: AdapterSpec) -> Checkpoint:
     """
     memory.give_back_freed()  # a client may be a small machine
     config = checkpoint.configuration(name, folder)
-    if config.model_type in checkpoint.CONTRASTIVE:
+    if config.model_type in CONTRASTIVE:
         raise FedloomError(f"split: {name!r} has no language model that could be elsewhere. Set split.wire = 'none'.")
     held = parts.of(folder, config)
     if type(held.shape.get_input_embeddings()) is not nn.Embedding:
@@ -78,9 +80,8 @@ def edge(name: str, folder: Path, dtype: str, spec: AdapterSpec) -> Checkpoint:
     rows = Rows(held.shards, held.embeddings, checkpoint.precision(dtype))
     model.set_input_embeddings(rows)
     model.config = config
-    processor = checkpoint.processor(name, folder)
-    fingerprint = fingerprints.edge_of(held)
-    return Checkpoint(name, model, processor, fingerprint, True, whole=False, parameters=held.parameters)
+    processor, identity = checkpoint.processor(name, folder), fingerprints.edge_identity(held)
+    return Checkpoint(name, model, processor, identity, True, whole=False, parameters=held.parameters)
 
 
 def language(name: str, folder: Path, dtype: str) -> Served:
@@ -91,11 +92,13 @@ def language(name: str, folder: Path, dtype: str) -> Served:
         FedloomError: as ``checkpoint.read``.
     """
     config = checkpoint.configuration(name, folder)
-    if config.model_type in checkpoint.CONTRASTIVE:
+    if config.model_type in CONTRASTIVE:
         raise FedloomError(f"host: {name!r} has no language model to serve. Expected a model that answers in text.")
     held = parts.of(folder, config)
     model = _built(name, held, without_vision(config), (*held.language, held.embeddings), dtype)
-    return Served(Language(model, dtype), fingerprints.language_of(held), fingerprints.embeddings_of(held))
+    weights = fingerprints.language_weights(held)
+    whole = fingerprints.language_of(held, weights)
+    return Served(Language(model, dtype), whole, fingerprints.embeddings_of(held), weights)
 
 
 def without_language(config: Any) -> Any:

@@ -1,15 +1,20 @@
 """A backbone's way from pictures to tensors: preprocessed pixels and frozen features, each computed once."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
+from PIL import Image
 
 from fedloom.core.contracts import Picture, Tree
 from fedloom.core.device import device
+from fedloom.core.errors import FedloomError
+from fedloom.core.pictures import open_picture
+from fedloom.models.checks import reason
 from fedloom.models.families.family import stacked
 from fedloom.models.features import FeatureCache
-from fedloom.models.pictures import Digests, open_picture
+from fedloom.models.pictures import Digests
 
 _TOGETHER = 8  # the one batch size of frozen features: a row's bits do not depend on its place or its neighbours
 
@@ -85,6 +90,20 @@ class Images:
             self.each([picture])
         return self._grids[digest]
 
+    def check(self, named: Iterable[tuple[str, Picture]]) -> None:
+        """Refuse pictures that cannot be prepared, each ``named`` by its example. Sizes are read from all files; what
+        is largest, smallest, widest and tallest among them goes through the processor, and so does what is not plainly
+        of 8 bits.
+
+        Raises:
+            FedloomError: one cannot, with its example's name.
+        """
+        for name, picture in _extremes(named):
+            try:
+                self.preprocess(picture)
+            except FedloomError as error:
+                raise FedloomError(f"example {name!r}: {error}") from error
+
     def _pixels(self, picture: Picture, digest: str) -> Tree:
         return self._cache.get(self._key("pixels", digest), lambda: self.preprocess(picture), keep_on_disk=False)
 
@@ -106,8 +125,20 @@ class Images:
         return known
 
     def preprocess(self, picture: Picture) -> Tree:
-        """What the checkpoint's image processor makes of one picture, without the batch dimension."""
-        made = self._processor(open_picture(picture), return_tensors="pt")
+        """What the checkpoint's image processor makes of one picture, without the batch dimension.
+
+        Raises:
+            FedloomError: the picture cannot be opened, or the processor cannot take one of its shape.
+        """
+        opened = open_picture(picture)
+        try:
+            made = self._processor(opened, return_tensors="pt")
+        except Exception as error:  # whatever a processor raises for a shape that it was not made for
+            where = str(picture) if isinstance(picture, Path) else repr(picture)
+            raise FedloomError(
+                f"picture {where}, {opened.width} x {opened.height}: the model's image processor cannot take it "
+                f"({reason(error)}). Resize, cut or remove it."
+            ) from error
         return {name: value[0] for name, value in made.items() if isinstance(value, torch.Tensor)}
 
     @torch.no_grad()
@@ -120,6 +151,35 @@ class Images:
         if self._together == 1:
             return [{**{name: value.clone() for name, value in made.items()}, **_grid(pixels[0])}]
         return [{name: value[row].clone() for name, value in made.items()} for row in range(len(pictures))]
+
+
+def _extremes(named: Iterable[tuple[str, Picture]]) -> list[tuple[str, Picture]]:
+    """Of many pictures those that a processor is likeliest to stumble over."""
+    found: dict[tuple[object, ...], tuple[str, Picture]] = {}
+    best: dict[str, tuple[float, tuple[str, Picture]]] = {}
+    for name, picture in named:
+        seen = _seen_at(picture)
+        if seen is None or seen[0] in ("I", "F"):
+            found[name, id(picture)] = name, picture
+            continue
+        _, width, height = seen
+        measures = {"wide": width / height, "tall": height / width, "large": width * height}
+        measures |= {"small": -width * height, "narrow": -width, "low": -height}
+        for measure, value in measures.items():
+            if measure not in best or value > best[measure][0]:
+                best[measure] = value, (name, picture)
+    return [*found.values(), *{id(picture): (name, picture) for _, (name, picture) in best.values()}.values()]
+
+
+def _seen_at(picture: Picture) -> tuple[str, int, int] | None:
+    """A picture's mode, width and height, without its pixels; ``None``: they cannot be told."""
+    if not isinstance(picture, Path):
+        return (picture.mode, *picture.size)
+    try:
+        with Image.open(picture) as image:
+            return (image.mode, *image.size)
+    except Exception:  # whoever opens it will say so
+        return None
 
 
 def _grid(pixels: Tree) -> Tree:

@@ -15,19 +15,20 @@ import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch.nn import functional as F
-from transformers import AutoConfig, AutoModel, AutoModelForImageTextToText
-from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES
+from transformers import AutoModel, AutoModelForImageTextToText
 
 from fedloom.core.contracts import Tree, everything
+from fedloom.core.device import use_device
 from fedloom.core.errors import FedloomError, nearest
 from fedloom.core.passage import Where
 from fedloom.core.seeds import Seeds
 from fedloom.core.tables import Component
 from fedloom.core.tree import nbytes
-from fedloom.models import NANO, families, parts
+from fedloom.models import NANO, checkpoint, checks, families, parts
 from fedloom.models.adapter import AdapterSpec
 from fedloom.models.base import LoraBackbone, Options
-from fedloom.models.checkpoint import CONTRASTIVE, Checkpoint
+from fedloom.models.checkpoint import Checkpoint
+from fedloom.models.checks import CONTRASTIVE
 from fedloom.models.families.llava import Llava
 from fedloom.models.features import FeatureCache
 from fedloom.models.language import Language
@@ -70,18 +71,15 @@ def configuration(name: str) -> Any:
         known = [*NANO, *shipped]
         raise FedloomError(f"model: there is no {name!r}: not a folder, not a Hugging Face id. {nearest(name, known)}")
     try:
-        config = AutoConfig.from_pretrained(source.as_posix())
-    except (OSError, ValueError, KeyError) as error:
-        reason = str(error).strip().split("\n", 1)[0]
+        config = checks.configuration(name, source)
+    except FedloomError as error:
+        if error.__cause__ is None:
+            raise
         raise FedloomError(
-            f"model: no configuration of {name!r} can be read ({reason}). Give model.name a folder with its "
-            f"config.json, or run where the hub can be reached. Known without a network: {', '.join(sorted(shipped))}."
+            f"model: no configuration of {name!r} can be read ({checks.reason(error.__cause__)}). Give "
+            "model.name a folder with its config.json, or run where the hub can be reached. Known without a network: "
+            f"{', '.join(sorted(shipped))}."
         ) from None
-    if config.model_type not in (*CONTRASTIVE, *MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES):
-        raise FedloomError(
-            f"model: {name!r} is a {config.model_type!r}: neither contrastive ({', '.join(CONTRASTIVE)}) nor a model "
-            "that answers in text about images. Choose another model."
-        )
     return config
 
 
@@ -131,11 +129,13 @@ class Meta(LoraBackbone):
         with torch.device("meta"):
             model = auto.from_config(config, dtype=getattr(torch, dtype))
         model.requires_grad_(False).eval()
+        use_device("")  # as a run would
+        checkpoint.check(name, model, NANO.get(name, Path(name).expanduser()))
         named = {n: p.data for n, p in [*model.named_parameters(), *model.named_buffers()]}
         self.weight_bytes = nbytes(named)
         self.generative = generative
         self.halves = halved(model, named) if generative else None
-        found = Checkpoint(name, model, None, "meta", generative)
+        found = Checkpoint(name, model, None, {}, generative)
         super().__init__(found, adapter, Seeds(0), FeatureCache(None, 0, 0), Options(dtype=dtype))
 
     @property

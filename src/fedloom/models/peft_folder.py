@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,15 @@ from fedloom.models.adapter import AdapterSpec
 _PREFIX = "base_model.model."
 
 
+@dataclass(frozen=True)
+class Home:
+    """The model that an adapter belongs to: where it can be opened, and by which class of which module."""
+
+    base: str
+    kind: str
+    module: str
+
+
 def config(spec: AdapterSpec, modules: Sequence[str], **options: Any) -> LoraConfig:
     """PEFT's settings for ``spec`` on the layers with these names."""
     alpha = int(spec.alpha) if spec.alpha.is_integer() else spec.alpha
@@ -30,7 +40,7 @@ def write(
     adapter: Mapping[str, Tensor],
     base: Mapping[str, Tensor],
     spec: AdapterSpec,
-    base_model: str,
+    home: Home,
     card: str,
 ) -> None:
     """Write ``adapter`` and the change to the base as one PEFT folder; each file appears whole or not at all."""
@@ -41,20 +51,21 @@ def write(
     else:
         pairs = fold(pairs, lora.pairs(dict(base)), spec.scale)
         settings = _folded_config(spec, {m.removeprefix(_PREFIX): a.shape[0] for m, (a, _) in pairs.items()})
-    _write(folder, lora.tree(pairs), settings, base_model, card)
+    _write(folder, lora.tree(pairs), settings, home, card)
 
 
-def write_tree(folder: Path, tree: Tree, spec: AdapterSpec, modules: Sequence[str], base_model: str, card: str) -> None:
+def write_tree(folder: Path, tree: Tree, spec: AdapterSpec, modules: Sequence[str], home: Home, card: str) -> None:
     """Write tensors that already bear PEFT's names, for the layers ``modules``, under the scale of ``spec``."""
     ranks = {value.shape[0] for name, value in tree.items() if name.endswith((lora.A, ".lora_embedding_A"))}
     (rank,) = ranks
     options = {"r": rank, "lora_alpha": spec.scale * rank}
     names = [module.removeprefix(_PREFIX) for module in modules]
-    _write(folder, tree, config(spec, names, **options), base_model, card)
+    _write(folder, tree, config(spec, names, **options), home, card)
 
 
-def _write(folder: Path, found: Tree, settings: LoraConfig, base_model: str, card: str) -> None:
-    settings.base_model_name_or_path = base_model
+def _write(folder: Path, found: Tree, settings: LoraConfig, home: Home, card: str) -> None:
+    settings.base_model_name_or_path = home.base
+    settings.auto_mapping = {"base_model_class": home.kind, "parent_library": home.module}
     settings.inference_mode = True
     plain = {key: sorted(v) if isinstance(v, set) else v for key, v in settings.to_dict().items()}
     tree: Tree = {name: half.detach().cpu().contiguous() for name, half in found.items()}

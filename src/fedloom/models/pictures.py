@@ -1,4 +1,4 @@
-"""Pictures from memory or file: opened with a clear error, and named by their content."""
+"""Pictures named by their content."""
 
 import hashlib
 import weakref
@@ -8,24 +8,7 @@ from PIL import Image
 
 from fedloom.core.contracts import Picture
 from fedloom.core.errors import FedloomError
-
-
-def open_picture(picture: Picture) -> Image.Image:
-    """The picture in RGB.
-
-    Raises:
-        FedloomError: the file is missing or is no readable image.
-    """
-    try:
-        if isinstance(picture, Path):
-            with Image.open(picture) as image:
-                return image.convert("RGB")
-        return picture.convert("RGB")
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        where = str(picture) if isinstance(picture, Path) else repr(picture)
-        raise FedloomError(
-            f"picture {where} cannot be opened: {error}. Expected an image that Pillow reads: replace or remove it."
-        ) from None
+from fedloom.core.pictures import open_picture
 
 
 class Digests:

@@ -26,8 +26,8 @@ from transformers import (
 
 from fedloom.core.contracts import IMAGE, Example
 from fedloom.core.passage import IGNORE
+from fedloom.core.pictures import open_picture
 from fedloom.core.seeds import Seeds
-from fedloom.models.pictures import open_picture
 from fedloom.models.sequences import Words, pad
 from fedloom.pretrain.pictures import DEVIATION, MEAN, PATCHES, pixels, random_scene
 from fedloom.pretrain.tokens import LENGTH

@@ -4,10 +4,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from textwrap import wrap
 
-from PIL import Image, ImageDraw, ImageFont, UnidentifiedImageError
+from PIL import Image, ImageDraw, ImageFont
 
 from fedloom.core.contracts import IMAGE, Example, Picture, Sample
 from fedloom.core.errors import FedloomError
+from fedloom.core.pictures import open_picture
 
 COLUMNS = 4
 CELL = 320
@@ -86,7 +87,7 @@ def _cell(sample: Sample, example: Example) -> Image.Image:
 def _fit(pictures: Sequence[Picture], width: int, height: int) -> list[Image.Image]:
     """The pictures, made to stand side by side in ``width`` x ``height`` pixels."""
     fitted = []
-    for picture in map(_open, pictures):
+    for picture in map(open_picture, pictures):
         scale = min((width // len(pictures) - GAP) / picture.width, height / picture.height)
         fitted.append(picture.resize((max(1, round(picture.width * scale)), max(1, round(picture.height * scale)))))
     return fitted
@@ -103,16 +104,6 @@ def _paste(cell: Image.Image, row: Sequence[Image.Image], share: int, top: int) 
         left = MARGIN + index * share + (share - 4 - picture.width) // 2
         cell.paste(picture, (left, top + (_height(row) - GAP - picture.height) // 2))
     return range(len(row))
-
-
-def _open(picture: Picture) -> Image.Image:
-    if isinstance(picture, Image.Image):
-        return picture.convert("RGB")
-    try:
-        with Image.open(picture) as opened:
-            return opened.convert("RGB")
-    except (OSError, UnidentifiedImageError) as error:
-        raise FedloomError(f"{picture}: cannot be opened as an image: {error}.") from None
 
 
 def _lines(text: str, width: int) -> list[str]:

@@ -15,6 +15,7 @@ from flwr.app import Context, Message
 from flwr.clientapp import ClientApp
 
 from fedloom.core.errors import FedloomError
+from fedloom.core.home import cache
 from fedloom.site import letter, link, records
 
 if TYPE_CHECKING:
@@ -118,12 +119,11 @@ def _own_desk(context: Context) -> "Desk":
         raise FedloomError('the SuperNode names no site. Mend: --node-config \'site="NAME" worker="SOCKET"\'.')
     if site not in _desks:
         print(f"fedloom: no resident worker: {site or 'a simulated client'} works in this process", file=sys.stderr)
-        cache = Path.home() / ".cache" / "fedloom"
         if simulated:  # this machine's own user simulates: whatever code the experiment names is theirs
-            _desks[site] = Desk(Path(str(context.run_config["state"])), policy=Policy(code=["*"]), cache=cache)
+            _desks[site] = Desk(Path(str(context.run_config["state"])), policy=Policy(code=["*"]), cache=cache())
         else:
             rules = Path(str(node["rules"])) if "rules" in node else None
             state = Path(str(node.get("state", Path.cwd() / f"site-{site}")))
             model, data = str(node.get("model", "")), str(node.get("data", ""))
-            _desks[site] = Desk(state, site, read(rules), model, data, cache)
+            _desks[site] = Desk(state, site, read(rules), model, data, cache())
     return _desks[site]

@@ -29,7 +29,7 @@ class Letter:
     """A question, or its answer: then ``error`` says why there is none.
 
     ``run`` and ``nonce`` come back as they were: an answer to something else is not taken. ``experiment`` is TOML,
-    ``model`` the fingerprint of the base weights. ``round``, ``client``, ``counted``, ``parcel`` and ``seconds`` are
+    ``model`` the fingerprint of the base model. ``round``, ``client``, ``counted``, ``parcel`` and ``seconds`` are
     those of a job and its reply. ``facts``: what a site says about itself.
     """
 

@@ -13,18 +13,25 @@ from pathlib import Path
 
 from fedloom.core import memory, resolve
 from fedloom.core.errors import FedloomError
+from fedloom.core.home import home
 from fedloom.site import letter, link
 from fedloom.site.desk import Desk
 from fedloom.site.letter import Letter
 
 SOCKET = "worker.sock"
-HOME = Path.home() / ".local" / "share" / "fedloom" / "sites"
-"""Where sites keep their state unless they say otherwise."""
 
 
 def state_of(name: str, state: Path | None) -> Path:
-    """The folder in which the site ``name`` keeps what is its own."""
-    return (state or HOME / name).absolute()
+    """The folder in which the site ``name`` keeps what is its own: in the user's home unless ``state`` says otherwise.
+
+    Raises:
+        FedloomError: neither is there.
+    """
+    if state:
+        return state.absolute()
+    if (own := home()) is None:
+        raise FedloomError(f"site {name!r}: this user has no home folder to keep its state in. Give one with --state.")
+    return own / ".local" / "share" / "fedloom" / "sites" / name
 
 
 @dataclass

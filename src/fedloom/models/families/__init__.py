@@ -32,8 +32,18 @@ def of(model: Any, processor: Any, name: str) -> Family:
     """The family of ``model``.
 
     Raises:
-        FedloomError: it places its pictures in a way that is not known here.
+        FedloomError: it places its pictures in a way that is not known here, or its processor does not fit it.
     """
+    try:
+        return _of(model, processor, name)
+    except Exception as error:  # a processor that lacks a setting fails in whatever way
+        if isinstance(error, FedloomError) and str(error).startswith("model:"):
+            raise
+        told = str(error) if isinstance(error, FedloomError) else f"{type(error).__name__}: {error}"
+        raise FedloomError(f"model: {name!r} cannot place a picture: {told}") from error
+
+
+def _of(model: Any, processor: Any, name: str) -> Family:
     kind = model.config.model_type
     if kind in BY_TYPE:
         return BY_TYPE[kind](model, processor)

@@ -6,6 +6,7 @@ from typing import Any
 from PIL import Image
 
 from fedloom.core.contracts import Tree
+from fedloom.core.errors import FedloomError
 from fedloom.models.families.family import Family, intercepted
 
 
@@ -37,7 +38,16 @@ class Llava(Family):
 
 def image_tokens(processor: Any) -> int | None:
     """Tokens that every picture takes, from a square and a wide blank; ``None`` where pictures differ, are cut into
-    tiles, or come with more than their pixels (sizes, masks)."""
+    tiles, or come with more than their pixels (sizes, masks).
+
+    Raises:
+        FedloomError: the processor lacks what it counts by.
+    """
+    if getattr(processor, "patch_size", 0) is None:
+        raise FedloomError(
+            "its processor has no patch_size, by which the tokens of a picture are counted. Set it in "
+            "processor_config.json to that of vision_config in config.json."
+        )
     counts = set()
     for size in ((64, 64), (128, 64)):
         made = processor.image_processor(Image.new("RGB", size), return_tensors="pt")

@@ -1,0 +1,41 @@
+"""The model card of an exported adapter."""
+
+import json
+from pathlib import Path
+
+from fedloom import __version__
+from fedloom.federation.record import Checkpoint
+from fedloom.federation.setup import Setup
+
+
+def card(setup: Setup, last: Checkpoint, folder: Path) -> str:
+    """The card of the adapter of checkpoint ``last``, to be read in ``folder``."""
+    experiment, backbone = setup.experiment, setup.backbone
+    score = f"{float(last.facts['score']):.3f}" if "score" in last.facts else "not measured yet"
+    count = experiment.scenario.clients
+    apart = f"by {count} clients; no client's data left it"
+    told = f"on the data of {count} clients, in one place" if setup.method.pooled else apart
+    how = (
+        backbone.how_to_use(folder) if hasattr(backbone, "how_to_use") else ""
+    )  # a user's own backbone need not say it
+    return f"""---
+library_name: peft
+base_model: {json.dumps(getattr(backbone, "base_address", experiment.model.name))}
+tags: [federated-learning, fedloom, lora]
+---
+
+# {experiment.name or experiment.task.name} ({experiment.method.name})
+
+A LoRA adapter for `{experiment.model.name}`, tuned with fedloom {__version__} in {last.round} rounds
+{told}.
+
+| | |
+|---|---|
+| task | {experiment.task.name} |
+| scenario | {experiment.scenario.name}, {experiment.scenario.clients} clients |
+| method | {experiment.method.name} |
+| {setup.task.metric}, zero-shot | {float(last.facts["zero_shot"]):.3f} |
+| {setup.task.metric}, after these rounds | {score} |
+| base model's fingerprint | {backbone.fingerprint} |
+
+{how}"""

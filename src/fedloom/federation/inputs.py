@@ -1,0 +1,58 @@
+"""What decides a run's result and does not stand in its configuration: the data and the model, as hashes."""
+
+import logging
+from collections.abc import Mapping
+
+from fedloom.federation.result import inputs_fingerprint
+from fedloom.federation.setup import Setup
+
+_log = logging.getLogger(__name__)
+_PART = "model: "
+_WEIGHTS = f"{_PART}weights"
+
+
+def inputs(setup: Setup) -> dict[str, str]:
+    """Hashes of the data, of the model, and of each part of it, as a checkpoint keeps them."""
+    return {"data": inputs_fingerprint(setup), **model_of(setup)}
+
+
+def model_of(setup: Setup) -> dict[str, str]:
+    """Hashes of the model and of each part of it; of a user's own backbone no part need be known."""
+    backbone = setup.backbone
+    parts: Mapping[str, str] = setup.middle.parts or getattr(backbone, "identity", {})
+    return {"model": backbone.fingerprint} | {f"{_PART}{name}": value for name, value in parts.items()}
+
+
+def check_pictures(setup: Setup) -> None:
+    """Refuse data whose pictures the model cannot take, where both are here.
+
+    Raises:
+        FedloomError: names the example and the picture.
+    """
+    check = getattr(setup.backbone, "check_pictures", None)  # a user's own backbone need not have it
+    if check and (setup.site or not setup.scenario.sites):
+        check(setup.worded([*setup.data.train, *setup.data.test]))
+
+
+def changed(began: Mapping[str, object], here: Mapping[str, str], names: tuple[str, ...] = ("data", "model")) -> str:
+    """What is not as it was when a run ``began``, in words; empty: all is. ``names``: what is looked at.
+
+    Up to release 0.1 a run kept the hash of its model's weights alone: it goes on where that agrees.
+    """
+    for name in names:
+        if began[name] == here[name]:
+            continue
+        parts = {key.removeprefix(_PART) for key in {*began, *here} if key.startswith(_PART)}
+        if name == "data" or not parts:
+            return name
+        if not any(key.startswith(_PART) for key in began):
+            if began[name] == here.get(_WEIGHTS):
+                _log.warning(
+                    "This run kept the hash of its model's weights alone: they are as they were; whether the "
+                    "configuration, processor and tokenizer are is not known."
+                )
+                continue
+            return name
+        files = sorted(part for part in parts if began.get(_PART + part) != here.get(_PART + part))
+        return f"{name} (its {', '.join(files)})" if files else name
+    return ""
