@@ -244,12 +244,24 @@ class LoraBackbone(ABC):
         """A batch as ``loss`` wants it, on the device."""
 
     @abstractmethod
+    def check(self, examples: Sequence[Example], trained: bool) -> None:
+        """Refuse examples whose text the model cannot take, before anything is computed."""
+
+    @abstractmethod
     def loss(self, batch: Any) -> Tensor:
         """Loss of each example, ``[B]``."""
 
     @abstractmethod
     def answer(self, examples: Sequence[Example]) -> list[str]:
         """An answer an example, in order."""
+
+
+def not_finite(example: Example, what: str) -> FedloomError:
+    """The error of an example that the model has no finite scores for."""
+    return FedloomError(
+        f"example {example.id!r}: the model's scores of its {what} are not finite numbers, so that none is the "
+        "likeliest. The adapter has diverged: lower client.lr, or the server's rate, and start anew."
+    )
 
 
 def _place(model: nn.Module, spec: AdapterSpec, generative: bool) -> dict[str, LoraLayer]:
