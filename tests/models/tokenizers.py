@@ -1,6 +1,7 @@
 """Small tokenizers of every kind that checkpoints come with, learned from the words of the tests."""
 
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
@@ -15,6 +16,11 @@ SEEN = [WORDS, "Question: Which animal is this? Answer: A", "Answer: B yes no </
 
 def bare(kind: str) -> Tokenizer:
     """A tokenizer of a kind without any added token: all that it reads is text."""
+    return Tokenizer.from_str(_learned(kind))
+
+
+@cache
+def _learned(kind: str) -> str:
     made = Tokenizer(_models()[kind]())
     made.normalizer, made.pre_tokenizer = _PIPELINES[kind]
     common: dict[str, Any] = {"special_tokens": ["<unk>", "<s>", "</s>", "<pad>"], "show_progress": False}
@@ -25,11 +31,15 @@ def bare(kind: str) -> Tokenizer:
     elif kind == "wordpiece":
         made.train_from_iterator(SEEN * 4, trainers.WordPieceTrainer(vocab_size=200, **common))
     else:
+        if made.pre_tokenizer is None:  # Llama's pieces were learned word by word
+            made.pre_tokenizer = pre_tokenizers.Split("\u2581", "merged_with_next")
         made.train_from_iterator(SEEN * 4, trainers.BpeTrainer(vocab_size=400, **common))
     # Training leaves them as added tokens; of a tokenizer without any, only the pipeline is kept.
     clean = Tokenizer.from_str(made.to_str())
+    if _PIPELINES[kind][1] is None:
+        clean.pre_tokenizer = None
     clean.decoder = decoders.ByteLevel() if kind.startswith("byte") else decoders.Metaspace()
-    return clean
+    return str(clean.to_str())
 
 
 def text_ids(kind: str, text: str) -> list[int]:
