@@ -3,7 +3,7 @@
 import pytest
 
 from fedloom.core import config
-from fedloom.core.contracts import Data
+from fedloom.core.contracts import Data, Example
 from fedloom.core.errors import FedloomError
 from fedloom.federation.setup import POOL, Setup
 from tests.federation import toy
@@ -116,3 +116,20 @@ def test_a_task_without_test_examples_is_refused() -> None:
     setup.__dict__["data"] = Data(setup.data.train, ())
     with pytest.raises(FedloomError, match="no test example"):
         setup.check()
+
+
+def test_a_backbone_looks_at_all_examples_before_a_run_begins(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[tuple[list[str], bool]] = []
+
+    def check(self: toy.Toy, examples: list[Example], trained: bool) -> None:
+        seen.append(([example.id for example in examples], trained))
+        if not trained:
+            raise FedloomError(f"example {examples[-1].id!r} does not fit")
+
+    setup = Setup(toy.experiment())
+    setup.check()  # a backbone of one's own need not look
+    monkeypatch.setattr(toy.Toy, "check", check, raising=False)
+    with pytest.raises(FedloomError, match="example 'test-8' does not fit"):
+        Setup(toy.experiment()).check()
+    halves = setup.data.train, setup.data.test
+    assert seen == [([s.id for s in half], trained) for half, trained in zip(halves, (True, False), strict=True)]

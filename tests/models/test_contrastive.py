@@ -101,9 +101,7 @@ def copied(folder: Path, to: Path, **settings: Any) -> Path:
 
 @pytest.mark.parametrize("where", [["text"], ["vision"]])
 @pytest.mark.parametrize("kind", ["clip", "siglip"])
-def test_what_stands_beside_a_caption_changes_nothing(
-    kind: str, where: list[str], tiny: Tiny, tmp_path: Path
-) -> None:
+def test_what_stands_beside_a_caption_changes_nothing(kind: str, where: list[str], tiny: Tiny, tmp_path: Path) -> None:
     """On whatever side the tokenizer pads: a caption alone, beside a longer one, and as Transformers has it alone."""
     turned = copied(tiny(kind), tmp_path / "turned", padding_side="left", truncation_side="left")
     first, second = examples(2)

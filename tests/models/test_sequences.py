@@ -30,7 +30,7 @@ def of(prompt: str, answer: str = "A", choices: tuple[str, ...] = ()) -> Example
     return replace(example, images=pictures, prompt=prompt, answer=answer, choices=choices)
 
 
-@pytest.mark.parametrize("kind", (*KINDS, "words"))
+@pytest.mark.parametrize("kind", [*KINDS, "words"])
 @pytest.mark.parametrize("ends", [(True, False), (False, True), (True, True)])
 def test_prompt_and_answer_make_the_whole_text(kind: str, ends: tuple[bool, bool]) -> None:
     words = fast(kind, *ends)
@@ -99,7 +99,7 @@ def test_choices_that_are_the_same_to_the_model_are_refused() -> None:
 
 
 def test_what_does_not_fit_is_told_by_its_length() -> None:
-    """'is this ?' takes 4 tokens with its beginning, '<image>' 3; an answer's last token is read, a made one's is not."""
+    """The prompt takes 4 tokens and its picture 3; an answer's last token is read, a generated one's is not."""
     words = Words(fast("words"), "<image>", 10)
     example = of("<image> is this ?", "two and one", ("two and one", "no"))
     words.check(example, ["<image>" * 3], True, 9)

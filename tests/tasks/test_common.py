@@ -29,7 +29,10 @@ def test_half_of_alternating_answers_are_right_where_one_is_always_given() -> No
 
 
 def test_a_free_answer_may_differ_in_case_space_and_a_full_stop() -> None:
-    free, chosen = replace(SAMPLE, choices=(), answer="A cat"), replace(SAMPLE, choices=("a cat", "dog"), answer="a cat")
+    free, chosen = (
+        replace(SAMPLE, choices=(), answer="A cat"),
+        replace(SAMPLE, choices=("a cat", "dog"), answer="a cat"),
+    )
     for answer in ("a cat", " A  CAT .", "a cat."):
         assert exact(free, answer) == exact(chosen, answer) == 1.0
     assert exact(SAMPLE, " a .") == 0.0  # it could be either

@@ -244,10 +244,6 @@ class LoraBackbone(ABC):
         """A batch as ``loss`` wants it, on the device."""
 
     @abstractmethod
-    def check(self, examples: Sequence[Example], trained: bool) -> None:
-        """Refuse examples whose text the model cannot take, before anything is computed."""
-
-    @abstractmethod
     def loss(self, batch: Any) -> Tensor:
         """Loss of each example, ``[B]``."""
 

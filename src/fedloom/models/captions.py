@@ -1,7 +1,7 @@
 """Captions through the text tower of a contrastive model: each once ever where the tower is frozen.
 
 A caption that is longer than the tower reads loses its last words and keeps its end mark, as CLIP's own processor has
-it. CLIP's are padded on the right, whatever its tokenizer says, since its positions count from the first place of a row;
+it. CLIP's are padded on the right, whatever its tokenizer says, since positions count from the first place of a row;
 SigLIP's to one length, on the tokenizer's own side.
 """
 

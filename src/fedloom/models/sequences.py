@@ -27,9 +27,7 @@ class Words:
         FedloomError: the tokenizer lacks a token that the model needs.
     """
 
-    def __init__(
-        self, tokenizer: Any, image: str, longest: int, front: bool = False, rows: int | None = None
-    ) -> None:
+    def __init__(self, tokenizer: Any, image: str, longest: int, front: bool = False, rows: int | None = None) -> None:
         if tokenizer.eos_token_id is None:
             raise FedloomError(
                 "model: its tokenizer has no eos_token, so that no answer could end. Name one in its "
@@ -108,7 +106,7 @@ class Words:
         """What an answer is tokenised behind, since some tokenizers spell a word by what stands before it: the last
         word of the prompt, or the picture's token where a picture is its end."""
         text = without_marks(example.prompt) if self._front else example.prompt.rstrip()
-        before, mark, last = text.rpartition(IMAGE)
+        _, mark, last = text.rpartition(IMAGE)
         words = last.split()
         return words[-1] if words else Control(self._image if mark else "")
 
@@ -128,7 +126,7 @@ class Words:
         choices = self._longest_choice(example) if example.choices else 0
         mend = "Shorten the text or show fewer pictures."
         if trained:
-            follows, what = len(self.answer(example, example.answer)), f"its answer {example.answer!r}"
+            follows, what = len(self.answer(example, example.answer)), f"its answer {example.answer[:40]!r}"
         elif example.choices:
             follows, what = choices, "its longest choice"
         else:  # the last one is never read
@@ -183,8 +181,8 @@ def told_apart(whose: str, choices: Sequence[str], read: Sequence[Any]) -> None:
     for choice, made in zip(choices, read, strict=True):
         if made in first:
             raise FedloomError(
-                f"{whose}: its choices {first[made]!r} and {choice!r} are the same to the model, which could not choose "
-                "between them. Word them so that they differ."
+                f"{whose}: its choices {first[made]!r} and {choice!r} are the same to the model, which could not "
+                "choose between them. Word them so that they differ."
             )
         first[made] = choice
 

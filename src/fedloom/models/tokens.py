@@ -72,10 +72,7 @@ class Tokens:
                 "whole characters. Reword it, or write the record anew as UTF-8."
             ) from None
         meant = Counter(
-            self._control[token]
-            for part in parts
-            if isinstance(part, Control)
-            for token in self._written.findall(part)
+            self._control[token] for part in parts if isinstance(part, Control) for token in self._written.findall(part)
         )
         written = any(self._written.search(part) for part in parts if not isinstance(part, Control))
         found = [] if written else self._plainly(text)
