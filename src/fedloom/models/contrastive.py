@@ -58,16 +58,21 @@ class Contrastive(LoraBackbone):
         Raises:
             FedloomError: as ``collate``, or two choices of an example are the same to the text tower.
         """
+        seen: set[tuple[str, ...]] = set()
         for example in examples:
             _check(example)
-            self._worded(example)
+            captions = self._worded(example)
+            if captions not in seen:
+                whose = f"example {example.id!r}"
+                made = [self._texts.tokens(caption, whose) for caption in captions]
+                told_apart(f"{whose} (a text tower that reads {self._texts.longest} tokens)", captions, made)
+                seen.add(captions)
 
     def collate(self, examples: Sequence[Example]) -> Batch:
         """Pictures, and the distinct captions of all choices.
 
         Raises:
-            FedloomError: an example has no choices, two that are the same to the model, not exactly one picture, or an
-                answer that is no choice.
+            FedloomError: an example has no choices, not exactly one picture, or an answer that is no choice.
         """
         for example in examples:
             _check(example)
@@ -144,7 +149,7 @@ class Contrastive(LoraBackbone):
         """The captions of an example's choices.
 
         Raises:
-            FedloomError: there is not one for each, or two are the same to the text tower.
+            FedloomError: there is not one for each.
         """
         key = (example.caption, example.captions, example.choices)
         if key not in self._wordings:
@@ -155,8 +160,6 @@ class Contrastive(LoraBackbone):
                     f"{whose} has {len(example.choices)} choices but {len(worded)} captions; expected one a choice: "
                     "check the task's word()."
                 )
-            made = [self._texts.tokens(caption, whose) for caption in worded]
-            told_apart(f"{whose} (a text tower that reads {self._texts.longest} tokens)", worded, made)
             self._wordings[key] = worded
         return self._wordings[key]
 
