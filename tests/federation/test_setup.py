@@ -150,3 +150,20 @@ def test_a_picture_that_is_missing_costs_what_on_bad_says_before_round_1() -> No
     with pytest.warns(UserWarning, match="train half: 1 of 18 records skipped"):
         left = Setup(toy.experiment(own, "data.on_bad=skip")).data
     assert len(left.train) == 17
+
+
+def test_a_backbone_looks_at_all_examples_before_a_run_begins(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[tuple[list[str], bool]] = []
+
+    def check(self: toy.Toy, examples: list[Example], trained: bool) -> None:
+        seen.append(([example.id for example in examples], trained))
+        if not trained:
+            raise FedloomError(f"example {examples[-1].id!r} does not fit")
+
+    setup = Setup(toy.experiment())
+    setup.check()  # a backbone of one's own need not look
+    monkeypatch.setattr(toy.Toy, "check", check, raising=False)
+    with pytest.raises(FedloomError, match="example 'test-8' does not fit"):
+        Setup(toy.experiment()).check()
+    halves = setup.data.train, setup.data.test
+    assert seen == [([s.id for s in half], trained) for half, trained in zip(halves, (True, False), strict=True)]

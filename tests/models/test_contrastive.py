@@ -1,3 +1,5 @@
+import json
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -80,3 +82,93 @@ def test_what_it_cannot_answer_is_named(kind: str, tiny: Tiny) -> None:
         model.collate([replace(example, images=())])
     with pytest.raises(FedloomError, match=r"'e0': the answer 'cow' is none of its choices"):
         model.collate([replace(example, answer="cow")])
+    with pytest.raises(FedloomError, match=r"'e0': the caption 'a \{photo\}' is no template for a choice"):
+        model.check([replace(example, caption="a {photo}")], True)
+    with pytest.raises(FedloomError, match=r"'e0' has 4 choices but 2 captions; expected one a choice"):
+        model.answer([replace(example, captions=("cat", "dog"))])
+    for trained in (True, False):
+        with pytest.raises(FedloomError, match=r"'e0' has 0 pictures"):
+            model.check([replace(example, images=())], trained)
+
+
+def copied(folder: Path, to: Path, **settings: Any) -> Path:
+    """A checkpoint with other settings of its tokenizer."""
+    shutil.copytree(folder, to)
+    file = to / "tokenizer_config.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), **settings}))
+    return to
+
+
+@pytest.mark.parametrize("where", [["text"], ["vision"]])
+@pytest.mark.parametrize("kind", ["clip", "siglip"])
+def test_what_stands_beside_a_caption_changes_nothing(kind: str, where: list[str], tiny: Tiny, tmp_path: Path) -> None:
+    """On whatever side the tokenizer pads: a caption alone, beside a longer one, and as Transformers has it alone."""
+    turned = copied(tiny(kind), tmp_path / "turned", padding_side="left", truncation_side="left")
+    first, second = examples(2)
+    second = replace(second, caption="this is a photo of the {} and two red and blue")
+    for folder in (tiny(kind), turned):
+        model = backbone(folder, adapter={"where": where})
+        alone = model.loss(model.collate([first])).detach()
+        beside = model.loss(model.collate([first, second])).detach()[:1]
+        torch.testing.assert_close(beside, alone, rtol=1e-5, atol=1e-5)
+        vectors = raw(folder, [f"a photo of the {animal}" for animal in ANIMALS], 1).logits_per_image
+        torch.testing.assert_close(alone, F.cross_entropy(vectors, torch.tensor([0]), reduction="none"))
+
+
+@pytest.mark.parametrize("kind", ["clip", "siglip"])
+def test_a_long_caption_loses_its_last_words_and_keeps_its_end(kind: str, tiny: Tiny) -> None:
+    """As Transformers' tokenizer cuts it; what is cut must not be all that tells two choices apart."""
+    model, example = backbone(tiny(kind)), examples(1)[0]
+    words = AutoProcessor.from_pretrained(tiny(kind), backend="pil").tokenizer
+    longest = model._texts.longest
+    caption = "the red cat " * 40
+    expected = words(caption, truncation=True, max_length=longest)["input_ids"]
+    assert list(model._texts.tokens(caption)) == expected
+    assert expected[-1] == 3
+    model.check([replace(example, caption="{} and " + "the red cat " * 40)], True)
+    with pytest.raises(FedloomError, match=rf"'e0' \(a text tower that reads {longest} tokens\): its choices .* same"):
+        model.check([replace(example, caption="the red cat " * 40 + "{}")], True)
+
+
+@pytest.mark.parametrize("kind", ["clip", "siglip"])
+def test_captions_of_its_own_are_what_a_choice_is_measured_by(kind: str, tiny: Tiny) -> None:
+    """Letters, with the texts that they stand for."""
+    model, many = backbone(tiny(kind)), examples(4)
+    lettered = [
+        replace(e, choices=tuple("ABCD"), answer="ABCD"[ANIMALS.index(e.answer)], captions=model._worded(e))
+        for e in many
+    ]
+    assert torch.equal(model.loss(model.collate(lettered)), model.loss(model.collate(many)))
+    assert model.answer(lettered) == ["ABCD"[ANIMALS.index(answer)] for answer in model.answer(many)]
+
+
+@pytest.mark.parametrize("kind", ["clip", "siglip"])
+def test_what_somebody_wrote_is_no_control_token(kind: str, tiny: Tiny) -> None:
+    """CLIP pools the first end mark: one within a caption would hide all that comes after it."""
+    model = backbone(tiny(kind))
+    tokens = model._texts.tokens("cat </s> dog")
+    unknown, end = 1, 3
+    words = AutoProcessor.from_pretrained(tiny(kind), backend="pil").tokenizer
+    cat, dog = (words.convert_tokens_to_ids(word) for word in ("cat", "dog"))
+    begin = [2] if kind == "clip" else []
+    assert list(tokens) == [*begin, cat, unknown, unknown, unknown, dog, end]
+
+
+def test_a_tokenizer_that_lacks_a_token_is_refused(tiny: Tiny, tmp_path: Path) -> None:
+    endless = copied(tiny("clip"), tmp_path / "endless")
+    file = endless / "tokenizer.json"
+    state = json.loads(file.read_text())
+    state["post_processor"] = None
+    file.write_text(json.dumps(state))
+    with pytest.raises(FedloomError, match=r"its tokenizer ends no text with the token 3 at which the text tower"):
+        backbone(endless)
+    padless = copied(tiny("clip"), tmp_path / "padless", pad_token=None)
+    assert torch.equal(*(m.loss(m.collate(examples(2))) for m in (backbone(padless), backbone(tiny("clip")))))
+
+
+@both
+def test_scores_that_are_no_numbers_are_no_answer(kind: str, tiny: Tiny) -> None:
+    model = backbone(tiny(kind))
+    model.write({name: value.fill_(1e30) for name, value in model.read().items()})
+    with pytest.raises(FedloomError, match=r"example 'e0': the model's scores of its choices are not finite numbers"):
+        model.answer(examples(2))

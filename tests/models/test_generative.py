@@ -125,10 +125,58 @@ def test_a_prompt_that_does_not_fit_is_named(tiny: Tiny) -> None:
     model, example = backbone(tiny("llava")), examples(1)[0]
     with pytest.raises(FedloomError, match=r"'e0' has 1 pictures but 0 <image> marks"):
         model.collate([replace(example, prompt="which ?")])
-    with pytest.raises(FedloomError, match=r"'e0': the answer 'a <image>' holds the model's own image token"):
-        model.collate([replace(example, answer="a <image>", choices=())])
+    with pytest.raises(FedloomError, match=r"'e0' has 1 pictures but 2 <image> marks .* a text that holds <image>"):
+        model.collate([replace(example, prompt="<image> what does <image> mean ?")])
     with pytest.raises(FedloomError, match=r"'e0': the prompt has 7\d tokens, the model reads 64"):
         model.collate([replace(example, prompt="<image> " + "a " * 70)])
+
+
+@pytest.mark.parametrize("length", range(58, 65))
+def test_prompt_and_answer_must_fit_together(length: int, tiny: Tiny) -> None:
+    """An OPT of 64 positions: Transformers' own model fails where the 65th would be read."""
+    model = backbone(tiny("blip2"), max_new_tokens=4)
+    example = examples(1)[0]
+    own = replace(example, prompt="<image> " + "a " * (length - 4), choices=("cat and dog", "two and one cat", "no"))
+    own = replace(own, answer="cat and dog")
+    if length < 64:
+        assert len(model._prompt(own)) == length
+    for trained, given, more in ((True, own, 3), (False, own, 4), (False, replace(own, choices=()), 3)):
+        if length + more <= 64:
+            model.check([given], trained)
+            made = model.loss(model.collate([given])) if trained else model.answer([given])
+            assert len(made) == 1
+            continue
+        with pytest.raises(FedloomError, match=rf"'e0': the prompt has {length} tokens"):
+            model.check([given], trained)
+        if length < 64:
+            with pytest.raises(IndexError):
+                model.loss(model.collate([given])) if trained else model.answer([given])
+
+
+def test_a_question_longer_than_the_q_former_reads_is_named(tiny: Tiny) -> None:
+    model, example = backbone(tiny("instructblip")), examples(1)[0]
+    long = replace(example, prompt="<image> " + "a " * 31)
+    model.check([long], True)
+    model._model.config.qformer_config.max_position_embeddings = 32
+    told = r"'e0': the prompt has 33 tokens in the words of the model's Q-Former, which reads 32"
+    with pytest.raises(FedloomError, match=told):
+        model.check([example, long], False)
+    with pytest.raises(FedloomError, match=told):
+        model.collate([long])
+
+
+@pytest.mark.parametrize("kind", ["llava", "blip2", "qwen2_vl"])
+def test_scores_that_are_no_numbers_are_no_answer(kind: str, tiny: Tiny) -> None:
+    """All leaves are finite, as after a step that was too large; what the model makes of them is not."""
+    model = backbone(tiny(kind), max_new_tokens=3)
+    chosen, free = mixed()[:3:2], [replace(example, choices=()) for example in mixed()[:3:2]]
+    model.answer([*chosen, *free])
+    model.write({name: value.fill_(1e30) for name, value in model.read().items()})
+    told = r"example 'e[02]': the model's scores of its {} are not finite numbers.*lower client\.lr"
+    with pytest.raises(FedloomError, match=told.format("choices")):
+        model.answer(chosen)
+    with pytest.raises(FedloomError, match=told.format("next token")):
+        model.answer(free)
 
 
 @pytest.mark.parametrize(

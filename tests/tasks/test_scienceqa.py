@@ -60,6 +60,7 @@ def test_words_the_choices_with_the_question_and_answers_by_letter(folder: Path)
         "Choices: (A) It weighs 2 stones. (B) It weighs 3 stones. Answer:"
     )
     assert (example.choices, example.answer) == (("A", "B"), "A")
+    assert example.captions == ("It weighs 2 stones.", "It weighs 3 stones.")
     scores = {answer: task.score(load(folder).test[1], answer) for answer in ("A", "a.", "B", "It weighs 2 stones.")}
     assert scores == {"A": 1, "a.": 1, "B": 0, "It weighs 2 stones.": 0}
 

@@ -31,8 +31,8 @@ IMAGE = "<image>"
 class Sample:
     """One record of a data set. A modality that is missing is ``None``.
 
-    ``choices`` are the answers to choose from (empty: free answer); with ``choice_images`` they are letters, one a
-    picture. ``meta`` holds what scenarios partition by (``pack``, ``skill``, ``label`` ...).
+    ``choices`` are the answers to choose from (empty: free answer); with ``choice_images`` or ``choice_texts`` they are
+    letters, one a picture or text. ``meta`` holds what scenarios partition by (``pack``, ``skill``, ``label`` ...).
     """
 
     id: str
@@ -43,6 +43,7 @@ class Sample:
     answer: str
     choice_images: tuple[Picture, ...] = ()
     meta: Mapping[str, str] = field(default_factory=dict)
+    choice_texts: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,8 @@ class Example:
     """A worded sample: all that a backbone sees.
 
     ``prompt`` holds one ``<image>`` mark for each of ``images``, in order. ``choices`` empty means free generation.
-    ``caption`` words a choice for a contrastive model: ``caption.format(choice)``.
+    A contrastive model reads a caption of each choice: ``caption.format(choice)``, or, where choices are but letters,
+    ``captions``, one a choice. All of it is read as text: no control token of a model is known in it.
     """
 
     id: str
@@ -59,6 +61,7 @@ class Example:
     choices: tuple[str, ...]
     answer: str
     caption: str = "{}"
+    captions: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -141,6 +144,18 @@ class Backbone(Protocol):
 
     def save(self, folder: Path, adapter: Mapping[str, Tensor], base: Mapping[str, Tensor] | None, card: str) -> None:
         """Write a PEFT adapter folder that holds ``adapter`` and the change to the base, with ``card`` as README."""
+
+
+@runtime_checkable
+class Examiner(Protocol):
+    """A backbone that can tell before the first round whether it can take all examples. Those of this package can."""
+
+    def check(self, examples: Sequence[Example], trained: bool) -> None:
+        """Look at the text of all examples; ``trained``: their answers are learned, else they are to be answered.
+
+        Raises:
+            FedloomError: naming an example that does not fit, and why.
+        """
 
 
 # --- method -------------------------------------------------------------------------------------------------------

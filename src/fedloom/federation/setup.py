@@ -11,7 +11,19 @@ from fedloom import models
 from fedloom.channel import Channel, pipeline
 from fedloom.core import config, lora, partition, ranks
 from fedloom.core.config import Experiment
-from fedloom.core.contracts import Backbone, ClientInfo, Data, Example, Method, Sample, Sampler, Scenario, Task, Tree
+from fedloom.core.contracts import (
+    Backbone,
+    ClientInfo,
+    Data,
+    Examiner,
+    Example,
+    Method,
+    Sample,
+    Sampler,
+    Scenario,
+    Task,
+    Tree,
+)
 from fedloom.core.errors import FedloomError
 from fedloom.core.samples import guarded
 from fedloom.core.seeds import Seeds
@@ -278,6 +290,18 @@ class Setup:
                 raise FedloomError(f"task {self.task.name!r}: there is no test example; nothing could be measured.")
             _ = self.partition
         _ = self.method, self.sampler, self.up, self.down, self.initial
+        if not sites:
+            self.examine()
+
+    def examine(self) -> None:
+        """Have the backbone look at the text of all examples that are here: no turn should end at one.
+
+        Raises:
+            FedloomError: naming an example that it cannot take.
+        """
+        if isinstance(self.backbone, Examiner):
+            self.backbone.check(self.worded(self.data.train), trained=True)
+            self.backbone.check(self.worded(self.data.test), trained=False)
 
     def use_threads(self) -> None:
         """Let torch use ``engine.threads`` threads in this process."""

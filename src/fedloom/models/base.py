@@ -311,6 +311,14 @@ class LoraBackbone(ABC):
         """An answer an example, in order."""
 
 
+def not_finite(example: Example, what: str) -> FedloomError:
+    """The error of an example that the model has no finite scores for."""
+    return FedloomError(
+        f"example {example.id!r}: the model's scores of its {what} are not finite numbers, so that none is the "
+        "likeliest. The adapter has diverged: lower client.lr, or the server's rate, and start anew."
+    )
+
+
 def _place(model: nn.Module, spec: AdapterSpec, generative: bool) -> dict[str, LoraLayer]:
     """Put LoRA pairs beside the layers that ``spec`` chooses; those layers by PEFT's module name."""
     names = select(model, spec, generative)

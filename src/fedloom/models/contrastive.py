@@ -16,11 +16,12 @@ from fedloom.core.device import device
 from fedloom.core.errors import FedloomError
 from fedloom.core.seeds import Seeds
 from fedloom.models.adapter import AdapterSpec
-from fedloom.models.base import LoraBackbone, Options
+from fedloom.models.base import LoraBackbone, Options, not_finite
 from fedloom.models.captions import Captions
 from fedloom.models.checkpoint import Checkpoint
 from fedloom.models.features import FeatureCache
 from fedloom.models.images import Images
+from fedloom.models.sequences import told_apart
 
 _CAPTIONS = 128  # captions encoded at once when the text tower learns
 
@@ -49,7 +50,23 @@ class Contrastive(LoraBackbone):
         self._images = Images(self._processor.image_processor, cache, self._key, encode)
         self._sigmoid = hasattr(self._model, "logit_bias")
         self._texts = Captions(self._model, self._processor.tokenizer, cache, self._key, self._frozen("text"))
-        self._wordings: dict[tuple[str, tuple[str, ...]], tuple[str, ...]] = {}
+        self._wordings: dict[tuple[str, tuple[str, ...], tuple[str, ...]], tuple[str, ...]] = {}
+
+    def check(self, examples: Sequence[Example], trained: bool) -> None:
+        """Refuse examples that the model cannot learn or answer, from their text alone.
+
+        Raises:
+            FedloomError: as ``collate``, or two choices of an example are the same to the text tower.
+        """
+        seen: set[tuple[str, ...]] = set()
+        for example in examples:
+            _check(example)
+            captions = self._worded(example)
+            if captions not in seen:
+                whose = f"example {example.id!r}"
+                made = [self._texts.tokens(caption, whose) for caption in captions]
+                told_apart(f"{whose} (a text tower that reads {self._texts.longest} tokens)", captions, made)
+                seen.add(captions)
 
     def collate(self, examples: Sequence[Example]) -> Batch:
         """Pictures, and the distinct captions of all choices.
@@ -59,12 +76,8 @@ class Contrastive(LoraBackbone):
         """
         for example in examples:
             _check(example)
-            if example.answer not in example.choices:
-                raise FedloomError(
-                    f"example {example.id!r}: the answer {example.answer!r} is none of its choices {example.choices}."
-                )
         column, own = self._captions(examples)
-        gold = torch.tensor([column[e.caption.format(e.answer)] for e in examples])
+        gold = torch.tensor([column[self._worded(e)[e.choices.index(e.answer)]] for e in examples])
         images = self._images.batch([e.images[0] for e in examples])
         return Batch(tuple(e.id for e in examples), images, tuple(column), own.to(device()), gold.to(device()))
 
@@ -97,7 +110,7 @@ class Contrastive(LoraBackbone):
         """The likeliest choice of each example.
 
         Raises:
-            FedloomError: an example has no choices, or not exactly one picture.
+            FedloomError: as ``collate``, or scores that are not finite.
         """
         if not examples:
             return []
@@ -113,7 +126,11 @@ class Contrastive(LoraBackbone):
             for start in range(0, len(examples), size):
                 part = examples[start : start + size]
                 images = self._image_vectors(self._images.batch([e.images[0] for e in part]))
-                logits = self._logits(images, texts).masked_fill(~own[start : start + size].to(device()), -torch.inf)
+                mine = own[start : start + size].to(device())
+                logits = self._logits(images, texts)
+                if (broken := (mine & ~logits.isfinite()).any(dim=1)).any():
+                    raise not_finite(part[int(broken.int().argmax())], "choices")
+                logits = logits.masked_fill(~mine, -torch.inf)
                 for example, best in zip(part, logits.argmax(dim=1).tolist(), strict=True):
                     columns = [column[caption] for caption in self._worded(example)]
                     answers.append(example.choices[columns.index(best)])
@@ -129,10 +146,21 @@ class Contrastive(LoraBackbone):
         return column, own
 
     def _worded(self, example: Example) -> tuple[str, ...]:
-        """The captions of an example's choices."""
-        key = (example.caption, example.choices)
+        """The captions of an example's choices.
+
+        Raises:
+            FedloomError: there is not one for each.
+        """
+        key = (example.caption, example.captions, example.choices)
         if key not in self._wordings:
-            self._wordings[key] = tuple(example.caption.format(choice) for choice in example.choices)
+            whose = f"example {example.id!r}"
+            worded = example.captions or tuple(_filled(example, choice) for choice in example.choices)
+            if len(worded) != len(example.choices):
+                raise FedloomError(
+                    f"{whose} has {len(example.choices)} choices but {len(worded)} captions; expected one a choice: "
+                    "check the task's word()."
+                )
+            self._wordings[key] = worded
         return self._wordings[key]
 
     def _logits(self, images: Tensor, texts: Tensor) -> Tensor:
@@ -169,6 +197,16 @@ def _project(model: Any, name: str, pooled: Tensor) -> Tensor:
     return projected
 
 
+def _filled(example: Example, choice: str) -> str:
+    try:
+        return example.caption.format(choice)
+    except (IndexError, KeyError, ValueError) as error:
+        raise FedloomError(
+            f"example {example.id!r}: the caption {example.caption!r} is no template for a choice ({error!r}); "
+            "expected {} once, and braces that are text doubled: check the task's word()."
+        ) from None
+
+
 def _check(example: Example) -> None:
     if not example.choices:
         raise FedloomError(
@@ -179,4 +217,8 @@ def _check(example: Example) -> None:
         raise FedloomError(
             f"example {example.id!r} has {len(example.images)} pictures; a contrastive model needs exactly one. Choose "
             "a task or scenario where every example has its picture, or a generative model such as nano-vlm."
+        )
+    if example.answer not in example.choices:
+        raise FedloomError(
+            f"example {example.id!r}: the answer {example.answer!r} is none of its choices {example.choices}."
         )

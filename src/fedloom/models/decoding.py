@@ -12,10 +12,19 @@ import torch
 from torch import Tensor
 from transformers import DynamicCache
 
+from fedloom.core.errors import FedloomError
 from fedloom.models.sequences import pad
 
 _ROWS = 256  # continuations scored at once, at most
 _CACHE_BYTES = 1 << 30  # keys and values copied for them, at most
+
+
+class NotFinite(FedloomError):
+    """The logits of a row are no finite numbers, so that no token is the likeliest."""
+
+    def __init__(self, row: int) -> None:
+        super().__init__(f"the language model's logits of row {row} are not finite numbers. Lower the learning rate.")
+        self.row = row
 
 
 class Forward(Protocol):
@@ -102,13 +111,19 @@ def score(
 
 
 def generate(forward: Forward, embed: Embed, prefix: Prefix, end: int, longest: int) -> list[list[int]]:
-    """The likeliest next token, again and again, until the end or ``longest`` tokens. The prefix is used up."""
+    """The likeliest next token, again and again, until the end or ``longest`` tokens. The prefix is used up.
+
+    Raises:
+        NotFinite: no token is the likeliest.
+    """
     mask, logits = prefix.mask, prefix.after
     rows = torch.arange(len(mask), device=mask.device)
     made: list[list[int]] = [[] for _ in range(len(mask))]
     going = torch.ones(len(mask), dtype=torch.bool, device=mask.device)
     first = torch.zeros(1, dtype=torch.long, device=mask.device)
     for step in range(longest):
+        if (broken := going & ~logits.isfinite().all(dim=-1)).any():
+            raise NotFinite(int(broken.int().argmax()))
         token = logits.argmax(dim=-1)
         going = going & (token != end)
         for row in going.nonzero()[:, 0].tolist():

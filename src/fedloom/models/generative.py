@@ -9,6 +9,7 @@ rows of its passage is told by its family (``fedloom.models.families``).
 """
 
 import hashlib
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -22,11 +23,13 @@ from fedloom.core.passage import Codes, LanguageModel, Middle, Passage, Speech, 
 from fedloom.core.seeds import Seeds
 from fedloom.models import families, parts
 from fedloom.models.adapter import FROZEN, AdapterSpec
-from fedloom.models.base import LoraBackbone, Options
+from fedloom.models.base import LoraBackbone, Options, not_finite
 from fedloom.models.checkpoint import Checkpoint
+from fedloom.models.decoding import NotFinite
 from fedloom.models.features import FeatureCache
 from fedloom.models.images import Images
 from fedloom.models.language import Language
+from fedloom.models.pictures import open_picture
 from fedloom.models.sequences import Words, pad, targets, without_marks
 
 Route = Callable[[LanguageModel | None], Middle]
@@ -76,8 +79,10 @@ class Generative(LoraBackbone):
             self._family.pixels, cache, self._key, encode, part, self._family.join, self._family.together
         )
         longest = self._model.config.get_text_config().max_position_embeddings
-        self._words = Words(self._processor.tokenizer, self._family.image_token, longest, self._family.front)
         self._embed = self._model.get_input_embeddings()
+        rows: int = self._embed.num_embeddings
+        self._words = Words(self._processor.tokenizer, self._family.image_token, longest, self._family.front, rows)
+        self._sizes: dict[tuple[int, int], Sequence[int]] = {}
         language = Language(self._model, options.dtype) if checkpoint.whole else None
         middle = route(language) if route else language
         assert middle is not None
@@ -99,6 +104,35 @@ class Generative(LoraBackbone):
         target = Target(asked.keep.to(device()), asked.wanted.to(device()))
         ids = tuple(e.id for e in examples)
         return Batch(ids, tokens, mask, self._pictures(examples), self._names(examples, rows), target)
+
+    def check(self, examples: Sequence[Example], trained: bool) -> None:
+        """Refuse examples whose text the model cannot take, from the text alone: no part of the model is run.
+
+        Args:
+            examples: what is to be learned or answered.
+            trained: their answers are learned; else one of their choices is chosen, or text is generated.
+
+        Raises:
+            FedloomError: naming the example, and what of it does not fit.
+        """
+        for example in examples:
+            shown = [self._family.shown(self._laid_out(picture)) for picture in example.images]
+            self._words.check(example, shown, trained, self._options.max_new_tokens)
+            if self._family.reads_prompt and example.images:
+                self._question(example)
+
+    def _laid_out(self, picture: Picture) -> Sequence[int]:
+        """A picture's grid, which is its size's."""
+        if self._family.together > 1:
+            return ()
+        image = open_picture(picture)
+        if image.size not in self._sizes:
+            made = self._family.pixels(image)
+            self._sizes[image.size] = made["grid"][0].tolist()
+        return self._sizes[image.size]
+
+    def _question(self, example: Example) -> Tensor:
+        return self._family.question(without_marks(example.prompt), f"example {example.id!r}")
 
     def _beside_the_language(self) -> int:
         """Parameters of what a client holds where the language model is elsewhere, the whole table of words among
@@ -129,7 +163,7 @@ class Generative(LoraBackbone):
             return None
         if not self._family.reads_prompt:
             return self._images.batch(pictures)
-        questions = [self._family.question(without_marks(e.prompt)) for e in examples for _ in e.images]
+        questions = [self._question(e) for e in examples for _ in e.images]
         return self._images.joined(self._heard(pictures, questions))
 
     def _heard(self, pictures: Sequence[Picture], questions: Sequence[Tensor]) -> list[Tree]:
@@ -176,9 +210,15 @@ class Generative(LoraBackbone):
         with self._autocast():
             passage = self._passage(tokens, mask, self._pictures(examples), self._names(examples, prompts))
             if free:
-                made = self._middle.generate(passage, self._options.max_new_tokens, self._speech())
-                return [self._words.text(ids) for ids in made]
+                return self._generate(examples, passage)
             return self._rank(examples, passage)
+
+    def _generate(self, examples: Sequence[Example], passage: Passage) -> list[str]:
+        try:
+            made = self._middle.generate(passage, self._options.max_new_tokens, self._speech())
+        except NotFinite as error:
+            raise not_finite(examples[error.row], "next token") from None
+        return [self._words.text(ids) for ids in made]
 
     def _rank(self, examples: Sequence[Example], passage: Passage) -> list[str]:
         rows = [(row, self._words.answer(e, choice)) for row, e in enumerate(examples) for choice in e.choices]
@@ -189,6 +229,8 @@ class Generative(LoraBackbone):
         start = 0
         for example in examples:
             mine = scores[start : start + len(example.choices)]
+            if not all(map(math.isfinite, mine)):
+                raise not_finite(example, "choices")
             best.append(example.choices[mine.index(max(mine))])
             start += len(mine)
         return best

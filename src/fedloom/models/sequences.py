@@ -13,22 +13,42 @@ from torch import Tensor
 from fedloom.core.contracts import IMAGE, Example
 from fedloom.core.errors import FedloomError
 from fedloom.core.passage import Target
+from fedloom.models.tokens import Control, Tokens
 
 
 class Words:
     """A checkpoint's tokenizer with memory: every prompt and every answer is tokenised once.
 
-    ``image``: the token whose places pictures take. ``longest``: the model's limit in tokens. ``front``: pictures stand
-    before the whole prompt and its beginning mark, wherever their marks are.
+    What is trained on, ranked, and gone on from are these ids. ``image``: the token whose places pictures take.
+    ``longest``: the model's limit in tokens; ``rows``: how many it has embeddings of. ``front``: pictures stand before
+    the whole prompt and its beginning mark, wherever their marks are.
+
+    Raises:
+        FedloomError: the tokenizer lacks a token that the model needs.
     """
 
-    def __init__(self, tokenizer: Any, image: str, longest: int, front: bool = False) -> None:
+    def __init__(self, tokenizer: Any, image: str, longest: int, front: bool = False, rows: int | None = None) -> None:
+        if tokenizer.eos_token_id is None:
+            raise FedloomError(
+                "model: its tokenizer has no eos_token, so that no answer could end. Name one in its "
+                "tokenizer_config.json, as the model was trained with."
+            )
         self._tokenizer, self._image, self._front = tokenizer, image, front
-        self.image_id: int = self._tokenizer.convert_tokens_to_ids(image)
-        self.end: int = self._tokenizer.eos_token_id
-        self._longest = longest
+        found = tokenizer.convert_tokens_to_ids(image) if image else None
+        if found is None or (found == tokenizer.unk_token_id and image != tokenizer.unk_token):
+            raise FedloomError(
+                f"model: its tokenizer has no token {image!r}, whose places pictures take in a prompt. Add it to the "
+                "tokenizer under the id that the model's config.json gives, or choose another checkpoint."
+            )
+        self._tokens = Tokens(tokenizer, (image,))
+        self.image_id: int = found
+        self.end: int = tokenizer.eos_token_id
+        self._longest, self._rows = longest, rows
+        for token, number in ((image, self.image_id), (tokenizer.eos_token, self.end)):
+            self._known([number], f"model: token {token!r}")
         self._prompts: dict[tuple[str, ...], list[int]] = {}
-        self._answers: dict[tuple[str, str], list[int]] = {}
+        self._answers: dict[tuple[str, bool, str], list[int]] = {}
+        self._longest_choices: dict[tuple[str, bool, tuple[str, ...]], int] = {}
 
     def prompt(self, example: Example, shown: Sequence[str]) -> list[int]:
         """Ids of the prompt, each image mark as what is ``shown`` of its picture.
@@ -40,16 +60,13 @@ class Words:
         if marks != len(example.images):
             raise FedloomError(
                 f"example {example.id!r} has {len(example.images)} pictures but {marks} {IMAGE} "
-                "marks in its prompt. Expected one mark a picture: check the task's word()."
+                "marks in its prompt. Expected one mark a picture: check the task's word(), and reword a text that "
+                f"holds {IMAGE} itself."
             )
         key = (example.prompt, *shown)
-        ids = self._prompts.get(key)
-        if ids is None:
-            ids = self._prompts[key] = self._ids(example.prompt.rstrip(), shown)
-        if ids.count(self.image_id) != sum(text.count(self._image) for text in shown):
-            raise FedloomError(
-                f"example {example.id!r}: its text holds the model's own image token {self._image!r}. Reword it."
-            )
+        if key not in self._prompts:
+            self._prompts[key] = self._ids(example, shown)
+        ids = self._prompts[key]
         if len(ids) >= self._longest:
             raise FedloomError(
                 f"example {example.id!r}: the prompt has {len(ids)} tokens, the model reads {self._longest}. Shorten "
@@ -57,49 +74,117 @@ class Words:
             )
         return ids
 
-    def _ids(self, prompt: str, shown: Sequence[str]) -> list[int]:
+    def _ids(self, example: Example, shown: Sequence[str]) -> list[int]:
+        whose, prompt = f"example {example.id!r}", example.prompt.rstrip()
+        pictures = [Control(text) for text in shown]
         if self._front:
-            pictures = [id for text in shown for id in self._tokenise(text, special=False)]
-            return [*pictures, *self._tokenise(without_marks(prompt))]
-        between = prompt.split(IMAGE)
-        text = "".join(part for pair in zip(between, [*shown, ""], strict=True) for part in pair)
-        return self._tokenise(text)
+            seen = self._tokens.ids(pictures, whose)
+            ids = [*seen, *self._tokens.before, *self._tokens.ids([without_marks(prompt)], whose)]
+        else:
+            between = prompt.split(IMAGE)
+            parts = [part for pair in zip(between, [*pictures, ""], strict=True) for part in pair]
+            ids = [*self._tokens.before, *self._tokens.ids(parts, whose)]
+        return self._known(ids, whose)
 
     def answer(self, example: Example, answer: str) -> list[int]:
         """Ids of ``answer`` as it follows the prompt after a space, without the end.
 
         Raises:
-            FedloomError: a picture's token is among them.
+            FedloomError: it is no text.
         """
-        # Some tokenizers spell a word by what stands before it: tokenise it behind the prompt's last word.
-        words = example.prompt.rsplit(maxsplit=1)
-        anchor = words[-1] if words and IMAGE not in words[-1] else ""
-        key = (anchor, answer)
+        anchor = self._anchor(example)
+        key = (anchor, isinstance(anchor, Control), answer)
         if key not in self._answers:
-            before = self._tokenise(anchor) if anchor else self._tokenise("")
-            ids = self._tokenise(f"{anchor} {answer}" if anchor else answer)
+            whose = f"example {example.id!r}, answer {answer!r}"
+            before = self._tokens.ids([anchor], whose)
+            ids = self._tokens.ids([anchor, f" {answer}" if anchor else answer], whose)
             fits = ids[: len(before)] == before
-            found = ids[len(before) :] if fits else self._tokenise(answer, special=False)
-            if self.image_id in found:
-                raise FedloomError(
-                    f"example {example.id!r}: the answer {answer!r} holds the model's own image token {self._image!r}. "
-                    "Reword it."
-                )
-            self._answers[key] = found
+            self._answers[key] = self._known(ids[len(before) :] if fits else self._tokens.ids([answer], whose), whose)
         return self._answers[key]
+
+    def _anchor(self, example: Example) -> str:
+        """What an answer is tokenised behind, since some tokenizers spell a word by what stands before it: the last
+        word of the prompt, or the picture's token where a picture is its end."""
+        text = without_marks(example.prompt) if self._front else example.prompt.rstrip()
+        _, mark, last = text.rpartition(IMAGE)
+        words = last.split()
+        return words[-1] if words else Control(self._image if mark else "")
+
+    def check(self, example: Example, shown: Sequence[str], trained: bool, generated: int) -> None:
+        """Refuse an example that does not fit, before anything is computed. ``trained``: its answer is learned; else
+        one of its choices is chosen, or up to ``generated`` tokens are made.
+
+        Raises:
+            FedloomError: its prompt does not fit with what follows, its answer is none of its choices, or two of these
+                are the same to the model.
+        """
+        prompt = len(self.prompt(example, shown))
+        if example.choices and example.answer not in example.choices:
+            raise FedloomError(
+                f"example {example.id!r}: the answer {example.answer!r} is none of its choices {example.choices}."
+            )
+        choices = self._longest_choice(example) if example.choices else 0
+        mend = "Shorten the text or show fewer pictures."
+        if trained:
+            follows, what = len(self.answer(example, example.answer)), f"its answer {example.answer[:40]!r}"
+        elif example.choices:
+            follows, what = choices, "its longest choice"
+        else:  # the last one is never read
+            follows, what = generated - 1, f"an answer of model.max_new_tokens = {generated}"
+            mend = "Shorten the text, show fewer pictures, or lower model.max_new_tokens."
+        if prompt + follows > self._longest:
+            raise FedloomError(
+                f"example {example.id!r}: the prompt has {prompt} tokens and {what} {follows} more that are read, "
+                f"together {prompt + follows}; the model reads {self._longest}. {mend}"
+            )
+
+    def _longest_choice(self, example: Example) -> int:
+        """Tokens of the longest choice.
+
+        Raises:
+            FedloomError: two choices are the same to the model.
+        """
+        anchor = self._anchor(example)
+        key = (anchor, isinstance(anchor, Control), example.choices)
+        if key not in self._longest_choices:
+            rows = [tuple(self.answer(example, choice)) for choice in example.choices]
+            told_apart(f"example {example.id!r}", example.choices, rows)
+            self._longest_choices[key] = max(map(len, rows))
+        return self._longest_choices[key]
+
+    def _known(self, ids: list[int], whose: str) -> list[int]:
+        if self._rows is not None and max(ids, default=0) >= self._rows:
+            raise FedloomError(
+                f"{whose}: the tokenizer makes id {max(ids)} of it, but the model has embeddings of {self._rows} "
+                "tokens. Use the tokenizer that belongs to the model."
+            )
+        return ids
 
     def forget(self) -> None:
         """Empty the memory: for a stream of examples that never come again."""
         self._prompts.clear()
         self._answers.clear()
+        self._longest_choices.clear()
 
     def text(self, ids: Sequence[int]) -> str:
         """The text of generated ids, stripped."""
         return str(self._tokenizer.decode(list(ids), skip_special_tokens=True)).strip()
 
-    def _tokenise(self, text: str, special: bool = True) -> list[int]:
-        ids = list(self._tokenizer(text, add_special_tokens=special)["input_ids"])
-        return ids[:-1] if ids and ids[-1] == self.end else ids
+
+def told_apart(whose: str, choices: Sequence[str], read: Sequence[Any]) -> None:
+    """Refuse choices of which the model would ``read`` two alike.
+
+    Raises:
+        FedloomError: naming them.
+    """
+    first: dict[Any, str] = {}
+    for choice, made in zip(choices, read, strict=True):
+        if made in first:
+            raise FedloomError(
+                f"{whose}: its choices {first[made]!r} and {choice!r} are the same to the model, which could not "
+                "choose between them. Word them so that they differ."
+            )
+        first[made] = choice
 
 
 def without_marks(prompt: str) -> str:

@@ -154,6 +154,8 @@ class Desk:
         self.close()
         self._setup, self._trainers = None, {}
         _ = setup.initial, setup.data
+        if self.site:
+            setup.examine()
         self.loads += 1
 
     def close(self) -> None:

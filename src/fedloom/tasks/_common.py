@@ -38,7 +38,13 @@ def normal(answer: str) -> str:
 
 
 def exact(sample: Sample, answer: str) -> float:
-    """1.0 if the answer is the sample's, up to case, space and a full stop at the end; else 0.0."""
+    """1.0 if the answer is the sample's, up to case, space and a full stop; else 0.0.
+
+    Among choices that differ in no more than these, only the very choice is right: one never counts as the other.
+    """
+    meant = {choice for choice in sample.choices if normal(choice) == normal(answer)}
+    if answer in meant or len(meant) > 1:
+        return float(answer == sample.answer)
     return float(normal(answer) == normal(sample.answer))
 
 

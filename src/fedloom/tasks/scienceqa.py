@@ -63,11 +63,14 @@ def scienceqa(
 
 
 def word(sample: Sample) -> Example:
-    """``<image>\\nContext: the hint Question: the question Choices: (A) one (B) other Answer:``."""
+    """``<image>\\nContext: the hint Question: the question Choices: (A) one (B) other Answer:``.
+
+    To a contrastive model a letter says nothing: its captions are the choices' own texts.
+    """
     images = sample.images or ()
     context = f"Context: {sample.text}" if sample.text else None
     text = prompt(len(images), context, asked(sample.question))
-    return Example(sample.id, images, text, sample.choices, sample.answer)
+    return Example(sample.id, images, text, sample.choices, sample.answer, captions=sample.choice_texts)
 
 
 def load(path: str | Path, on_bad: OnBad, splits: tuple[str, str], with_image: bool, hint: bool) -> Data:
@@ -118,9 +121,9 @@ def _sample(folder: Path, problems: Record, id: str, hint: bool) -> Sample:
     problem = problems.get(id)
     if not isinstance(problem, dict):
         raise ValueError(f"{SPLITS} names it, but it is {problem!r}; expected an object.")
-    options = choices(problem)
+    options = tuple(option.strip() for option in choices(problem))
     letters = tuple(LETTERS[: len(options)])
-    lettered = " ".join(f"({letter}) {option.strip()}" for letter, option in zip(letters, options, strict=True))
+    lettered = " ".join(f"({letter}) {option}" for letter, option in zip(letters, options, strict=True))
     passage = words(problem, "hint").strip() if str(problem.get("hint") or "").strip() else None
     images = None
     if _has_image(problem):
@@ -135,6 +138,7 @@ def _sample(folder: Path, problems: Record, id: str, hint: bool) -> Sample:
         choices=letters,
         answer=answer,
         meta={**about, "grades": _grades(about["grade"]), "context": _context(passage, images), "label": answer},
+        choice_texts=options,
     )
 
 

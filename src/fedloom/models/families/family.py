@@ -51,8 +51,12 @@ class Family(ABC):
     def connect(self, states: Tree) -> Tree:
         """``seen``, all pictures' rows, of joined states; and ``real`` ``[n]`` where some rows are no connector's."""
 
-    def question(self, prompt: str) -> Tensor:
-        """Ids ``[q]`` of the prompt as the connector reads it, where ``reads_prompt``; kept as ``question``."""
+    def question(self, prompt: str, whose: str) -> Tensor:
+        """Ids ``[q]`` of the prompt as the connector reads it, where ``reads_prompt``; kept as ``question``.
+
+        Raises:
+            FedloomError: more than it can read; ``whose`` says of what.
+        """
         raise NotImplementedError
 
     def join(self, trees: Sequence[Tree]) -> Tree:

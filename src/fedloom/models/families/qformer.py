@@ -10,6 +10,7 @@ from torch.nn.utils.rnn import pad_sequence
 from fedloom.core.contracts import Tree
 from fedloom.core.errors import FedloomError
 from fedloom.models.families.family import Family, stacked
+from fedloom.models.tokens import Tokens
 
 
 class Blip2(Family):
@@ -59,9 +60,24 @@ class InstructBlip(Blip2):
 
     reads_prompt = True
 
-    def question(self, prompt: str) -> Tensor:
-        """Ids of the prompt in the Q-Former's own words, ``[q]``."""
-        return torch.tensor(self.processor.qformer_tokenizer(prompt)["input_ids"], dtype=torch.long)
+    def __init__(self, model: Any, processor: Any) -> None:
+        super().__init__(model, processor)
+        self._tokens = Tokens(processor.qformer_tokenizer)
+
+    def question(self, prompt: str, whose: str) -> Tensor:
+        """Ids of the prompt in the Q-Former's own words, ``[q]``.
+
+        Raises:
+            FedloomError: more than the Q-Former has positions for.
+        """
+        ids = [*self._tokens.before, *self._tokens.ids([prompt], whose), *self._tokens.after]
+        longest = int(self.model.config.qformer_config.max_position_embeddings)
+        if len(ids) > longest:
+            raise FedloomError(
+                f"{whose}: the prompt has {len(ids)} tokens in the words of the model's Q-Former, which reads "
+                f"{longest}. Shorten the text."
+            )
+        return torch.tensor(ids, dtype=torch.long)
 
     def join(self, trees: Sequence[Tree]) -> Tree:
         """The trees of several pictures as one, questions padded on the right with 0 as ``heard`` tells."""
