@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[1]
 SOURCE = ROOT / "src" / "fedloom"
 FILES = sorted(SOURCE.rglob("*.py"))
 LINES = 300
-LONGER = {"core/contracts.py": 340}
+LONGER = {"core/contracts.py": 360}
 """The file that is one place on purpose, for every contract."""
 AXES = ("tasks", "scenarios", "sampling", "methods", "channel")
 

@@ -12,7 +12,7 @@ from flwr.app import Error
 
 from fedloom.core import config
 from fedloom.core.errors import FedloomError
-from fedloom.federation.setup import Holding
+from fedloom.federation.places import Holding
 from fedloom.site.letter import MAGIC, MAX_HEAD, Letter, pack
 from tests.engines.fake_grid import OWN, Bench, FakeNode, gathered, hand_made, job, known
 

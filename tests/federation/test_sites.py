@@ -18,9 +18,10 @@ from fedloom.core.contracts import ClientInfo, Data, Engine, Example, Job, Parce
 from fedloom.core.errors import FedloomError
 from fedloom.core.partition import Partition
 from fedloom.federation.evaluate import AtClients, Scores
+from fedloom.federation.places import Holding
 from fedloom.federation.result import data_fingerprint, inputs_fingerprint, who_holds_what
 from fedloom.federation.round import Stopped
-from fedloom.federation.setup import Holding, Setup
+from fedloom.federation.setup import Setup
 from fedloom.site.desk import Desk
 from fedloom.site.letter import Letter
 from fedloom.site.policy import Policy

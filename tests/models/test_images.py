@@ -36,10 +36,10 @@ def test_a_shape_that_the_processor_was_not_made_for_is_named_with_its_example(
         long = tmp_path / "long.png"
     many = shown(picture(0), picture(1, 30), long, picture(2, 25))
     with pytest.raises(FedloomError, match=r"example 'e2': picture .*1000 x 1: .*cannot take it \(ValueError: .*ratio"):
-        model.check_pictures(many)
+        model.check(many, trained=True)
     with pytest.raises(FedloomError, match="1000 x 1: the model's image processor cannot take it"):
         model.collate(many)
-    model.check_pictures([*many[:2], *many[3:]])
+    model.check([*many[:2], *many[3:]], trained=True)
 
 
 @pytest.mark.parametrize("kind", ["clip", "llava", "idefics3"])
@@ -50,14 +50,14 @@ def test_what_is_not_plainly_of_eight_bits_is_opened_beforehand(kind: str, tiny:
     for name, words in (("deep.tiff", "floating-point numbers"), ("broken.png", "cannot be opened")):
         many = shown(picture(0, 4), tmp_path / name, picture(1, 40))
         with pytest.raises(FedloomError, match=rf"example 'e1': picture .*{re.escape(name)}.*{words}"):
-            model.check_pictures(many)
+            model.check(many, trained=True)
 
 
 def test_of_many_pictures_few_are_prepared(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
     model, seen = backbone(tiny("clip")), []
     before = model._images.preprocess
     monkeypatch.setattr(model._images, "preprocess", lambda p: (seen.append(p.size), before(p)))
-    model.check_pictures(shown(*(picture(n, 20 + n, 30 + (7 * n) % 50) for n in range(60))))
+    model.check(shown(*(picture(n, 20 + n, 30 + (7 * n) % 50) for n in range(60))), trained=True)
     assert 1 <= len(seen) <= 6
 
 

@@ -13,10 +13,11 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from fedloom.core import keys, resolve
+from fedloom.core.comparing import CompareTable
 from fedloom.core.errors import FedloomError, nearest
 from fedloom.core.files import read_text
 from fedloom.core.keys import AXES, CHOICE, FREE, TABLES
-from fedloom.core.tables import AxisTable, CompareTable, DataTable, Experiment
+from fedloom.core.tables import AxisTable, DataTable, Experiment
 
 __all__ = [
     "FREE",

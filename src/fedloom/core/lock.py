@@ -1,7 +1,8 @@
 """One process at a time: a lock that the system lets go of with its process, however that ends.
 
 A file that is locked says in words who has it. What a killed process leaves is a file without a lock, and stops nobody.
-The libraries for this were no help: they empty the file when they try it, or go by its mere presence.
+The libraries for this fall back to a file's mere presence where a file system has no locks, which a killed run would
+leave behind.
 """
 
 import os

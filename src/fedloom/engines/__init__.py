@@ -20,10 +20,11 @@ from fedloom.core.home import cache
 from fedloom.engines._guard import refuse_unguarded
 from fedloom.federation import baselines, environment, result
 from fedloom.federation.evaluate import keep_their_own
-from fedloom.federation.inputs import changed, check_pictures, model_of
+from fedloom.federation.inputs import changed, model_of
+from fedloom.federation.places import Holding
 from fedloom.federation.record import RunFolder
 from fedloom.federation.round import Federation
-from fedloom.federation.setup import Holding, Setup
+from fedloom.federation.setup import Setup
 from fedloom.federation.watch import Silent, Watch
 
 if TYPE_CHECKING:
@@ -110,7 +111,6 @@ def _run(
     watch.stage("reading data and model")
     setup.check()
     _check_place(setup)
-    check_pictures(setup)
     if name in FLOWER and grid is None:
         from fedloom.engines._submit import submit  # Flower is optional, and takes a second to import
 

@@ -12,8 +12,9 @@ from flwr.serverapp import Grid
 
 from fedloom.core import config, shares
 from fedloom.core.errors import FedloomError
+from fedloom.federation.places import Holding
 from fedloom.federation.result import content_fingerprint, data_fingerprint
-from fedloom.federation.setup import Holding, Setup
+from fedloom.federation.setup import Setup
 from fedloom.site import records
 from fedloom.site.letter import MAX_HEAD, Letter
 

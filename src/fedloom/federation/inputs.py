@@ -23,17 +23,6 @@ def model_of(setup: Setup) -> dict[str, str]:
     return {"model": backbone.fingerprint} | {f"{_PART}{name}": value for name, value in parts.items()}
 
 
-def check_pictures(setup: Setup) -> None:
-    """Refuse data whose pictures the model cannot take, where both are here.
-
-    Raises:
-        FedloomError: names the example and the picture.
-    """
-    check = getattr(setup.backbone, "check_pictures", None)  # a user's own backbone need not have it
-    if check and (setup.site or not setup.scenario.sites):
-        check(setup.worded([*setup.data.train, *setup.data.test]))
-
-
 def changed(began: Mapping[str, object], here: Mapping[str, str], names: tuple[str, ...] = ("data", "model")) -> str:
     """What is not as it was when a run ``began``, in words; empty: all is. ``names``: what is looked at.
 

@@ -25,7 +25,6 @@ from fedloom.federation.apart import SplitPlan, held, split_plan, wire_of
 from fedloom.federation.client import Trainer
 from fedloom.federation.record import RunFolder
 from fedloom.federation.round import Federation, Stopped
-from fedloom.federation.setup import adapter_spec
 from fedloom.federation.stand_in import Here, Sizes, StandIn, quick
 from fedloom.federation.watch import Silent
 
@@ -236,7 +235,7 @@ def sizes_of(experiment: Experiment, tokens: int, captions: int, vocabulary: int
     """
     table = experiment.adapter
     ranks = (table.ranks or [table.rank])[: experiment.scenario.clients]
-    spec, model = adapter_spec(table, max(ranks)), experiment.model
+    spec, model = models.AdapterSpec.of(table, max(ranks)), experiment.model
     if ":" in model.name and not Path(model.name).exists():
         own = models.load(model.name, adapter=spec, seeds=Seeds(experiment.seed), dtype=model.dtype)
         told = "The model is a user's own: memory is without its weights and activations, which are not known."

@@ -27,23 +27,14 @@ from fedloom.core.contracts import (
 from fedloom.core.errors import FedloomError
 from fedloom.core.samples import guarded
 from fedloom.core.seeds import Seeds
-from fedloom.core.tables import AdapterTable
 from fedloom.federation import ranks_of
 from fedloom.federation.measured import measured
 from fedloom.federation.middle import Access, Middle
+from fedloom.federation.places import Holding, check_sites
 from fedloom.models import starts
 
 POOL = "all"
 """The one client of a pooled method: it holds everybody's data."""
-
-
-@dataclass(frozen=True)
-class Holding:
-    """What a site says that it holds: training and test examples, and a hash of them."""
-
-    train: int
-    test: int
-    data: str
 
 
 @dataclass(frozen=True)
@@ -149,7 +140,7 @@ class Setup:
         model, split = self.experiment.model, self.experiment.split.wire != "none"
         made = models.load(
             model.name,
-            adapter=adapter_spec(self.experiment.adapter, self._drawn),
+            adapter=models.AdapterSpec.of(self.experiment.adapter, self._drawn),
             seeds=self.seeds,
             dtype=model.dtype,
             memory_limit_bytes=model.cache_mb * 2**20,
@@ -277,12 +268,8 @@ class Setup:
             FedloomError: whatever is wrong with the experiment, its data or its model.
         """
         config.check(self.experiment)
-        sites, clients = self.scenario.sites, self.experiment.scenario.clients
-        if sites and len(sites) != clients:
-            raise FedloomError(f"scenario.clients = {clients}, but scenario.names has {len(sites)} sites.")
-        if sites and (self.method.pooled or self.experiment.evaluation.where == "server"):
-            mend = "Choose another method." if self.method.pooled else "Set evaluation.where = 'clients'."
-            raise FedloomError(f"scenario {self.experiment.scenario.name!r}: the server has no data. {mend}")
+        sites = self.scenario.sites
+        check_sites(self.experiment, sites, self.method.pooled)
         if not sites:
             if not self.data.train:
                 raise FedloomError(f"task {self.task.name!r}: there is no training example; nothing could be learnt.")
@@ -294,7 +281,7 @@ class Setup:
             self.examine()
 
     def examine(self) -> None:
-        """Have the backbone look at the text of all examples that are here: no turn should end at one.
+        """Have the backbone look at all examples that are here, text and pictures: no turn should end at one.
 
         Raises:
             FedloomError: naming an example that it cannot take.
@@ -307,13 +294,3 @@ class Setup:
         """Let torch use ``engine.threads`` threads in this process."""
         if self.experiment.engine.threads:
             torch.set_num_threads(self.experiment.engine.threads)
-
-
-def adapter_spec(table: AdapterTable, rank: int) -> models.AdapterSpec:
-    """What a backbone is to be adapted with: an adapter of ``rank`` and the table's own scale, alpha / rank.
-
-    Raises:
-        FedloomError: as ``AdapterSpec.parse``.
-    """
-    options = {key: value for key, value in table.model_dump().items() if key in models.AdapterSpec.model_fields}
-    return models.AdapterSpec.parse(options | {"rank": rank, "alpha": table.alpha / table.rank * rank})

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationIn
 from torch import nn
 
 from fedloom.core.errors import FedloomError
-from fedloom.core.tables import Component, Kind
+from fedloom.core.tables import AdapterTable, Component, Kind
 
 FROZEN = (
     "split: the language model is elsewhere and stays frozen, but adapter.where puts an adapter into it. Leave "
@@ -59,6 +59,16 @@ class AdapterSpec(BaseModel):
         if info.data.get("kind") == "nano" and init != "kaiming":
             raise ValueError("kind 'nano' sits beside no weight that it could start from; leave init at 'kaiming'")
         return init
+
+    @classmethod
+    def of(cls, table: AdapterTable, rank: int) -> "AdapterSpec":
+        """The spec of an experiment's table: an adapter of ``rank`` with the table's own scale, alpha / rank.
+
+        Raises:
+            FedloomError: as ``parse``.
+        """
+        options = {key: value for key, value in table.model_dump().items() if key in cls.model_fields}
+        return cls.parse(options | {"rank": rank, "alpha": table.alpha / table.rank * rank})
 
     @classmethod
     def parse(cls, options: Mapping[str, Any]) -> "AdapterSpec":

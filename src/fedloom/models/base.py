@@ -11,9 +11,8 @@ so that model and start adapter together are the checkpoint.
 """
 
 import hashlib
-import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,8 +21,6 @@ from typing import Any, Literal
 import PIL
 import torch
 import transformers
-from peft import get_peft_model
-from peft.tuners.lora import LoraLayer
 from torch import Tensor, nn
 
 from fedloom.core import lora
@@ -35,14 +32,14 @@ from fedloom.core.pictures import RULES
 from fedloom.core.seeds import Seeds
 from fedloom.core.tables import Component
 from fedloom.models import nano_adapters, peft_folder, starts, usage
-from fedloom.models.adapter import AdapterSpec, component, select
+from fedloom.models.adapter import AdapterSpec, component
 from fedloom.models.checkpoint import Checkpoint
 from fedloom.models.features import FeatureCache
 from fedloom.models.images import Images
 from fedloom.models.lora_sb import Squared
 from fedloom.models.nano_adapters import NanoAdapter
-
-_PREFIX = "base_model.model."
+from fedloom.models.peft_folder import PREFIX
+from fedloom.models.placing import check_fit, place
 
 
 @dataclass(frozen=True)
@@ -77,9 +74,9 @@ class LoraBackbone(ABC):
             width = self._model.get_input_embeddings().embedding_dim
             with torch.random.fork_rng(devices=[]):
                 self._nano = {w: NanoAdapter(layer, width, spec).to(device()) for w, (_, layer) in found.items()}
-            self._layers: dict[str, Any] = {_PREFIX + name: self._nano[where] for where, (name, _) in found.items()}
+            self._layers: dict[str, Any] = {PREFIX + name: self._nano[where] for where, (name, _) in found.items()}
         else:
-            self._layers = _place(self._model, spec, self._generative)
+            self._layers = place(self._model, spec, self._generative)
         self._originals: dict[str, Tensor] = {}  # W0 of layers whose weight is changed, by PEFT's module name
         self._held: dict[str, lora.Pair] = {}  # what the start took out of a weight, as a plain product
         self._leaves: Tree = {}
@@ -143,8 +140,8 @@ class LoraBackbone(ABC):
         Raises:
             FedloomError: names or shapes are not this backbone's; nothing is changed then.
         """
-        self._check(adapter, "adapter", whole=True)
-        self._check(base or {}, "base", whole=False)
+        self._fits(adapter, "adapter")
+        self._fits(base or {}, "base")
         for name, half in self._halves().items():
             value, leaf = adapter[name].detach(), self._leaves[name]
             if value.shape != leaf.shape:
@@ -164,37 +161,19 @@ class LoraBackbone(ABC):
             a, b = (half.detach().to(weight.device, torch.float32) for half in pairs[module])
             weight.copy_(original + b @ a)
 
-    def _check(self, tree: Mapping[str, Tensor], what: str, whole: bool) -> None:
-        """Refuse a tree whose names or shapes are not this backbone's; ``whole``: every name must be there."""
-        known = self._leaves.keys()
-        if tree and not whole and self._nano:
+    def _fits(self, tree: Mapping[str, Tensor], what: Literal["adapter", "base"]) -> None:
+        if tree and what == "base" and self._nano:
             raise FedloomError(
                 "adapter.kind = 'nano': its method changes the base, but a NanoAdapter sits beside no weight. Use a "
                 "method that averages adapters, such as fedavg or fednano."
             )
-        wrong = [f"unexpected {name!r}" for name in sorted(tree.keys() - known)]
-        wrong += [f"unexpected {name!r}" for name in sorted(tree) if name.endswith(lora.R) and not whole]
-        wrong += [f"missing {name!r}" for name in sorted(known - tree.keys())] if whole else []
-        for module, (a, b) in lora.pairs(dict(tree)).items() if not wrong else ():
-            layer = self._layers[module]
-            if a.shape[0] < 1 or (b.shape[0], a.shape[1]) != (layer.out_features, layer.in_features):
-                expected = f"A [r, {layer.in_features}] and B [{layer.out_features}, r]"
-                wrong.append(f"{module!r} has A {list(a.shape)} and B {list(b.shape)}, expected {expected}")
-            r = tree.get(module + lora.R)
-            if r is not None and r.shape != (a.shape[0], a.shape[0]):
-                wrong.append(f"{module!r} has R {list(r.shape)}, expected [{a.shape[0]}, {a.shape[0]}] as its A")
-        if wrong:
-            more = f" and {len(wrong) - 3} more" if len(wrong) > 3 else ""
-            raise FedloomError(
-                f"{what}: does not fit {self.name!r}: {'; '.join(wrong[:3])}{more}. Is it an adapter of another "
-                "model? Or of other adapter.where or adapter.modules?"
-            )
+        check_fit(self.name, tree, self._leaves.keys(), self._layers, what)
 
     def save(self, folder: Path, adapter: Mapping[str, Tensor], base: Mapping[str, Tensor] | None, card: str) -> None:
         """Write a folder that ``PeftModel.from_pretrained`` opens on the checkpoint as it is; the change to the base,
         what the start took out of it, and R are folded into the pairs."""
-        self._check(adapter, "adapter", whole=True)
-        self._check(base or {}, "base", whole=False)
+        self._fits(adapter, "adapter")
+        self._fits(base or {}, "base")
         home = peft_folder.Home(self.base_address, type(self._model).__name__, type(self._model).__module__)
         if self._nano:
             tree = nano_adapters.as_peft(self._layers, dict(adapter), self._spec.scale)
@@ -218,7 +197,7 @@ class LoraBackbone(ABC):
     @property
     def tied_layers(self) -> list[str]:
         """Adapted layers whose weight another layer has too: an adapter there cannot be merged."""
-        return usage.shared(self._model, [m.removeprefix(_PREFIX) for m in self._layers], self._whole)
+        return usage.shared(self._model, [m.removeprefix(PREFIX) for m in self._layers], self._whole)
 
     def how_to_use(self, folder: Path) -> str:
         """How to use the adapter in ``folder``, in Markdown."""
@@ -227,7 +206,7 @@ class LoraBackbone(ABC):
     def _frozen(self, part: Component) -> bool:
         """Whether no adapter and no change to the base sits in ``part``, so that what it puts out can be kept."""
         inside = () if self._nano else self._layers
-        return all(component(m.removeprefix(_PREFIX), self._generative) != part for m in inside)
+        return all(component(m.removeprefix(PREFIX), self._generative) != part for m in inside)
 
     # --- computing ------------------------------------------------------------------------------------------------
 
@@ -290,8 +269,10 @@ class LoraBackbone(ABC):
             self._parts[part] = hashlib.sha256("|".join((*settings, pixels)).encode()).hexdigest()[:16]
         return f"{self._parts[part]}/{hashlib.sha256(content.encode()).hexdigest()}"
 
-    def check_pictures(self, examples: Iterable[Example]) -> None:
-        """Refuse examples whose pictures the model cannot take, before anything is trained on.
+    def check(self, examples: Sequence[Example], trained: bool) -> None:
+        """Refuse examples that the model cannot take, before anything is trained: here, those with such pictures.
+
+        ``trained``: their answers are learned; else one of their choices is chosen, or text is generated.
 
         Raises:
             FedloomError: a picture that cannot be opened, or has a shape that its processor was not made for.
@@ -317,20 +298,3 @@ def not_finite(example: Example, what: str) -> FedloomError:
         f"example {example.id!r}: the model's scores of its {what} are not finite numbers, so that none is the "
         "likeliest. The adapter has diverged: lower client.lr, or the server's rate, and start anew."
     )
-
-
-def _place(model: nn.Module, spec: AdapterSpec, generative: bool) -> dict[str, LoraLayer]:
-    """Put LoRA pairs beside the layers that ``spec`` chooses; those layers by PEFT's module name."""
-    names = select(model, spec, generative)
-    # PEFT draws from the global random stream, asks Transformers for a name that is on its way out, and warns of tied
-    # weights, as the card does.
-    with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
-        warnings.simplefilter("ignore", FutureWarning)
-        warnings.filterwarnings("ignore", "Model has `tie_word_embeddings")
-        get_peft_model(model, peft_folder.config(spec, names))
-    layers = {_PREFIX + n: layer for n, layer in model.named_modules() if isinstance(layer, LoraLayer)}
-    if spec.kind == "lora-sb":
-        for layer in layers.values():
-            layer.lora_A["default"] = Squared(layer.lora_A["default"])
-    model.eval()
-    return layers

@@ -53,11 +53,12 @@ class Contrastive(LoraBackbone):
         self._wordings: dict[tuple[str, tuple[str, ...], tuple[str, ...]], tuple[str, ...]] = {}
 
     def check(self, examples: Sequence[Example], trained: bool) -> None:
-        """Refuse examples that the model cannot learn or answer, from their text alone.
+        """Refuse examples that the model cannot learn or answer, by their text and pictures; no part of it is run.
 
         Raises:
             FedloomError: as ``collate``, or two choices of an example are the same to the text tower.
         """
+        super().check(examples, trained)
         seen: set[tuple[str, ...]] = set()
         for example in examples:
             _check(example)

@@ -20,6 +20,7 @@ from fedloom.core.contracts import Example, Picture, Tree
 from fedloom.core.device import device
 from fedloom.core.errors import FedloomError
 from fedloom.core.passage import Codes, LanguageModel, Middle, Passage, Speech, Target
+from fedloom.core.pictures import open_picture
 from fedloom.core.seeds import Seeds
 from fedloom.models import families, parts
 from fedloom.models.adapter import FROZEN, AdapterSpec
@@ -29,7 +30,6 @@ from fedloom.models.decoding import NotFinite
 from fedloom.models.features import FeatureCache
 from fedloom.models.images import Images
 from fedloom.models.language import Language
-from fedloom.models.pictures import open_picture
 from fedloom.models.sequences import Words, pad, targets, without_marks
 
 Route = Callable[[LanguageModel | None], Middle]
@@ -106,7 +106,7 @@ class Generative(LoraBackbone):
         return Batch(ids, tokens, mask, self._pictures(examples), self._names(examples, rows), target)
 
     def check(self, examples: Sequence[Example], trained: bool) -> None:
-        """Refuse examples whose text the model cannot take, from the text alone: no part of the model is run.
+        """Refuse examples whose text or pictures the model cannot take; no part of it is run.
 
         Args:
             examples: what is to be learned or answered.
@@ -115,6 +115,7 @@ class Generative(LoraBackbone):
         Raises:
             FedloomError: naming the example, and what of it does not fit.
         """
+        super().check(examples, trained)
         for example in examples:
             shown = [self._family.shown(self._laid_out(picture)) for picture in example.images]
             self._words.check(example, shown, trained, self._options.max_new_tokens)

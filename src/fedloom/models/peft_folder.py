@@ -16,7 +16,8 @@ from fedloom.core.contracts import Tree
 from fedloom.core.files import write_atomic
 from fedloom.models.adapter import AdapterSpec
 
-_PREFIX = "base_model.model."
+PREFIX = "base_model.model."
+"""What PEFT puts before a module's name."""
 
 
 @dataclass(frozen=True)
@@ -45,12 +46,12 @@ def write(
 ) -> None:
     """Write ``adapter`` and the change to the base as one PEFT folder; each file appears whole or not at all."""
     pairs = lora.pairs(dict(adapter))
-    modules = [module.removeprefix(_PREFIX) for module in pairs]
+    modules = [module.removeprefix(PREFIX) for module in pairs]
     if not base and all(a.shape[0] == spec.rank for a, _ in pairs.values()):
         settings = config(spec, modules)
     else:
         pairs = fold(pairs, lora.pairs(dict(base)), spec.scale)
-        settings = _folded_config(spec, {m.removeprefix(_PREFIX): a.shape[0] for m, (a, _) in pairs.items()})
+        settings = _folded_config(spec, {m.removeprefix(PREFIX): a.shape[0] for m, (a, _) in pairs.items()})
     _write(folder, lora.tree(pairs), settings, home, card)
 
 
@@ -59,7 +60,7 @@ def write_tree(folder: Path, tree: Tree, spec: AdapterSpec, modules: Sequence[st
     ranks = {value.shape[0] for name, value in tree.items() if name.endswith((lora.A, ".lora_embedding_A"))}
     (rank,) = ranks
     options = {"r": rank, "lora_alpha": spec.scale * rank}
-    names = [module.removeprefix(_PREFIX) for module in modules]
+    names = [module.removeprefix(PREFIX) for module in modules]
     _write(folder, tree, config(spec, names, **options), home, card)
 
 
