@@ -55,7 +55,7 @@ def test_own_method_task_and_scenario_make_an_experiment(mine: Path, tiny: Calla
 def test_the_run_folder_holds_what_the_page_lists(mine: Path, tiny: Callable[[str], Path]) -> None:
     sets = [f"model.name={tiny('llava')}", "adapter.rank=2", "engine.threads=1", "method=local"]
     run(config.load(mine / "mine.toml", sets), mine / "run")
-    table = TEXT.split("## What a run leaves behind")[1].split("\n## ")[0]
+    table = TEXT.split("## What a run leaves behind")[1].split("\n##")[0]
     rows = [line.split("|")[1:3] for line in table.splitlines() if line.startswith("| `")]
     listed = {re.sub("<client>", "[^/]+", name) for row in rows for name in re.findall(r"`([^`]+)`", row[0])}
     inside = {name for row in rows if row[0].strip() == "`adapter/`" for name in re.findall(r"`([^`]+\.\w+)`", row[1])}
@@ -97,7 +97,12 @@ def test_every_room_and_dependency_is_named() -> None:
     extras = [name for names in project["optional-dependencies"].values() for name in names]
     wanted = {re.match(r"[\w-]+", text)[0] for text in [*project["dependencies"], *extras]}  # type: ignore[index]
     table = TEXT.split("## Dependencies")[1]
-    named = {name for line in table.splitlines()[4:] for name in re.findall(r"[\w-]+", line.split("|")[1])}
+    named = {
+        name
+        for line in table.splitlines()
+        if line.startswith("| ")
+        for name in re.findall(r"[\w-]+", line.split("|")[1])
+    }
     assert {name for name in wanted - {"fedloom"} if not name.startswith("types-")} - named == set()
     rooms = {path.parent.name for path in (ROOT / "src" / "fedloom").glob("*/__init__.py")}
     assert {room for room in rooms if f"{room}/" not in TEXT} == set()

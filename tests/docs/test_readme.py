@@ -9,7 +9,7 @@ import pytest
 
 from fedloom.cli import app
 from fedloom.core import config
-from fedloom.report import compare
+from fedloom.report.cells import comparison
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -26,8 +26,9 @@ def mine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def commands() -> list[list[str]]:
-    """Every line that calls fedloom, without its comment."""
-    return [shlex.split(line, comments=True)[1:] for line in README.splitlines() if line.startswith("fedloom ")]
+    """Every line of a block that calls fedloom, without its comment."""
+    lines = [line for block in re.findall(r"```\n(.*?)```", README, flags=re.S) for line in block.splitlines()]
+    return [shlex.split(line, comments=True)[1:] for line in lines if line.startswith("fedloom ")]
 
 
 def test_its_experiment_passes_every_check(mine: Path) -> None:
@@ -46,7 +47,7 @@ def test_its_commands_are_understood(words: list[str], mine: Path) -> None:
     sets = [value for option, value in itertools.pairwise(words) if option == "--set"]
     axes = [value for option, value in itertools.pairwise(words) if option == "--axis"]
     if words[0] == "compare":
-        assert len(compare.cells(words[1], sets, axes, 1)) > 1
+        assert len(comparison(words[1], sets, axes, seeds=1).cells()) > 1
     elif words[0] == "scenarios":
         config.check(config.load("quickstart", [f"scenario={words[2]}", *sets]))
     elif words[0] == "run" and words[1] == "my.toml":

@@ -231,7 +231,7 @@ name = "{tiny("llava")}"
 [adapter]
 rank = 2
 [task]
-name = "icons-qa/choose_txt"
+name = "icons-qa/fill_in_blank"
 train = 8
 test = 6
 [scenario]

@@ -23,7 +23,7 @@ class Finished:
 
     def submit(self, app: Path, federation: str) -> str:
         self.out.mkdir()
-        (self.out / "result.json").write_text(json.dumps({"final": 0.5}))
+        (self.out / "result.json").write_text(json.dumps({"final": 0.5, "rounds": 2}))
         return "1"
 
     def status(self, run: str) -> tuple[str, str]:
@@ -40,7 +40,7 @@ def follower(out: Path, *kills: str) -> tuple[Follower, Noted, Finished]:
 
 def test_a_fault_that_did_not_happen_is_told(tmp_path: Path) -> None:
     given, watch, _ = follower(tmp_path / "run", "worker:1@2", "host@3")
-    assert given.run(tmp_path / "app") == {"final": 0.5}
+    assert given.run(tmp_path / "app") == {"final": 0.5, "rounds": 2}
     assert watch.told == [
         "submitted",
         "worker of site 1 was not killed: no site was seen at work from round 2 on",

@@ -1,26 +1,15 @@
 """Cells of a comparison and the trials before them: which there are, what they are called, and where they lie."""
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
 from fedloom.core import config
 from fedloom.core.errors import FedloomError
-from fedloom.report.cells import TUNING_SEED, Cell, comparison
+from fedloom.core.files import file_name
+from fedloom.report.cells import TUNING_SEED, comparison
 from tests.federation import toy
-
-
-@pytest.fixture
-def source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    toy.use(monkeypatch)
-    file = tmp_path / "toy.toml"
-    file.write_text(toy.toml(method='name = "fedprox"\nmu = 0.5'))
-    return str(file)
-
-
-def cells(source: str, overrides: Sequence[str], axes: Sequence[str], seeds: int) -> list[Cell]:
-    return comparison(source, overrides, axes, seeds=seeds).cells()
+from tests.report.compared_toy import cells
 
 
 def test_every_combination_seeds_innermost(source: str) -> None:
@@ -116,7 +105,7 @@ class TestTheFilesOwnAxes:
         assert found[9].experiment.channel.down == ["fp16"]
         assert len({cell.folder for cell in found}) == 12
         assert found[4].folder.parent.name == "channel.up=bf16,method=fedavg"
-        assert found[3].folder.parent.name == "channel.up=none,method=fedyogi-method.eta=0.1"
+        assert found[3].folder.parent.name == file_name("channel.up=none,method=fedyogi method.eta=0.1")
 
     def test_give_way_to_those_of_the_command(self, source: str) -> None:
         Path(source).write_text(toy.toml() + COMPARE)

@@ -15,20 +15,8 @@ from fedloom.report import compare, outcome
 from fedloom.report.cells import Cell, comparison
 from fedloom.report.outcome import Outcome
 from tests.engines.test_run import preset
-from tests.federation import toy
 from tests.federation.test_record import outcome as left_by
-
-
-@pytest.fixture
-def source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    toy.use(monkeypatch)
-    file = tmp_path / "toy.toml"
-    file.write_text(toy.toml(method='name = "fedprox"\nmu = 0.5'))
-    return str(file)
-
-
-def cells(source: str, overrides: Sequence[str], axes: Sequence[str], seeds: int) -> list[Cell]:
-    return comparison(source, overrides, axes, seeds=seeds).cells()
+from tests.report.compared_toy import cells
 
 
 def of(source: str, axes: Sequence[str], found: Sequence[Cell]) -> Outcome:

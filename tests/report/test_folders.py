@@ -3,7 +3,9 @@ from pathlib import Path
 import pytest
 
 from fedloom.core.errors import FedloomError
+from fedloom.report import outcome
 from fedloom.report.folders import default, report
+from fedloom.report.outcome import Outcome, Ran
 from tests.report.made_up import run_folder
 
 
@@ -29,15 +31,19 @@ def test_long_names_make_a_name_that_a_file_can_have(tmp_path: Path) -> None:
     assert name != default(folders[::-1]).name
 
 
-def test_a_comparison_is_the_page_of_its_cells_that_have_begun(tmp_path: Path) -> None:
+def test_a_comparison_has_the_page_of_what_is_finished_of_it(tmp_path: Path) -> None:
     folder = tmp_path / "x-compare"
-    run_folder(folder / "cells" / "method=fedavg", "seed-0")
-    begun = run_folder(folder / "cells" / "method=scaffold", "seed-0", method="scaffold")
-    (begun / "result.json").unlink()
+    cells = []
+    for method in ("fedavg", "scaffold"):
+        run_folder(folder / "cells" / f"method={method}", "seed-0", method=method)
+        place = f"cells/method={method}/seed-0"
+        cells.append(Ran(name=f"method={method} seed=0", axes={"method": method}, seed=0, folder=place))
+    (folder / cells[1].folder / "result.json").unlink()
+    outcome.save(Outcome(name="x", baseline={"method": "fedavg"}, cells=cells), folder)
     assert report([folder]) == folder / "report.html"
     text = (folder / "report.html").read_text()
-    assert 'href="#run-1">fedavg</a>' in text
-    assert 'href="#run-2">scaffold</a> <span class="mark">unfinished</span>' in text
+    assert "Not finished: 1 of 2 cells are" in text
+    assert '<th scope="row">method=scaffold seed=0</th><td>not finished</td>' in text
 
 
 def test_what_is_no_run_is_named(tmp_path: Path) -> None:
@@ -49,7 +55,7 @@ def test_what_is_no_run_is_named(tmp_path: Path) -> None:
         ([tmp_path / "gone"], "gone: there is no such run folder"),
         ([tmp_path / "file"], "file is a file; expected a run folder"),
         ([tmp_path / "runs"], r"runs is no run folder: .* It holds run folders: .*a; name them"),
-        ([tmp_path / "c"], "no run of this comparison has begun"),
+        ([tmp_path / "c"], r"compare\.json: cannot be read.*`fedloom compare` writes it"),
         ([run, tmp_path / "c"], "c is the folder of a comparison.* Report it alone"),
         ([], "no run folder given"),
     ]:

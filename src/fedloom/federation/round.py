@@ -77,8 +77,10 @@ class Federation:
         self.watch.scored(0, before.mean)
         self.folder.write_json("before.json", asdict(before))
         seconds = time.perf_counter() - begun
-        first = self._first_update() if setup.experiment.adapter.init == "update" else {}
-        state = self._state()
+        first: dict[str, int] = {}
+        if setup.experiment.adapter.init == "update":
+            first = self._first_update()
+            state = self._state()  # of the adapter that all start from now
         figures = {"zero_shot": before.mean, "seconds.total": seconds, "seconds.evaluate": seconds}
         sent = _evaluation_bytes({}, before)
         spent = {"seconds.train": time.perf_counter() - begun - seconds, "seconds.server": 0.0}
