@@ -11,7 +11,7 @@ from transformers import CLIPImageProcessorPil
 from transformers.image_utils import load_image
 
 from fedloom.core.errors import FedloomError
-from fedloom.core.pictures import open_picture
+from fedloom.core.pictures import fault, open_picture
 
 ORIENTATION = 0x0112
 MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr", "LAB", "HSV")
@@ -156,6 +156,8 @@ def test_values_whose_white_is_not_known_are_refused(values: np.ndarray, words: 
     Image.fromarray(values.reshape(4, 4)).save(tmp_path / "deep.tiff")
     with pytest.raises(FedloomError, match=rf"deep\.tiff cannot be opened: it holds {words}.*save it with 8 or 16"):
         open_picture(tmp_path / "deep.tiff")
+    for picture in (tmp_path / "deep.tiff", Image.fromarray(values.reshape(4, 4))):
+        assert fault(picture).startswith(f"it holds {words}, and nothing says")
 
 
 @pytest.mark.parametrize("kind", [np.float32, np.int32])
@@ -164,6 +166,7 @@ def test_values_of_eight_bits_in_wider_numbers_are_taken(kind: type, tmp_path: P
     opened = open_picture(tmp_path / "wide.tiff")
     assert np.array(opened)[:, :, 0].ravel().tolist() == list(range(256))
     assert same(opened, loaded(tmp_path / "wide.tiff"))
+    assert fault(tmp_path / "wide.tiff") == fault(Image.open(tmp_path / "wide.tiff")) == ""
 
 
 @pytest.mark.parametrize(

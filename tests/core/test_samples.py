@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -96,6 +97,18 @@ def test_a_picture_that_does_not_open_is_found_when_the_data_is_loaded(
     with pytest.warns(UserWarning, match="1 of 2 records skipped"):
         assert [sample.id for sample in guarded(task(*samples), "skip").load().train] == [good.stem]
     assert refused(task(GOOD, test=samples)).startswith("task 'mine', test half, ")
+
+
+def test_a_picture_whose_white_is_not_known_costs_its_record_alone(tmp_path: Path) -> None:
+    deep = Image.fromarray(np.linspace(0, 1, 16, dtype=np.float32).reshape(4, 4))
+    deep.save(tmp_path / "deep.tiff")
+    for picture, named in ((tmp_path / "deep.tiff", f"image {tmp_path / 'deep.tiff'} cannot"), (deep, "images[0], a")):
+        samples = (GOOD, replace(GOOD, id="two", images=(picture,)))
+        told = refused(task(*samples))
+        assert told.startswith(f"task 'mine', train half, record 'two': {named}")
+        assert "floating-point numbers from 0 to 1, and nothing says which of them is white" in told
+        with pytest.warns(UserWarning, match="1 of 2 records skipped"):
+            assert [sample.id for sample in guarded(task(*samples), "skip").load().train] == ["one"]
 
 
 def test_a_file_is_read_through_again_once_it_has_changed(pictures: Callable[[str], Path]) -> None:

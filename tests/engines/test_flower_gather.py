@@ -90,8 +90,11 @@ def test_without_patience_who_is_there_is_enough(bench: Bench) -> None:
 
 
 REFUSED: list[tuple[dict[str, Any], str]] = [
-    ({"model": "0123456789abcdef"}, "site '2': its model has weights 0123456789ab, the server's toy. Mend: give both"),
-    ({"model": None}, "site '2': its model has weights"),
+    (
+        {"model": "0123456789abcdef"},
+        "site '2': its model has the hash 0123456789ab, the server's toy: other weights, conf",
+    ),
+    ({"model": None}, "site '2': its model has the hash None"),
     ({"data": "other"}, "site '2': its data is not the server's. Mend: the same files and fonts"),
     ({"site": "mercy"}, "site 'mercy': the experiment knows 0, 1, 2"),
     ({"site": ""}, "site '': the experiment knows"),
@@ -139,7 +142,7 @@ def test_every_reason_is_told_once(bench: Bench) -> None:
     with pytest.raises(FedloomError) as refused:
         sites.gather()
     assert str(refused.value).count("the site refuses task 'toy'") == 1
-    assert "its model has weights other" in str(refused.value)
+    assert "its model has the hash other" in str(refused.value)
 
 
 def test_a_site_that_is_mended_is_let_in(bench: Bench) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from fedloom.core.errors import FedloomError
-from fedloom.federation.inputs import changed
+from fedloom.federation.inputs import changed, others
 from fedloom.federation.record import RunFolder
 from fedloom.federation.round import Stopped
 from tests.federation import toy
@@ -30,6 +30,12 @@ HERE = {"data": "d", "model": "m2", "model: weights": "w", "model: config.json":
 )
 def test_what_differs_is_named(began: dict[str, str], words: str) -> None:
     assert changed(began, HERE) == words
+
+
+def test_of_two_models_the_parts_that_differ_are_told_where_both_tell_theirs() -> None:
+    theirs: dict[str, object] = {**HERE, "site": "a", "model": "m1", "model: config.json": "x", "model: new.json": "y"}
+    assert others(theirs, HERE) == ["config.json", "new.json"]
+    assert others(HERE, HERE) == others({"model": "m1"}, HERE) == others(HERE, {"model": "m1"}) == []
 
 
 def test_a_run_of_an_earlier_release_goes_on_where_the_weights_agree_and_says_so(

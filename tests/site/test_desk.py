@@ -83,6 +83,13 @@ def test_it_says_who_is_here_and_what_it_holds(tmp_path: Path) -> None:
     }
 
 
+def test_it_tells_the_parts_of_its_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(toy.Toy, "identity", {"weights": "w", "config.json": "c"}, raising=False)
+    facts = good(desk(tmp_path, "1").answer(hello(toy.experiment()))).facts
+    told = {name: value for name, value in facts.items() if name.startswith("model")}
+    assert told == {"model": "toy", "model: weights": "w", "model: config.json": "c"}
+
+
 def test_a_site_that_the_experiment_does_not_know_says_so(tmp_path: Path) -> None:
     answer = desk(tmp_path, "mercy").answer(hello(toy.experiment()))
     assert answer.error == "site 'mercy': the experiment has no such client; it has 0, 1, 2."
@@ -260,7 +267,8 @@ def test_a_letter_for_another_client_is_refused(tmp_path: Path) -> None:
 def test_another_models_adapter_is_refused_by_both_fingerprints(tmp_path: Path, kind: str) -> None:
     answer = desk(tmp_path).answer(letter(toy.experiment(), kind, model="0123456789abcdef"))
     assert answer.error == (
-        "site '0': its model has weights toy, the server's has 0123456789ab. Mend: give both the same checkpoint."
+        "site '0': its model has the hash toy, the server's has 0123456789ab: other weights, or another configuration "
+        "or processor. Give both the same files."
     )
     assert answer.parcel == b""
 

@@ -93,8 +93,7 @@ def test_of_data_that_cannot_be_loaded_a_server_learns_that_alone(
 
     monkeypatch.setattr(toy, "unreadable", unreadable, raising=False)
     answer, told = asked(desk(tmp_path), hello(toy.experiment("task=tests.federation.toy:unreadable")))
-    kind = type(error).__name__
-    assert answer.error == f"site '0': hello, round 0: it failed ({kind}); its own log says why."
+    assert answer.error == "site '0': hello, round 0: it failed (FedloomError); its own log says why."
     assert FILE in told[0]
 
 
@@ -123,7 +122,7 @@ def test_a_refusal_is_told_to_the_server_in_full(tmp_path: Path) -> None:
 
 def test_a_refusal_holds_no_folder_of_the_sites(tmp_path: Path) -> None:
     answer, _ = asked(desk(tmp_path, model="/srv/private/clip"), letter(toy.experiment(), model="other"))
-    assert "has weights" in answer.error
+    assert "its model has the hash" in answer.error
     assert "/srv/private" not in answer.error
 
 

@@ -2,11 +2,12 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
-from fedloom.core.contracts import Example
+from fedloom.core.contracts import Example, Parcel
 from fedloom.core.errors import FedloomError
 from fedloom.core.wire import pack, unpack
 from tests.models.backbones import backbone, examples
@@ -71,6 +72,32 @@ def test_answers_are_the_same(wire: str, tiny: Tiny) -> None:
     expected = whole.answer([*asked, *free])
     assert any(expected[6:])  # something is said
     assert moved(model).answer([*asked, *free]) == expected
+
+
+@pytest.mark.parametrize("choices", [True, False])
+@pytest.mark.parametrize("wire", WIRES)
+def test_an_answer_that_is_no_number_names_its_example(wire: str, choices: bool, tiny: Tiny) -> None:
+    asked = examples(3) if choices else [Example(e.id, e.images, e.prompt, (), e.answer) for e in examples(3)]
+    model, _, desk = split(tiny("llava"), wire=wire)
+    assert len(model.answer(asked)) == 3
+    logits, longest = desk.language.logits, max(len(model._prompt(e)) for e in asked)
+
+    def broken(embeddings: torch.Tensor, mask: torch.Tensor, *rest: Any, **options: Any) -> torch.Tensor:
+        made = logits(embeddings, mask, *rest, **options)
+        if mask.shape[1] > longest:
+            return made
+        return made.masked_fill(mask.all(dim=1)[:, None, None], torch.nan)  # of the longest prompt, which is e2's
+
+    desk.language.logits = broken
+    with pytest.raises(FedloomError, match=r"example 'e2': the model's scores of its (choices|next token) are not fin"):
+        model.answer(asked)
+
+
+def test_a_host_that_names_a_row_that_there_is_not_is_refused(tiny: Tiny) -> None:
+    model, boundary, _ = split(tiny("llava"))
+    boundary.ask = lambda blob: pack(Parcel({}, {"not_finite": 4}))
+    with pytest.raises(FedloomError, match="the host names row 4 of 4"):
+        model.answer(examples(4))
 
 
 def test_nothing_is_differentiated_where_nothing_learns(tiny: Tiny) -> None:

@@ -10,6 +10,8 @@ from typing import Any, Literal, Protocol
 import torch
 from torch import Tensor
 
+from fedloom.core.errors import FedloomError
+
 IGNORE = -100
 """What stands in ``Target.wanted`` where nothing is to be predicted."""
 
@@ -121,6 +123,14 @@ class Speech:
         return Speech(self.end, (down.to(device), up.to(device), scale))
 
 
+class NotFinite(FedloomError):
+    """What the language model makes of a row of a passage are no finite numbers, so that no answer is the likeliest."""
+
+    def __init__(self, row: int) -> None:
+        super().__init__(f"the language model's scores of row {row} are not finite numbers. Lower client.lr.")
+        self.row = row
+
+
 class Middle(Protocol):
     """The language model as a client's training and answers use it, wherever it is."""
 
@@ -128,10 +138,18 @@ class Middle(Protocol):
         """Loss of each row, ``[B]``, to be differentiated by whatever in the passage learns."""
 
     def rank(self, passage: Passage, continuations: Sequence[tuple[int, Sequence[int]]], speech: Speech) -> list[float]:
-        """Log-likelihood of each continuation (row of the passage, ids) and the end after it."""
+        """Log-likelihood of each continuation (row of the passage, ids) and the end after it.
+
+        Raises:
+            NotFinite: a row has no such numbers.
+        """
 
     def generate(self, passage: Passage, longest: int, speech: Speech) -> list[list[int]]:
-        """The likeliest ids after each row, until the end or ``longest`` of them."""
+        """The likeliest ids after each row, until the end or ``longest`` of them.
+
+        Raises:
+            NotFinite: a row has no likeliest one.
+        """
 
 
 class LanguageModel(Middle, Protocol):

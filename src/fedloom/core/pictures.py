@@ -20,6 +20,9 @@ RULES = "load_image, 16 bits scaled"
 _SIXTEEN = ("PNG", "PPM")
 """Formats whose whole numbers of 32 bits in Pillow are 16-bit values in the file."""
 
+_NO_WHITE = ("I", "F")
+"""Modes in which nothing says which value is white."""
+
 
 def open_picture(picture: Picture) -> Image.Image:
     """The picture upright and in RGB.
@@ -39,12 +42,29 @@ def open_picture(picture: Picture) -> Image.Image:
         ) from None
 
 
+def fault(picture: Picture) -> str:
+    """Why ``open_picture`` would refuse a picture; empty: it would not. A JPEG is read through at an eighth of its
+    size."""
+    if not isinstance(picture, Path) and picture.mode not in _NO_WHITE:
+        return ""  # nothing of it can be wrong
+    try:
+        if isinstance(picture, Path):
+            with Image.open(picture) as image:
+                image.draft(None, (1, 1))
+                _plain(image)
+        else:
+            _plain(picture)
+    except Exception as error:  # damaged files make Pillow's readers raise anything
+        return str(error) or type(error).__name__
+    return ""
+
+
 def _plain(image: Image.Image) -> Image.Image:
     kind = image.format
     upright = ImageOps.exif_transpose(image)
     if upright.mode.startswith("I;16") or (upright.mode == "I" and kind in _SIXTEEN):
         upright = _scaled(upright)
-    elif upright.mode in ("I", "F"):
+    elif upright.mode in _NO_WHITE:
         _check_range(upright)
     if upright.mode == "P" and isinstance(upright.info.get("transparency"), bytes):
         upright = upright.convert("RGBA")  # the same colours, but Pillow warns when it goes straight to RGB

@@ -15,6 +15,7 @@ from PIL import Image
 
 from fedloom.core.contracts import IMAGE, Data, Example, Picture, Sample, Task
 from fedloom.core.errors import FedloomError, told
+from fedloom.core.pictures import fault
 
 OnBad = Literal["refuse", "skip"]
 """What a broken record does."""
@@ -67,18 +68,12 @@ def guarded(task: Task, on_bad: OnBad) -> Task:
 
 @lru_cache(maxsize=1 << 20)
 def _opens(path: Path, changed: int, size: int) -> str:
-    """Why a file is no whole picture; empty: it is one. Asked once for each state of a file."""
-    try:
-        with Image.open(path) as image:
-            image.draft(None, (1, 1))  # a JPEG is read through at an eighth of its size
-            image.load()
-    except Exception as error:  # damaged files make Pillow's readers raise anything
-        return f"{error}" or type(error).__name__
-    return ""
+    """Why a file is no picture that a model can be shown; empty: it is one. Asked once for each state of a file."""
+    return fault(path)
 
 
 def check_picture(path: Path) -> None:
-    """See that a file is a picture, whole.
+    """See that a file is a picture, whole, as models are shown it (``core.pictures``).
 
     Raises:
         ValueError: it is missing or cannot be opened.
@@ -172,6 +167,8 @@ def _check_pictures(field: str, pictures: tuple[Picture, ...] | None) -> None:
             check_picture(picture)
         elif not isinstance(picture, Image.Image):
             raise ValueError(f"{field}[{number}] is {picture!r}; {PICTURES}.")
+        elif why := fault(picture):
+            raise ValueError(f"{field}[{number}], a picture in memory: {why}.")
 
 
 def _worded(task: Task, sample: Sample) -> Example:

@@ -12,6 +12,7 @@ from flwr.serverapp import Grid
 
 from fedloom.core import config, shares
 from fedloom.core.errors import FedloomError
+from fedloom.federation.inputs import model_of, others
 from fedloom.federation.places import Holding
 from fedloom.federation.result import content_fingerprint, data_fingerprint
 from fedloom.federation.setup import Setup
@@ -159,9 +160,10 @@ class Directory:
         if twin:
             twin.site = ""
         if facts.get("model") != self.model:
+            files = others(facts, model_of(self.setup))[:5] or ["weights, configuration, processor or tokenizer"]
             raise FedloomError(
-                f"site {name!r}: its model has weights {str(facts.get('model'))[:12]}, the server's {self.model[:12]}. "
-                "Mend: give both the same checkpoint."
+                f"site {name!r}: its model has the hash {str(facts.get('model'))[:12]}, the server's {self.model[:12]}"
+                f": other {', '.join(files)}. Give both the same files."
             )
         self._holds(name, facts)
         node.site, node.error = name, ""

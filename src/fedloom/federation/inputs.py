@@ -31,8 +31,7 @@ def changed(began: Mapping[str, object], here: Mapping[str, str], names: tuple[s
     for name in names:
         if began[name] == here[name]:
             continue
-        parts = {key.removeprefix(_PART) for key in {*began, *here} if key.startswith(_PART)}
-        if name == "data" or not parts:
+        if name == "data" or not any(key.startswith(_PART) for key in {*began, *here}):
             return name
         if not any(key.startswith(_PART) for key in began):
             if began[name] == here.get(_WEIGHTS):
@@ -42,6 +41,14 @@ def changed(began: Mapping[str, object], here: Mapping[str, str], names: tuple[s
                 )
                 continue
             return name
-        files = sorted(part for part in parts if began.get(_PART + part) != here.get(_PART + part))
+        files = others(began, here)
         return f"{name} (its {', '.join(files)})" if files else name
     return ""
+
+
+def others(theirs: Mapping[str, object], ours: Mapping[str, object]) -> list[str]:
+    """The parts of two models that are not the same; empty where one of them tells none."""
+    named = [{key for key in known if key.startswith(_PART)} for known in (theirs, ours)]
+    if not all(named):
+        return []
+    return sorted(key.removeprefix(_PART) for key in named[0] | named[1] if theirs.get(key) != ours.get(key))

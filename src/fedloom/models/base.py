@@ -295,6 +295,6 @@ class LoraBackbone(ABC):
 def not_finite(example: Example, what: str) -> FedloomError:
     """The error of an example that the model has no finite scores for."""
     return FedloomError(
-        f"example {example.id!r}: the model's scores of its {what} are not finite numbers, so that none is the "
-        "likeliest. The adapter has diverged: lower client.lr, or the server's rate, and start anew."
+        f"example {example.id!r}: the model's scores of its {what} are not finite numbers; none is the likeliest. "
+        "Lower client.lr or the server's rate and start anew; before round 1, choose a whole checkpoint."
     )

@@ -157,7 +157,8 @@ def processor(name: str, folder: Path) -> Any:
         raise
     except Exception as error:  # whatever a library makes of a damaged file
         raise FedloomError(
-            f"model: the processor or tokenizer of {name!r} cannot be read from its files: {checks.reason(error)}"
+            f"model: the processor or tokenizer of {name!r} cannot be read from its files: {checks.reason(error)} "
+            "Fetch it again, or choose another checkpoint. No code that comes with a model is ever run."
         ) from error
 
 

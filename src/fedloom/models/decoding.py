@@ -4,6 +4,7 @@ The prompts are read once, padded on the right; their keys and values are kept a
 The attention mask hides the padding, and positions go on from each prompt's own length.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -12,19 +13,11 @@ import torch
 from torch import Tensor
 from transformers import DynamicCache
 
-from fedloom.core.errors import FedloomError
+from fedloom.core.passage import NotFinite
 from fedloom.models.sequences import pad
 
 _ROWS = 256  # continuations scored at once, at most
 _CACHE_BYTES = 1 << 30  # keys and values copied for them, at most
-
-
-class NotFinite(FedloomError):
-    """The logits of a row are no finite numbers, so that no token is the likeliest."""
-
-    def __init__(self, row: int) -> None:
-        super().__init__(f"the language model's logits of row {row} are not finite numbers. Lower the learning rate.")
-        self.row = row
 
 
 class Forward(Protocol):
@@ -91,7 +84,11 @@ def score(
     continuations: Sequence[tuple[int, Sequence[int]]],
     end: int,
 ) -> list[float]:
-    """Log-likelihood of each continuation and the end after it, summed: ``(row of the prompt, ids)`` each."""
+    """Log-likelihood of each continuation and the end after it, summed: ``(row of the prompt, ids)`` each.
+
+    Raises:
+        NotFinite: one has none, so that no continuation of its prompt is the likeliest.
+    """
     scores: list[float] = []
     size = prefix.rows_that_fit()
     for start in range(0, len(continuations), size):
@@ -106,7 +103,10 @@ def score(
             logits = torch.cat([logits, more], dim=1)
         wanted, counted = (t.to(index.device) for t in pad([[*ids, end] for _, ids in part], end))
         likely = logits.log_softmax(dim=-1).gather(-1, wanted[..., None])[..., 0]
-        scores += (likely * counted).sum(dim=1).tolist()
+        scores += likely.masked_fill(~counted, 0).sum(dim=1).tolist()
+    for found, (row, _) in zip(scores, continuations, strict=True):
+        if not math.isfinite(found):
+            raise NotFinite(row)
     return scores
 
 

@@ -9,7 +9,6 @@ rows of its passage is told by its family (``fedloom.models.families``).
 """
 
 import hashlib
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -19,14 +18,13 @@ from torch import Tensor
 from fedloom.core.contracts import Example, Picture, Tree
 from fedloom.core.device import device
 from fedloom.core.errors import FedloomError
-from fedloom.core.passage import Codes, LanguageModel, Middle, Passage, Speech, Target
+from fedloom.core.passage import Codes, LanguageModel, Middle, NotFinite, Passage, Speech, Target
 from fedloom.core.pictures import open_picture
 from fedloom.core.seeds import Seeds
 from fedloom.models import families, parts
 from fedloom.models.adapter import FROZEN, AdapterSpec
 from fedloom.models.base import LoraBackbone, Options, not_finite
 from fedloom.models.checkpoint import Checkpoint
-from fedloom.models.decoding import NotFinite
 from fedloom.models.features import FeatureCache
 from fedloom.models.images import Images
 from fedloom.models.language import Language
@@ -210,15 +208,13 @@ class Generative(LoraBackbone):
         tokens, mask = (t.to(device()) for t in pad(prompts, self._words.end))
         with self._autocast():
             passage = self._passage(tokens, mask, self._pictures(examples), self._names(examples, prompts))
-            if free:
-                return self._generate(examples, passage)
-            return self._rank(examples, passage)
+            try:
+                return self._generate(passage) if free else self._rank(examples, passage)
+            except NotFinite as error:
+                raise not_finite(examples[error.row], "next token" if free else "choices") from None
 
-    def _generate(self, examples: Sequence[Example], passage: Passage) -> list[str]:
-        try:
-            made = self._middle.generate(passage, self._options.max_new_tokens, self._speech())
-        except NotFinite as error:
-            raise not_finite(examples[error.row], "next token") from None
+    def _generate(self, passage: Passage) -> list[str]:
+        made = self._middle.generate(passage, self._options.max_new_tokens, self._speech())
         return [self._words.text(ids) for ids in made]
 
     def _rank(self, examples: Sequence[Example], passage: Passage) -> list[str]:
@@ -230,8 +226,6 @@ class Generative(LoraBackbone):
         start = 0
         for example in examples:
             mine = scores[start : start + len(example.choices)]
-            if not all(map(math.isfinite, mine)):
-                raise not_finite(example, "choices")
             best.append(example.choices[mine.index(max(mine))])
             start += len(mine)
         return best

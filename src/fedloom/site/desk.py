@@ -14,6 +14,7 @@ from fedloom.core import config, memory, resolve
 from fedloom.core.errors import FedloomError
 from fedloom.core.files import write_atomic
 from fedloom.federation.client import Trainer
+from fedloom.federation.inputs import model_of
 from fedloom.federation.kept import Kept
 from fedloom.federation.middle import Access
 from fedloom.federation.result import content_fingerprint, data_fingerprint
@@ -74,8 +75,8 @@ class Desk:
         if letter.kind == "hello":
             return letter.answer(facts=self._about(setup))
         if letter.model != (here := setup.backbone.fingerprint):
-            weights = f"weights {here[:12]}, the server's has {letter.model[:12]}"
-            raise Refusal(f"its model has {weights}. Mend: give both the same checkpoint.")
+            told = f"its model has the hash {here[:12]}, the server's has {letter.model[:12]}"
+            raise Refusal(f"{told}: other weights, or another configuration or processor. Give both the same files.")
         if (self.site and letter.client != self.site) or letter.client not in setup.clients:
             raise Refusal(f"a message for client {letter.client!r} is not for this site.")
         self._check_work(setup, setup.clients[letter.client].examples)
@@ -101,7 +102,7 @@ class Desk:
             "train": len(train),
             "test": len(test),
             "data": self._data,
-            "model": setup.backbone.fingerprint,
+            **model_of(setup),
             "fedloom": __version__,
             "loads": self.loads,
             "peak_memory_bytes": memory.peak(),

@@ -17,7 +17,7 @@ from torch.nn import functional as F
 
 from fedloom.core import wire
 from fedloom.core.contracts import Parcel, Tree
-from fedloom.core.passage import IGNORE, Passage, Speech, Target
+from fedloom.core.passage import IGNORE, NotFinite, Passage, Speech, Target
 from fedloom.split import messages
 from fedloom.split.errors import Refused
 from fedloom.split.messages import Kind, Wire
@@ -196,7 +196,13 @@ class Boundary:
     def _answer(self, kind: Kind, passage: Passage, trees: dict[str, Tree], facts: dict[str, Any]) -> Parcel:
         self._check(passage)
         named = passage if self.wire == "low-rank" else replace(passage, keys=())
-        return self.exchange(kind, named, trees, **facts)
+        answer = self.exchange(kind, named, trees, **facts)
+        row = answer.facts.get(messages.NOT_FINITE)
+        if row is not None:
+            if type(row) is not int or not 0 <= row < len(passage.mask):
+                raise Refused(f"split: the host names row {row!r} of {len(passage.mask)}.")
+            raise NotFinite(row)
+        return answer
 
 
 def _largest(passage: Passage, trees: dict[str, Tree]) -> int:

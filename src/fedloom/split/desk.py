@@ -17,10 +17,10 @@ from fedloom.core import wire
 from fedloom.core.contracts import Parcel
 from fedloom.core.device import device
 from fedloom.core.errors import FedloomError
-from fedloom.core.passage import LanguageModel
+from fedloom.core.passage import LanguageModel, NotFinite
 from fedloom.split import parse, passes
 from fedloom.split.errors import Refused
-from fedloom.split.messages import Kind, Request, opened
+from fedloom.split.messages import NOT_FINITE, Kind, Request, opened
 
 PADDING = 0.25
 """The share of a pass over several requests that padding may be."""
@@ -183,6 +183,12 @@ class Desk:
             return [wire.pack(parcel) for parcel in passes.run(requests, self.language)]
 
     def _answer(self, request: Request) -> Parcel:
+        try:
+            return self._told(request)
+        except NotFinite as error:  # whose row it is, only the client can say
+            return Parcel({}, {NOT_FINITE: error.row})
+
+    def _told(self, request: Request) -> Parcel:
         passage, speech = request.passage(device()), request.speech.to(device())
         if request.kind == "rank":
             scores = self.language.rank(passage, request.continuations, speech)

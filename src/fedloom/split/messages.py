@@ -26,6 +26,9 @@ from fedloom.split.numbers import Numbers, put, take
 Kind = Literal["hello", "loss", "logits", "backward", "rank", "generate", "forget"]
 Wire = Literal["full", "low-rank"]
 
+NOT_FINITE = "not_finite"
+"""The fact that names the first row whose answer is none, since the model's numbers of it are not finite."""
+
 BITS: dict[Where, int] = {"image": 1, "text": 2}
 """Which adapter's place a place is, in ``rows/which``."""
 
