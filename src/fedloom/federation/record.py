@@ -68,6 +68,8 @@ class RunFolder:
         Raises:
             FedloomError: the folder already holds something.
         """
+        if path.exists() and not path.is_dir():
+            raise FedloomError(f"{path} is a file; expected the folder of a run. Choose another one with --out.")
         if cls(path).holds_something():
             raise FedloomError(
                 f"{path} already holds something{_another(path, experiment)}. Use --resume to go on with the run in "
