@@ -142,7 +142,7 @@ def test_a_signal_ends_runs_side_by_side_and_the_same_command_goes_on(
         until(lambda: len(list(tmp_path.glob("out/cells/*/*/rounds.jsonl"))) == 2)
         children = parent.children(recursive=True)
         os.killpg(parent.pid, blow)  # as a terminal and a service manager do
-        out, err = parent.communicate(timeout=60)
+        out, err = parent.communicate(timeout=120)
     finally:
         parent.kill()
     assert (parent.returncode, "Traceback" in err) == (130, False)
@@ -164,7 +164,7 @@ def test_what_is_at_work_is_told_with_its_rounds(source: str, tmp_path: Path) ->
     assert compare.at_work(found, tmp_path) == [f"method=fedavg seed=0 ({done} of {rounds} rounds)"]
 
 
-def until(true: Callable[[], bool], seconds: float = 60) -> None:
+def until(true: Callable[[], bool], seconds: float = 120) -> None:
     end = time.monotonic() + seconds
     while not true():
         assert time.monotonic() < end

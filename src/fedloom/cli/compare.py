@@ -66,6 +66,8 @@ def compare(
     found, trials = made.cells(), made.trials()  # whatever can be refused is refused before anything runs
     name = name_of(source, sets, found[0].experiment.name)
     folder, side_by_side = out or Path("runs") / f"{name}-compare", jobs or made.table.jobs
+    if folder.exists() and not folder.is_dir():
+        raise FedloomError(f"{folder} is a file; expected the folder of a comparison. Choose another one with --out.")
     tuned = None
     if trials:
         say(f"{len(trials)} runs choose {', '.join(made.table.tune)} on a validation part")
