@@ -106,7 +106,11 @@ def test_overrides_without_some_tables() -> None:
         ("adapter.rank=0", r"adapter.rank = 0"),
         ("adapter.ranks=[4, 0]", r"adapter.ranks.1 = 0"),
         ('adapter.where=["eyes"]', r"adapter.where.0 = 'eyes': expected 'vision', 'connector', 'language' or 'text'"),
-        ("client=3", "unknown key 'client'"),
+        (
+            "client=3",
+            r"\[client\] is a table; set one of its keys. Keys of \[client\]: .*lr, .*max_steps",
+        ),
+        ("compare.seeds=3", r"\[compare\] is set by the options of `fedloom compare`, such as --axis"),
     ],
 )
 def test_bad_overrides(small: Path, override: str, message: str) -> None:

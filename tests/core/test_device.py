@@ -61,7 +61,7 @@ def test_the_choice_lies_in_the_environment_for_processes_that_are_started_then(
 @pytest.mark.parametrize("name", ["gpu", "cuda:x", " cpu", "cpu0", "CPU", "xla"])
 def test_a_device_that_this_machine_does_not_have_is_refused_with_the_mend(name: str) -> None:
     use_device("cpu")
-    with pytest.raises(FedloomError, match=rf"^device '{name}': .* Mend: cpu, cuda, cuda:1 or mps"):
+    with pytest.raises(FedloomError, match=rf"^device '{name}': .* Fix: choose cpu, cuda, cuda:1 or mps"):
         use_device(name)
     assert os.environ[DEVICE] == "cpu"  # nothing changed
 

@@ -1,9 +1,13 @@
 """Running a comparison: only what is missing runs, one that fails costs no other, and what is written of it."""
 
+import os
+import re
+import signal
 import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from subprocess import PIPE
 
 import psutil
 import pytest
@@ -11,10 +15,13 @@ import pytest
 from fedloom import engines
 from fedloom.core.config import Experiment
 from fedloom.core.errors import FedloomError
+from fedloom.federation.record import RunFolder
+from fedloom.federation.round import Stopped
 from fedloom.report import compare, outcome
 from fedloom.report.cells import Cell, comparison
 from fedloom.report.outcome import Outcome
 from tests.engines.test_run import preset
+from tests.federation.test_record import after
 from tests.federation.test_record import outcome as left_by
 from tests.report.compared_toy import cells
 
@@ -52,7 +59,7 @@ def test_a_finished_cell_of_an_experiment_that_was_changed_since_is_refused(sour
     before = cells(source, ["rounds=1"], ["method=local"], seeds=1)
     list(compare.run_missing(before, tmp_path / "out", run))
     after = cells(source, ["rounds=2"], ["method=local"], seeds=1)
-    with pytest.raises(FedloomError, match="rounds: 1 there, 2 here"):
+    with pytest.raises(FedloomError, match="rounds: 1 in the folder, 2 asked for"):
         list(compare.run_missing(after, tmp_path / "out", run))
 
 
@@ -111,7 +118,41 @@ def test_processes_end_with_the_one_that_started_them(tiny: Callable[[str], Path
     until(lambda: not any(child.is_running() and child.status() != "zombie" for child in children))
 
 
-def until(true: Callable[[], bool], seconds: float = 60) -> None:
+@pytest.mark.parametrize("blow", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_runs_side_by_side_and_the_same_command_goes_on(
+    tiny: Callable[[str], Path], tmp_path: Path, blow: signal.Signals
+) -> None:
+    command = [sys.executable, "-m", "fedloom.cli", "compare", str(preset(tiny, tmp_path)), "--axis"]
+    command += ["method=fedavg,scaffold", "--seeds", "1", "--jobs", "2", "--set", "rounds=1000"]
+    command += ["--set", "engine.threads=1", "--out", str(tmp_path / "out")]
+    parent = psutil.Popen(command, stdout=PIPE, stderr=PIPE, text=True, start_new_session=True)
+    try:
+        until(lambda: len(list(tmp_path.glob("out/cells/*/*/rounds.jsonl"))) == 2)
+        children = parent.children(recursive=True)
+        os.killpg(parent.pid, blow)  # as a terminal and a service manager do
+        out, err = parent.communicate(timeout=120)
+    finally:
+        parent.kill()
+    assert (parent.returncode, "Traceback" in err) == (130, False)
+    assert f"Stopped. Finished runs and rounds are saved in {tmp_path / 'out'}; the same command goes on.\n" in err
+    assert re.match(r"\d\d:\d\d:\d\d 2 runs, 2 side by side\n", out)
+    until(lambda: not any(child.is_running() and child.status() != "zombie" for child in children))
+    folders = [file.parent for file in tmp_path.glob("out/cells/*/*/rounds.jsonl")]
+    assert all(RunFolder(folder).last() is not None for folder in folders)  # whole rounds, to go on from
+
+
+def test_what_is_at_work_is_told_with_its_rounds(source: str, tmp_path: Path) -> None:
+    found = cells(source, [], ["method=local,fedavg,scaffold"], seeds=1)
+    engines.run(found[0].experiment, tmp_path / found[0].folder)
+    assert compare.at_work(found, tmp_path) == []
+    with pytest.raises(Stopped):
+        engines.run(found[1].experiment, tmp_path / found[1].folder, stop=after(6))
+    done = len((tmp_path / found[1].folder / "rounds.jsonl").read_text().splitlines())
+    rounds = found[1].experiment.rounds
+    assert compare.at_work(found, tmp_path) == [f"method=fedavg seed=0 ({done} of {rounds} rounds)"]
+
+
+def until(true: Callable[[], bool], seconds: float = 120) -> None:
     end = time.monotonic() + seconds
     while not true():
         assert time.monotonic() < end

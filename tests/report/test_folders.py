@@ -4,9 +4,9 @@ import pytest
 
 from fedloom.core.errors import FedloomError
 from fedloom.report import outcome
-from fedloom.report.folders import default, report
+from fedloom.report.folders import default, report, with_bounds
 from fedloom.report.outcome import Outcome, Ran
-from tests.report.made_up import run_folder
+from tests.report.made_up import change, run_folder
 
 
 def test_a_page_about_several_runs_is_none_of_theirs(tmp_path: Path) -> None:
@@ -16,6 +16,19 @@ def test_a_page_about_several_runs_is_none_of_theirs(tmp_path: Path) -> None:
     assert report([one, other]) == tmp_path / "report-a-vs-b.html"
     assert (one / "report.html").read_bytes() == own
     assert "2 runs, side by side" in (tmp_path / "report-a-vs-b.html").read_text()
+
+
+def test_a_run_is_drawn_with_the_bounds_that_lie_beside_it(tmp_path: Path) -> None:
+    run = run_folder(tmp_path, "a")
+    for bound, score in (("local", 0.3), ("centralised", 0.9)):
+        change(run_folder(tmp_path, f"a-{bound}", method=bound), final=score)
+    assert with_bounds(run) == [run, tmp_path / "a-local", tmp_path / "a-centralised"]
+    report([run])
+    assert "each client alone" in (run / "report.html").read_text()
+    (tmp_path / "a-local" / "result.json").unlink()  # it is not finished
+    assert with_bounds(run) == [run, tmp_path / "a-centralised"]
+    (tmp_path / "a-centralised").rename(tmp_path / "b-centralised")
+    assert with_bounds(run) == [run]
 
 
 def test_a_run_named_twice_is_one_run(tmp_path: Path) -> None:

@@ -48,6 +48,14 @@ def test_without_a_folder_it_tells_to_pass_one() -> None:
         load("")
 
 
+def test_a_folder_that_is_none_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(FedloomError, match=r"nowhere: there is no such folder\. Expected a folder of train\.jsonl"):
+        load(tmp_path / "nowhere")
+    (tmp_path / "file").write_text("")
+    with pytest.raises(FedloomError, match=r"file: this is a file\. Expected a folder of train\.jsonl"):
+        load(tmp_path / "file")
+
+
 def test_a_folder_that_lacks_a_part_is_refused(folder: Path) -> None:
     (folder / "dev.jsonl").unlink()
     with pytest.raises(FedloomError, match=r"has no dev\.jsonl.*--data FOLDER"):

@@ -1,14 +1,24 @@
 """The command that compares choices: its runs, its tables and its page."""
 
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from fedloom.cli.runs import name_of, run_watched
-from fedloom.cli.shell import DataPath, Device, Sets, Source, app, out_console, overrides_of, say
+from fedloom.cli.runs import name_of, run_shown, stopped
+from fedloom.cli.shell import (
+    DataPath,
+    Device,
+    Sets,
+    Source,
+    app,
+    out_console,
+    overrides_of,
+    say,
+    stopping,
+)
 from fedloom.core.errors import FedloomError
 
 if TYPE_CHECKING:
@@ -56,12 +66,15 @@ def compare(
     found, trials = made.cells(), made.trials()  # whatever can be refused is refused before anything runs
     name = name_of(source, sets, found[0].experiment.name)
     folder, side_by_side = out or Path("runs") / f"{name}-compare", jobs or made.table.jobs
+    if folder.exists() and not folder.is_dir():
+        raise FedloomError(f"{folder} is a file; expected the folder of a comparison. Choose another one with --out.")
     tuned = None
     if trials:
         say(f"{len(trials)} runs choose {', '.join(made.table.tune)} on a validation part")
         tuned = tuning.choose(trials, folder, _run_all(trials, folder, side_by_side))
         found = made.cells(tuned.chosen)
     told = outcome.outcome(name, made, found, tuned)
+    outcome.save(told, folder)  # so that a comparison that is killed can be reported and gone on with
     try:
         reasons = _run_all(found, folder, side_by_side)
     except BaseException:  # interrupted: what is finished is shown
@@ -76,21 +89,49 @@ def compare(
 
 def _run_all(found: "Sequence[Cell]", folder: Path, jobs: int) -> "list[tuple[Cell, str]]":
     """Run the cells that are not finished; returns those that failed, and why."""
-    from rich.progress import track
-
+    from fedloom.federation.round import Stopped
     from fedloom.report.compare import run_missing
 
     def run_cell(experiment: Any, target: Path) -> None:
-        run_watched(experiment, target, resume=target.exists())
+        run_shown(experiment, target, resume=target.exists())
 
     failed = []
-    done = run_missing(found, folder, run_cell, jobs)
-    # a run in this process shows itself
-    shown = track(done, "runs", len(found), console=out_console, disable=jobs == 1)
-    for number, (cell, reason) in enumerate(shown, start=1):
-        failed += [(cell, reason)] if reason else []
-        say(f"{number}/{len(found)} {cell.name}{f' failed: {reason}' if reason else ''}")
+    try:
+        with stopping() as stop, _progress(found, folder, jobs) as tell:
+            for number, (cell, reason) in enumerate(run_missing(found, folder, run_cell, jobs, stop), start=1):
+                failed += [(cell, reason)] if reason else []
+                tell(f"{number}/{len(found)} {cell.name}{f' failed: {reason}' if reason else ''}")
+                if stop():  # between two runs
+                    raise Stopped
+    except Stopped:
+        stopped(f"Stopped. Finished runs and rounds are saved in {folder}; the same command goes on.")
     return failed
+
+
+@contextmanager
+def _progress(found: "Sequence[Cell]", folder: Path, jobs: int) -> Iterator[Callable[[str], None]]:
+    """How to say that a run is done: a run in this process shows itself meanwhile; of runs side by side a bar says how
+    many are done, and where there is no terminal, lines with the time say which are at work."""
+    from rich.progress import Progress
+
+    from fedloom.report.compare import at_work
+    from fedloom.report.live import Lines
+
+    if jobs == 1:
+        yield say
+    elif out_console.is_terminal:
+        with Progress(console=out_console) as progress:
+            bar = progress.add_task("runs", total=len(found))
+
+            def advance(text: str) -> None:
+                say(text)
+                progress.advance(bar)
+
+            yield advance
+    else:
+        with Lines(out_console, lambda: ", ".join(at_work(found, folder)) or "starting") as lines:
+            lines.say(f"{len(found)} runs, {jobs} side by side")
+            yield lines.say
 
 
 def _write(found: "Outcome", folder: Path) -> None:

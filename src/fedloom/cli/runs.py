@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import typer
 
@@ -148,10 +148,23 @@ def run_and_show(experiment: Any, folder: Path, resume: bool, kills: Sequence[An
 
 
 def run_watched(experiment: Any, folder: Path, resume: bool, kills: Sequence[Any] = ()) -> dict[str, Any]:
-    """Run an experiment and show how it comes on; a finished run of the very same experiment is only read."""
+    """As ``run_shown``; where the user stops it, the command ends and says how to go on."""
+    from fedloom.federation.round import Stopped
+
+    try:
+        return run_shown(experiment, folder, resume, kills)
+    except Stopped:
+        stopped(f"Stopped. Finished rounds are saved in {folder}; --resume goes on.")
+
+
+def run_shown(experiment: Any, folder: Path, resume: bool, kills: Sequence[Any] = ()) -> dict[str, Any]:
+    """Run an experiment and show how it comes on; a finished run of the very same experiment is only read.
+
+    Raises:
+        Stopped: the user asked for it.
+    """
     from fedloom.engines import run as run_experiment
     from fedloom.federation.record import RunFolder, decisive
-    from fedloom.federation.round import Stopped
     from fedloom.report.live import Live
 
     if (folder / "result.json").is_file():
@@ -162,13 +175,14 @@ def run_watched(experiment: Any, folder: Path, resume: bool, kills: Sequence[Any
                 f"{folder}: already finished, nothing was run. For a new run use --name or --out, or remove the "
                 "folder; --resume with --set rounds=N adds rounds."
             )
-    try:
-        with stopping() as stop, Live(out_console, experiment.method.name) as watch:
-            return run_experiment(experiment, folder, resume=resume, watch=watch, stop=stop, kills=kills)
-    except Stopped:
-        told = f"Stopped. Finished rounds are saved in {folder}; --resume goes on."
-        error_console.print(told, markup=False, highlight=False, soft_wrap=True)
-        sys.exit(130)
+    with stopping() as stop, Live(out_console, experiment.method.name) as watch:
+        return run_experiment(experiment, folder, resume=resume, watch=watch, stop=stop, kills=kills)
+
+
+def stopped(told: str) -> NoReturn:
+    """End the command as an interrupted one, and say what is saved."""
+    error_console.print(told, markup=False, highlight=False, soft_wrap=True)
+    sys.exit(130)
 
 
 def _page(folders: list[Path], out: Path) -> Path:

@@ -188,7 +188,7 @@ def _override(raw: dict[str, Any], text: str) -> None:
     table, _, leaf = key.partition(".")
     free = table in FREE and bool(leaf) and "." not in leaf
     if key not in keys.known() and key not in CHOICE and not free:
-        raise FedloomError(f"--set {text}: unknown key {key!r}. {keys.nearest_key(key, raw)}")
+        raise FedloomError(f"--set {text}: {_no_key(key, raw)}")
     if not value.isprintable() and not value.isascii():
         value = _readable(text, value)
     if table not in TABLES:
@@ -202,6 +202,16 @@ def _override(raw: dict[str, Any], text: str) -> None:
         return
     kept = {k: v for k, v in inner.items() if table not in FREE or k in FREE[table].model_fields}
     raw[table] = kept | {CHOICE[table]: value}
+
+
+def _no_key(key: str, raw: dict[str, Any]) -> str:
+    """What is wrong with a key that no override can set, and which ones can be."""
+    table = key.partition(".")[0]
+    if table == COMPARE:
+        return "[compare] is set by the options of `fedloom compare`, such as --axis, --seeds and --tune."
+    if key in TABLES:
+        return f"[{key}] is a table; set one of its keys. {keys.of_table(key, raw)}"
+    return f"unknown key {key!r}. {keys.nearest_key(key, raw)}"
 
 
 def _readable(text: str, value: str) -> str:

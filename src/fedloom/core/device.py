@@ -48,4 +48,4 @@ def use_device(name: str) -> None:
 def _refusal(given: str, name: str, error: Exception) -> FedloomError:
     """A device that is not there; ``given``: what named it."""
     reason = str(error).split("\n", 1)[0].removesuffix(".")
-    return FedloomError(f"{given} {name!r}: {reason}. Mend: cpu, cuda, cuda:1 or mps, as this machine has.")
+    return FedloomError(f"{given} {name!r}: {reason}. Fix: choose cpu, cuda, cuda:1 or mps, as this machine has.")

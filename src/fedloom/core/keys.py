@@ -72,9 +72,15 @@ def nearest_key(key: str, raw: Mapping[str, Any]) -> str:
         return guessed(close)
     table = key.partition(".")[0]
     if table in TABLES:
-        return f"Keys of [{table}]: {', '.join(one.partition('.')[2] for one in found if one.startswith(f'{table}.'))}."
+        return of_table(table, raw)
     plain = [name for name in Experiment.model_fields if name not in TABLES]
     return f"Keys: {', '.join(plain)}. Tables: {', '.join(TABLES)}. `fedloom config` lists all their keys."
+
+
+def of_table(table: str, raw: Mapping[str, Any]) -> str:
+    """The keys of a table, in a sentence; those of the choice that the experiment ``raw`` names among them."""
+    found = dict.fromkeys([*known(), *_options_of(raw)])
+    return f"Keys of [{table}]: {', '.join(one.partition('.')[2] for one in found if one.startswith(f'{table}.'))}."
 
 
 def _near(key: str, found: Iterable[str]) -> list[str]:

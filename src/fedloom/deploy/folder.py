@@ -21,7 +21,7 @@ from fedloom import __version__
 from fedloom.core import config, resolve
 from fedloom.core.config import Experiment
 from fedloom.core.errors import FedloomError
-from fedloom.core.files import write_atomic
+from fedloom.core.files import name_error, write_atomic
 from fedloom.deploy import app
 from fedloom.deploy.process import FLOWER
 from fedloom.federation.setup import Setup
@@ -108,7 +108,7 @@ def of_sites(source: str, sites: list[str]) -> Experiment:
     given = config.load(source)
     names = sites or _names(given)
     for name in names:
-        if not PLAIN.fullmatch(name):
+        if not PLAIN.fullmatch(name) or name_error(name):
             raise FedloomError(
                 f"site {name!r}: the name is also one of files, folders and services. Mend: up to 64 letters without "
                 "accents, digits, '.', '_' and '-', the first a letter or a digit."

@@ -55,7 +55,8 @@ class Kill:
         found = KILL.fullmatch(text)
         if not found:
             raise FedloomError(
-                f"--kill {text}: expected worker:SITE@ROUND, supernode:SITE@ROUND, superlink@ROUND or host@ROUND."
+                f"--kill {text}: expected worker:SITE@ROUND, supernode:SITE@ROUND, superlink@ROUND, server@ROUND or "
+                "host@ROUND."
             )
         part, site, alone, round = found.groups()
         if site and int(site) >= sites:

@@ -120,7 +120,8 @@ def _run(
     try:
         engine: Engine = resolve.build("engines", name, {}, setup=setup, kept=folder.kept, run=folder.id, grid=grid)
         try:
-            watch.stage("waiting for the sites")
+            if name in FLOWER:
+                watch.stage("waiting for the sites")
             engine.gather()
             held = result.who_holds_what(setup)
             if not begun:

@@ -68,6 +68,8 @@ class RunFolder:
         Raises:
             FedloomError: the folder already holds something.
         """
+        if path.exists() and not path.is_dir():
+            raise FedloomError(f"{path} is a file; expected the folder of a run. Choose another one with --out.")
         if cls(path).holds_something():
             raise FedloomError(
                 f"{path} already holds something{_another(path, experiment)}. Use --resume to go on with the run in "
@@ -108,7 +110,8 @@ class RunFolder:
             FedloomError: no run is there, or (where ``experiment`` is given) it is another experiment's.
         """
         if not (path / "config.toml").is_file():
-            told = "there is no config.toml in it" if path.is_dir() else "there is no such folder"
+            missing = "it is a file" if path.exists() else "there is no such folder"
+            told = "there is no config.toml in it" if path.is_dir() else missing
             raise FedloomError(f"{path}: no run to open ({told}).")
         recorded = config.load(path / "config.toml")
         if experiment is None:

@@ -5,8 +5,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from fedloom.core.errors import FedloomError
-from fedloom.report import comparison, outcome
+from fedloom.report import comparison, lines, outcome
 from fedloom.report.page import page
+from fedloom.report.runs import read
 
 LONGEST = 120
 """Bytes that the names of several runs may take in a page's name; a file's name has 255."""
@@ -32,11 +33,27 @@ def report(folders: Sequence[Path], out: Path | None = None) -> Path:
     out = out or default(folders)
     if out.is_dir():
         raise FedloomError(f"--out {out} is a folder; expected the page's file, such as {out / 'report.html'}.")
-    if comparisons:
+    if comparisons and ((folders[0] / outcome.FILE).is_file() or not _cells(folders[0])):
         comparison.page(folders[0], out)
+    elif comparisons:  # of an older release, which kept no list of them
+        page(_cells(folders[0]), out)
     else:
-        page(folders, out)
+        page(with_bounds(folders[0]) if len(folders) == 1 else folders, out)
     return out
+
+
+def _cells(folder: Path) -> list[Path]:
+    """The runs of a comparison that have begun."""
+    return sorted(file.parent for file in (folder / "cells").glob("*/*/config.toml"))
+
+
+def with_bounds(folder: Path) -> list[Path]:
+    """A run's folder, and those beside it of the bounds that ``fedloom run --bounds`` ran for it, as far as these are
+    finished and are of the same data and model."""
+    beside = [folder.with_name(f"{folder.name}-{bound}") for bound in lines.BOUNDS]
+    there = {one: read(one) for one in [folder, *beside] if one == folder or (one / "result.json").is_file()}
+    bounding = lines.bounds(list(there.values()))
+    return [folder, *(one for one in beside if one in there and there[one] in bounding)]
 
 
 def default(folders: Sequence[Path]) -> Path:

@@ -83,6 +83,11 @@ def load(out: Path) -> Outcome:
         FedloomError: there is none, or the file is broken.
     """
     file = out / FILE
+    if not file.is_file():
+        raise FedloomError(
+            f"{file} is missing: no run of this comparison has begun, or an older release made it. Run its `fedloom "
+            "compare` again; finished runs are only read."
+        )
     try:
         return Outcome.model_validate_json(read_text(file))
     except OSError as error:

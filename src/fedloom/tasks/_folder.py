@@ -33,6 +33,9 @@ def opened(task: str, path: str | Path, parts: Sequence[str]) -> Path:
     if not str(path):
         raise FedloomError(f"tasks: {task!r} reads a folder ({', '.join(parts)}): pass --data FOLDER.")
     folder = Path(path)
+    if not folder.is_dir():
+        what = "this is a file" if folder.exists() else "there is no such folder"
+        raise FedloomError(f"{folder}: {what}. Expected a folder of {', '.join(parts)}: pass --data FOLDER.")
     for part in parts:
         if not (folder / part).exists():
             raise FedloomError(f"{folder}: has no {part}. Expected a folder of {', '.join(parts)}: pass --data FOLDER.")
