@@ -7,6 +7,7 @@ import pytest
 from fedloom.core import config
 from fedloom.core.errors import FedloomError
 from fedloom.core.files import file_name
+from fedloom.report.axes import labels
 from fedloom.report.cells import TUNING_SEED, comparison
 from tests.federation import toy
 from tests.report.compared_toy import cells
@@ -90,6 +91,18 @@ seeds = 2
 "channel.up" = [[], ["bf16"], '["feedback","bf16"] method=fedlpp channel.down=["fp16"]']
 method = ["fedavg", "fedopt method.eta=0.1", "fedopt method.eta=0.2", "fedyogi method.eta=0.1"]
 """
+
+
+def test_values_of_one_name_show_what_tells_them_apart() -> None:
+    kind = "adapter.kind=lora-sb"
+    svd, update = f"fed-sb {kind} adapter.init=svd", f"fed-sb {kind} adapter.init=update"
+    assert labels([svd, update, "frlora adapter.init=svd", "fedprox", "fedprox method.mu=0.1"]) == {
+        svd: "fed-sb adapter.init=svd",
+        update: "fed-sb adapter.init=update",
+        "frlora adapter.init=svd": "frlora",
+        "fedprox": "fedprox",
+        "fedprox method.mu=0.1": "fedprox method.mu=0.1",
+    }
 
 
 class TestTheFilesOwnAxes:

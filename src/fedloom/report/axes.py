@@ -68,10 +68,16 @@ def _own(experiment: Experiment, key: str, value: str) -> bool:
 
 
 def labels(values: Sequence[str]) -> dict[str, str]:
-    """Each value as the tables show it: without its further overrides where nothing else is shown so."""
-    short = {value: plain(FURTHER.split(value)[0]) for value in values}
-    shown = list(short.values())
-    return {value: text if shown.count(text) == 1 else plain(value) for value, text in short.items()}
+    """Each value as the tables show it: of its further overrides, those that tell it from others of its name."""
+    names = {value: plain(FURTHER.split(value)[0]) for value in values}
+    groups: dict[str, list[list[str]]] = {}
+    for value, name in names.items():
+        groups.setdefault(name, []).append(FURTHER.split(value)[1:])
+    shown = {}
+    for value, name in names.items():
+        own = [text for text in FURTHER.split(value)[1:] if not all(text in more for more in groups[name])]
+        shown[value] = " ".join([name, *own])
+    return shown
 
 
 def plain(value: str) -> str:
