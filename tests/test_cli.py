@@ -68,7 +68,7 @@ def test_run_writes_the_folder_and_says_where_the_page_and_the_adapter_are(fedlo
 def test_the_run_folders_name_tells_its_overrides(fedloom: Command, place: Path) -> None:
     code, out, _ = fedloom("run", "toy.toml", "--set", "rounds=1", "--set", "adapter.where=[ 'vision' ]")
     assert code == 0
-    assert "runs/toy+rounds=1+adapter.where=['vision']/adapter" in out  # brackets are no markup
+    assert re.search(r"^adapter +runs/toy\+rounds=1\+adapter\.where=-vision~[0-9a-f]{16}/adapter$", out, re.M)
     assert fedloom("run", "toy.toml", "--out", "[bold]/x")[0] == 0
     assert (place / "[bold]/x/result.json").is_file()
 
@@ -181,7 +181,7 @@ def test_presets_have_a_line_each_and_config_shows_every_key(fedloom: Command, p
     (place / "again.toml").write_text(out)
     assert config.load(place / "again.toml") == config.load("quickstart", ["method=fedprox"])
     assert re.search(r"^# mu = 0.01 +# Option of 'fedprox'\.$", out, re.M)
-    assert all(re.search(r"  # \S", line) for line in out.splitlines() if " = " in line)
+    assert [line for line in out.splitlines() if " = " in line and not re.search(r"  # \S", line)] == []
 
 
 def test_help_says_what_each_argument_is(fedloom: Command) -> None:

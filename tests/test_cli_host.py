@@ -121,4 +121,4 @@ def test_a_missing_package_is_told_with_its_extra(fedloom: Command, monkeypatch:
     monkeypatch.setattr(cli, "app", refuse)
     code, _, err = fedloom("host", "--model", "nano-vlm")
     assert code == 1
-    assert "this needs gRPC (grpc is not installed). Mend: pip install 'fedloom[split]'." in err
+    assert "this needs gRPC (grpc is not installed): pip install 'fedloom[split]'." in err

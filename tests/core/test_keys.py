@@ -53,7 +53,7 @@ def test_a_table_is_set_by_the_name_of_its_choice_alone(override: str) -> None:
 )
 def test_a_name_that_is_no_file_name_is_refused(name: str) -> None:
     assert name_error(name).startswith("a file name")
-    with pytest.raises(FedloomError, match="name = .*: expected a file name"):
+    with pytest.raises(FedloomError, match=r"name = .*: expected a file name"):
         config.load("quickstart", [f"name={name}"])
 
 

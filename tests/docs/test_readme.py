@@ -27,7 +27,7 @@ def mine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def commands() -> list[list[str]]:
     """Every line of a block that calls fedloom, without its comment."""
-    lines = [line for block in re.findall(r"```\n(.*?)```", README, flags=re.S) for line in block.splitlines()]
+    lines = [line for block in README.split("```")[1::2] for line in block.splitlines()]
     return [shlex.split(line, comments=True)[1:] for line in lines if line.startswith("fedloom ")]
 
 

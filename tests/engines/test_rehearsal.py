@@ -99,9 +99,14 @@ def test_a_language_models_host_is_killed_and_the_result_is_what_it_would_have_b
     assert (result["final"], result["left_out"]) == (whole["final"], [])
     assert "round 2: host is killed" in watch.told
     assert "the language model's host is started again" in watch.told
-    # Over the wire a request names the model that it means: 64 characters. A turn is 60 epochs of 2 steps, and F of 4
-    # examples. What the host had held of an example was sent once more, and no more.
-    named, (first, second), (answered, _) = 64 * (60 * 2 + 4), more(tmp_path, "split_up"), more(tmp_path, "split_down")
+    # Over the wire a request names the model that it means: 64 characters. A turn is 60 epochs of 2 steps, a look at an
+    # example after the last of them, and F of 4 examples.
+    # What the host had held of an example was sent once more, and no more.
+    named, (first, second), (answered, _) = (
+        64 * (60 * 2 + 1 + 4),
+        more(tmp_path, "split_up"),
+        more(tmp_path, "split_down"),
+    )
     assert (first, answered) == ([named] * 3, [0] * 3)
     assert 0 < max(second) - named < 20_000  # of 210,000: the rows of 4 examples, and the requests that lacked them
 

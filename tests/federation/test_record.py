@@ -180,7 +180,7 @@ class TestFolder:
 
     def test_a_file_in_its_place_is_refused(self, run: Run, tmp_path: Path) -> None:
         (tmp_path / "run").write_text("mine")
-        with pytest.raises(FedloomError, match="already holds something"):
+        with pytest.raises(FedloomError, match="run is a file; expected the folder of a run"):
             run()
         assert (tmp_path / "run").read_text() == "mine"
 

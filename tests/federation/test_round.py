@@ -13,7 +13,7 @@ import torch
 from fedloom.core import tree, wire
 from fedloom.core.contracts import ClientInfo, Job, Parcel, Reply, Tree
 from fedloom.core.errors import FedloomError
-from fedloom.federation import messages
+from fedloom.federation import order
 from fedloom.federation.record import RunFolder
 from fedloom.federation.round import Stopped
 from tests.federation import toy
@@ -89,7 +89,7 @@ def test_replies_in_any_order_give_the_same_bits(run: Run, tmp_path: Path, metho
 def test_holds_replies_back_until_their_turn() -> None:
     cohort = [ClientInfo(name, 1, 1) for name in "abc"]
     replies = [Reply("c"), Reply("c", error="again"), Reply("a"), Reply("stranger")]
-    found = messages.in_order(iter(replies), cohort)
+    found = order.in_order(iter(replies), cohort)
     got = [(info.name if info else None, reply.client, reply.error) for info, reply in found]
     assert got == [
         (None, "c", "again"),

@@ -175,5 +175,5 @@ def test_a_device_that_the_environment_names_and_this_machine_lacks_is_refused(
     attempt: Callable[[str], object], tiny: Tiny, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("FEDLOOM_DEVICE", "cuda:99")
-    with pytest.raises(FedloomError, match=r"^FEDLOOM_DEVICE: device 'cuda:99': "):
+    with pytest.raises(FedloomError, match=r"^FEDLOOM_DEVICE 'cuda:99': "):
         attempt(str(tiny("clip")))

@@ -172,7 +172,7 @@ def test_scores_that_are_no_numbers_are_no_answer(kind: str, tiny: Tiny) -> None
     chosen, free = mixed()[:3:2], [replace(example, choices=()) for example in mixed()[:3:2]]
     model.answer([*chosen, *free])
     model.write({name: value.fill_(1e30) for name, value in model.read().items()})
-    told = r"example 'e[02]': the model's scores of its {} are not finite numbers.*lower client\.lr"
+    told = r"example 'e[02]': the model's scores of its {} are not finite numbers.*Lower client\.lr"
     with pytest.raises(FedloomError, match=told.format("choices")):
         model.answer(chosen)
     with pytest.raises(FedloomError, match=told.format("next token")):

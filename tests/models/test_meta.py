@@ -141,7 +141,7 @@ def test_activations_of_a_contrastive_model_are_what_autograd_keeps(where: tuple
     spec = {**EVERYTHING, "where": where}
     real = backbone(tiny("clip"), adapter=spec)
     batch = real.collate(examples(8))
-    length = max(len(real._texts._tokenise(caption)) for caption in batch.captions)
+    length = max(len(real._texts.tokens(caption, "it")) for caption in batch.captions)
     planned = Meta(str(tiny("clip")), AdapterSpec(**spec)).activations(
         Batch(8, tokens=length, captions=len(batch.captions))
     )

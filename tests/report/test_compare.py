@@ -6,6 +6,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from subprocess import PIPE
 
@@ -132,7 +133,8 @@ def test_a_signal_ends_runs_side_by_side_and_the_same_command_goes_on(
         os.killpg(parent.pid, blow)  # as a terminal and a service manager do
         out, err = parent.communicate(timeout=120)
     finally:
-        parent.kill()
+        with suppress(psutil.NoSuchProcess):  # as it should be
+            parent.kill()
     assert (parent.returncode, "Traceback" in err) == (130, False)
     assert f"Stopped. Finished runs and rounds are saved in {tmp_path / 'out'}; the same command goes on.\n" in err
     assert re.match(r"\d\d:\d\d:\d\d 2 runs, 2 side by side\n", out)

@@ -68,7 +68,7 @@ def test_what_is_no_run_is_named(tmp_path: Path) -> None:
         ([tmp_path / "gone"], "gone: there is no such run folder"),
         ([tmp_path / "file"], "file is a file; expected a run folder"),
         ([tmp_path / "runs"], r"runs is no run folder: .* It holds run folders: .*a; name them"),
-        ([tmp_path / "c"], r"compare\.json: cannot be read.*`fedloom compare` writes it"),
+        ([tmp_path / "c"], r"compare\.json is missing: no run of this comparison has begun"),
         ([run, tmp_path / "c"], "c is the folder of a comparison.* Report it alone"),
         ([], "no run folder given"),
     ]:

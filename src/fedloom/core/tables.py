@@ -86,6 +86,7 @@ class AdapterTable(Table):
     """What learns, scaled by ``alpha / rank``."""
 
     kind: Literal["lora", "lora-sb", "nano"] = "lora"
+    """LoRA pairs, LoRA-SB's small R between fixed factors, or NanoAdapters before the language model."""
     init: Literal["kaiming", "svd", "update"] = "kaiming"
     """Where pairs start: at random, from the largest directions of the weights, or of the clients' first update."""
     rank: Count = 8

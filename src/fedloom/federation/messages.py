@@ -19,7 +19,7 @@ from fedloom.federation.setup import Setup
 LARGEST = 4
 """Adapters' worth of bytes that a reply may have, beside its header."""
 
-START = "start"
+START = "run.start"
 """The slot of the start adapter where the clients' first update decided it, and the fact of its hash."""
 
 PRIVATE = "private"

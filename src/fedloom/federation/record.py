@@ -23,7 +23,7 @@ from fedloom.core.errors import FedloomError
 from fedloom.core.files import read_text, write_atomic
 from fedloom.federation.kept import MAX_KEPT, Kept
 
-START = "start"
+START = "run.start"
 """The slot of a checkpoint's start adapter, beside those of the state."""
 
 LOCK = "run.lock"
