@@ -60,7 +60,13 @@ def test_every_file_is_as_transformers_loads_it_and_its_processor_makes_the_same
 ) -> None:
     path = tmp_path / f"picture.{suffix}"
     in_mode(mode).save(path)
-    opened, theirs = open_picture(path), loaded(path)
+    try:
+        theirs = loaded(path)
+    except OSError:  # Pillow below 13 writes YCbCr TIFFs that it calls truncated
+        with pytest.raises(FedloomError, match="cannot be opened"):
+            open_picture(path)
+        return
+    opened = open_picture(path)
     assert same(opened, theirs)
     processor = CLIPImageProcessorPil(size={"height": 8, "width": 8}, do_center_crop=False)
     made = [processor(image, return_tensors="np")["pixel_values"] for image in (opened, theirs)]
