@@ -1,5 +1,6 @@
 """What a run is measured on: the test half, or a validation part that is taken out of the training half."""
 
+from fedloom.core import shares
 from fedloom.core.contracts import Data
 from fedloom.core.errors import FedloomError
 from fedloom.core.seeds import Seeds
@@ -33,7 +34,7 @@ def _divided(data: Data, share: float, seeds: Seeds) -> Data:
             f"evaluation.on = 'validation' divides the training examples, and there are {count}; it needs two at "
             "least. Give the task more of them, or set evaluation.on = 'test'."
         )
-    size = min(max(1, round(share * count)), count - 1)
+    size = min(max(1, shares.count(share, count)), count - 1)
     drawn = set(seeds.numpy("evaluation/validation").choice(count, size=size, replace=False).tolist())
     parts: tuple[list[int], list[int]] = ([], [])
     for index in range(count):
