@@ -6,13 +6,16 @@ BIN := $(VENV)/bin
 export OMP_WAIT_POLICY ?= passive
 export TOKENIZERS_PARALLELISM ?= false
 
+# One more than there are cores: some tests wait for processes of their own.
+WORKERS ?= $(shell $(PYTHON) -c 'import os; print(min(8, 1 + (os.cpu_count() or 1)))')
+
 .PHONY: demo test check setup clean
 
 demo: setup
 	$(BIN)/fedloom run quickstart --bounds --resume
 
 test: setup
-	$(BIN)/python -m pytest -q -n logical --maxprocesses 8 --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest -q -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 check: setup
 	$(BIN)/ruff check .

@@ -103,7 +103,8 @@ def test_every_subset_of_modalities_words_a_prompt(name: str, place: Path) -> No
 @pytest.mark.parametrize("name", TASKS)
 def test_gold_answers_score_one_and_wrong_ones_zero(name: str, place: Path) -> None:
     task, data = build(name, place)
-    for sample in (*data.train, *data.test):
+    every = (*data.train, *data.test)
+    for sample in every[:: max(1, len(every) // 200)]:  # some tasks have thousands, of a hundred choices each
         assert task.score(sample, sample.answer) == 1.0
         assert task.score(sample, f"  {sample.answer.upper()} .") == 1.0
         for wrong in {"", "nonsense", f"{sample.answer} or not", *sample.choices} - {sample.answer}:
