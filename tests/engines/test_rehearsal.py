@@ -1,7 +1,5 @@
 """Real processes on loopback: the same adapter as on the local engine, whatever is killed on the way."""
 
-import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,20 +11,11 @@ from fedloom import engines
 from fedloom.deploy.loopback import Kill
 from tests.engines import sited
 from tests.engines.noted import Noted
-from tests.split import shown
 
-ROOT = Path(__file__).parents[2]
 KILLS = ("worker:1@1", "supernode:0@2", "superlink@3", "server@4")
 
 
-@pytest.fixture(autouse=True)
-def own_code(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    """Every process finds the toy, and notes its loads in the file that this returns."""
-    monkeypatch.setenv("PYTHONPATH", str(ROOT))
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    monkeypatch.setenv(sited.LOADS, str(tmp_path / "loads"))
-    monkeypatch.chdir(tmp_path)
-    return tmp_path / "loads"
+pytestmark = pytest.mark.usefixtures("own_code")
 
 
 def adapter(folder: Path) -> bytes:
@@ -83,37 +72,3 @@ def test_rays_simulation_gives_the_same_adapter(tmp_path: Path) -> None:
     result = engines.run(sited.experiment("method=scaffold", "engine.name=flower-simulation"), tmp_path / "run")
     assert adapter(tmp_path / "run") == adapter(tmp_path / "local")
     assert result["left_out"] == []
-
-
-def test_a_language_models_host_is_killed_and_the_result_is_what_it_would_have_been(
-    tiny: Callable[[str], Path], tmp_path: Path
-) -> None:
-    """Three sites without a language model, a host, a SuperLink, all as processes; the local engine has it in place."""
-    sets = ["split.wire=low-rank", "method=fednano", "client.epochs=60"]
-    whole = engines.run(shown.experiment(tiny("llava"), *sets), tmp_path / "local")
-    watch = Noted()
-    experiment = shown.experiment(tiny("llava"), *sets, "engine.name=flower", "engine.patience=150.0")
-    result = engines.run(experiment, tmp_path / "run", watch=watch, kills=[Kill.parse("host@2", 3)])
-    ours, theirs = (tmp_path / name / "adapter" / "adapter_model.safetensors" for name in ("local", "run"))
-    assert ours.read_bytes() == theirs.read_bytes()
-    assert (result["final"], result["left_out"]) == (whole["final"], [])
-    assert "round 2: host is killed" in watch.told
-    assert "the language model's host is started again" in watch.told
-    # Over the wire a request names the model that it means: 64 characters. A turn is 60 epochs of 2 steps, a look at an
-    # example after the last of them, and F of 4 examples.
-    # What the host had held of an example was sent once more, and no more.
-    named, (first, second), (answered, _) = (
-        64 * (60 * 2 + 1 + 4),
-        more(tmp_path, "split_up"),
-        more(tmp_path, "split_down"),
-    )
-    assert (first, answered) == ([named] * 3, [0] * 3)
-    assert 0 < max(second) - named < 20_000  # of 210,000: the rows of 4 examples, and the requests that lacked them
-
-
-def more(folder: Path, way: str) -> list[list[int]]:
-    """Bytes of each turn to or from the language model in ``run`` more than in ``local``, round by round."""
-    files = [folder / name / "clients.jsonl" for name in ("local", "run")]
-    turns = [[json.loads(line) for line in file.read_text().splitlines()] for file in files]
-    sent = [{(turn["round"], turn["client"]): turn[way] for turn in found} for found in turns]
-    return [[sent[1][turn] - sent[0][turn] for turn in sorted(sent[0]) if turn[0] == number] for number in (1, 2)]
