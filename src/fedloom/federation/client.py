@@ -18,12 +18,12 @@ from fedloom.core.tables import ClientTable
 from fedloom.federation import begin, gradients, optimisers
 from fedloom.federation.evaluate import answered
 from fedloom.federation.kept import Kept
-from fedloom.federation.messages import PRIVATE, RANK, START, coded_reply, cut, received, shared_start
+from fedloom.federation.messages import PRIVATE, RANK, coded_reply, cut, received, shared_start
+from fedloom.federation.record import START
 from fedloom.federation.setup import Setup
 
 MAX_PARCEL = 8 * 2**30
 """Bytes of the largest parcel that is read."""
-
 
 FEEDBACK = "feedback"
 """The slot of what a client keeps in which error feedback has its memory."""

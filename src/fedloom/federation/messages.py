@@ -14,13 +14,11 @@ from fedloom.core import lora, wire
 from fedloom.core import tree as trees
 from fedloom.core.contracts import ClientInfo, Job, Parcel, Reply, State, Tree
 from fedloom.core.errors import FedloomError
+from fedloom.federation.record import START
 from fedloom.federation.setup import Setup
 
 LARGEST = 4
 """Adapters' worth of bytes that a reply may have, beside its header."""
-
-START = "run.start"
-"""The slot of the start adapter where the clients' first update decided it, and the fact of its hash."""
 
 PRIVATE = "private"
 """The fact of a reply whose other figures may stand in a file only as a part of a sum."""

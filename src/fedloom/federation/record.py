@@ -24,7 +24,8 @@ from fedloom.core.files import read_text, write_atomic
 from fedloom.federation.kept import MAX_KEPT, Kept
 
 START = "run.start"
-"""The slot of a checkpoint's start adapter, beside those of the state."""
+"""The slot of the start adapter where the clients' first update decided it: in a checkpoint, in a message and in what a
+client keeps; in a message also the fact of its hash. No slot of a method has a dot in its name."""
 
 LOCK = "run.lock"
 """The file that whoever writes a run folder holds while it does."""
