@@ -86,7 +86,7 @@ class Beginning:
             sums, weight, count = self._attempt(cohort)
             if count >= needed:
                 return setup.start_of({name: total / weight for name, total in sums.items()})
-            reasons = "; ".join(dict.fromkeys(entry["error"] for entry in self.tally.left_out))
+            reasons = "; ".join(self.tally.reasons)
             self.tally.void(f"the first update was asked for again: {count} of {len(cohort)} clients answered")
         raise FedloomError(
             f"before round 1: {count} of {len(cohort)} clients sent their first update (adapter.init = 'update'), "

@@ -90,7 +90,7 @@ class Exchange:
                 if state is not None:
                     return state
                 unsound += 1
-                if unsound > UNSOUND or count == 1:
+                if unsound > UNSOUND or len(cohort) <= quorum:
                     raise FedloomError(
                         f"round {self.number}: {problem}. The rounds before it are saved. Lower client.lr, or choose a "
                         "method that bounds what one client does (norm-bound, median), and begin again."
@@ -107,12 +107,12 @@ class Exchange:
             self.tally.blame(name, reason)
             self.kept.forget(name, self.number)
             self.watch.left_out(name, reason)
-        self.suspects |= odd.keys()
+        self.suspects.update(odd)
         self._again(f"without {', '.join(map(repr, odd))}")
 
     def _again(self, why: str) -> str:
         """Nothing of an attempt counts; the reasons for which replies did not before that."""
-        reasons = "; ".join(dict.fromkeys(entry["error"] for entry in self.tally.left_out))
+        reasons = "; ".join(self.tally.reasons)
         self.tally.void(f"round {self.number} was done again: {why}")
         return reasons
 

@@ -81,6 +81,12 @@ class Tally:
         told = [each for each in enumerate(self.lines) if each[0] not in self._void or each[1]["client"] not in counted]
         return [{key: line[key] for key in keys} for _, line in told if line["error"]]
 
+    @property
+    def reasons(self) -> list[str]:
+        """Why replies could not be used, each reason once."""
+        told = (line["error"] for number, line in enumerate(self.lines) if number not in self._void)
+        return list(dict.fromkeys(filter(None, told)))
+
     def blame(self, client: str, reason: str) -> None:
         """Say of a client whose reply counted that it does not, and why."""
         for line in self.lines:
