@@ -68,9 +68,8 @@ class Exchange:
             FedloomError: too few clients answered, twice, or what they sent makes no state of finite numbers.
         """
         setup = self.setup
-        cohort = setup.sampler(
-            list(setup.clients.values()), self.number, setup.seeds.numpy(f"round/{self.number}/cohort")
-        )
+        rng = setup.seeds.numpy(f"round/{self.number}/cohort")
+        cohort = setup.sampler(list(setup.clients.values()), self.number, rng)
         cohort.sort(key=lambda info: info.name in self.suspects)
         needed = max(1, shares.count(1 / (1 + shares.exact(setup.experiment.sampling.extra)), len(cohort)))
         quorum = max(1, shares.count(setup.experiment.engine.quorum, needed, "up"))
@@ -81,7 +80,7 @@ class Exchange:
                 few += 1
                 reasons = self._again(f"{count} of {needed} clients answered")
                 if few == ATTEMPTS or len(cohort) < quorum:
-                    raise self._below(count, needed, reasons)
+                    raise self._below(f"{count} of {needed} clients answered{', twice' * (few == ATTEMPTS)}", reasons)
                 self.engine.gather()
                 continue
             odd = {name: told for name in lengths.steps if (told := lengths.odd(name))}
@@ -90,7 +89,7 @@ class Exchange:
                 if state is not None:
                     return state
                 unsound += 1
-                if unsound > UNSOUND or len(cohort) <= quorum:
+                if unsound > UNSOUND or count <= quorum:
                     raise FedloomError(
                         f"round {self.number}: {problem}. The rounds before it are saved. Lower client.lr, or choose a "
                         "method that bounds what one client does (norm-bound, median), and begin again."
@@ -116,11 +115,10 @@ class Exchange:
         self.tally.void(f"round {self.number} was done again: {why}")
         return reasons
 
-    def _below(self, count: int, needed: int, reasons: str) -> FedloomError:
+    def _below(self, answered: str, reasons: str) -> FedloomError:
         return FedloomError(
-            f"round {self.number}: {count} of {needed} clients answered, twice; the quorum is "
-            f"{self.setup.experiment.engine.quorum:g} of them. {reasons} The rounds before it are saved: mend the "
-            "cause and resume."
+            f"round {self.number}: {answered}; the quorum is {self.setup.experiment.engine.quorum:g} of them. {reasons} "
+            "The rounds before it are saved: mend the cause and resume."
         )
 
     def _stepped(self, total: Any) -> tuple[State | None, str]:
