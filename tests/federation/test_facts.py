@@ -12,14 +12,8 @@ TURN: dict[str, Any] = {"examples": 6, "steps": 3, "loss": 0.7}
 
 
 def test_a_good_turn() -> None:
-    for more in (
-        {},
-        {"private": 1},
-        {"rank": 2},
-        {"split_up": 0, "split_down": MOST_BYTES},
-        {"loss": 1e10},
-        {"steps": 0},
-    ):
+    split = {"split_up": 0, "split_down": MOST_BYTES}
+    for more in ({}, {"private": 1}, {"rank": 2}, split, {"loss": 1e10}, {"steps": 0}):
         check_turn(Parcel({}, TURN | more), held=6, steps=3)
     check_turn(Parcel({}, {"examples": 6, "steps": 3}), held=6, steps=3)  # a site may keep its loss
 
@@ -53,5 +47,5 @@ def test_whatever_a_reply_makes_go_wrong_costs_that_reply() -> None:
     for error in (KeyError("x"), MemoryError(), RecursionError(), TypeError("unhashable")):
         with pytest.raises(FedloomError, match=f"the reply cannot be used: {type(error).__name__}"), costs_the_reply():
             raise error
-    with pytest.raises(FedloomError, match="^as it is$"), costs_the_reply():
+    with pytest.raises(FedloomError, match=r"^as it is$"), costs_the_reply():
         raise FedloomError("as it is")

@@ -116,8 +116,9 @@ class Exchange:
         return reasons
 
     def _below(self, answered: str, reasons: str) -> FedloomError:
+        quorum = self.setup.experiment.engine.quorum
         return FedloomError(
-            f"round {self.number}: {answered}; the quorum is {self.setup.experiment.engine.quorum:g} of them. {reasons} "
+            f"round {self.number}: {answered}; the quorum is {quorum:g} of them. {reasons} "
             "The rounds before it are saved: mend the cause and resume."
         )
 
