@@ -95,6 +95,54 @@ def test_code_that_comes_with_a_model_is_neither_run_nor_asked_about(
     assert refusals == (0 if kind == "llava" else 2)
 
 
+OWN = dict.fromkeys(("AutoConfig", "AutoModel", "AutoModelForImageTextToText", "AutoProcessor"), "own.Own")
+OWN_PARTS = OWN | {"AutoImageProcessor": "own.Own", "AutoTokenizer": ["own.Own", "own.Own"]}
+EVERY_WAY = """
+import sys
+from fedloom import models
+from fedloom.core.errors import FedloomError
+from fedloom.core.seeds import Seeds
+from fedloom.models.meta import Meta
+spec = models.AdapterSpec()
+ways = [lambda f: models.load(f, adapter=spec, seeds=Seeds(0)), lambda f: Meta(f, spec), models.served]
+ways += [models.split_identity, lambda f: models.fingerprint(f, "edge")]
+for folder in sys.argv[1:]:
+    for way in ways:
+        try:
+            way(folder)
+        except FedloomError as error:
+            print(error)
+print("left:", sys.stdin.read().count("y"))
+"""
+
+
+def test_code_of_a_part_of_a_model_is_neither_run_nor_asked_about(copy: Copy, tmp_path: Path) -> None:
+    """Where Transformers itself does not hand ``trust_remote_code=False`` on: a nested configuration, the sub-processors
+    of a checkpoint that names no processor, and a model class that it knows under another head."""
+    clip, llava, nested = copy("clip"), copy("llava"), tmp_path / "nested"
+    shutil.copytree(llava, nested)
+    rewrite(clip / "config.json", auto_map=OWN)
+    for file in ("processor_config.json", "tokenizer_config.json"):
+        said = json.loads((llava / file).read_text())
+        for part in (said, said.get("image_processor", {})):
+            for key in ("processor_class", "image_processor_type"):
+                part.pop(key, None)
+        (llava / file).write_text(json.dumps(said | {"auto_map": OWN_PARTS, "tokenizer_class": "OwnTokenizer"}))
+    said = json.loads((nested / "config.json").read_text())
+    said["text_config"] |= {"model_type": "blip_text_model", "auto_map": OWN}
+    (nested / "config.json").write_text(json.dumps(said))
+    mark = tmp_path / "ran"
+    for folder in (clip, llava, nested):
+        (folder / "own.py").write_text(CODE.format(mark=str(mark)))
+    command = [sys.executable, "-c", EVERY_WAY, *map(str, (clip, llava, nested))]
+    ran = subprocess.run(command, input="y\n" * 40, capture_output=True, text=True, timeout=300)
+    assert ran.returncode == 0, ran.stderr
+    assert not mark.exists()
+    assert "left: 40" in ran.stdout
+    assert "Do you wish to run" not in ran.stdout + ran.stderr
+    assert ran.stdout.count("execute custom code") >= 3
+
+
 def test_a_model_of_an_unknown_type_is_named(copy: Copy) -> None:
     folder = copy("clip")
     rewrite(folder / "config.json", model_type="clop")

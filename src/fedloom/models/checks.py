@@ -4,12 +4,17 @@ import json
 from pathlib import Path
 from typing import Any
 
-from transformers import AutoConfig
+from transformers import AutoConfig, dynamic_module_utils
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
 from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES
 
 from fedloom.core.errors import FedloomError
 from fedloom.models.shards import Shards
+
+dynamic_module_utils.TIME_OUT_REMOTE_CODE = 0
+"""Seconds that Transformers waits for a yes, once it has asked on standard input whether code that comes with a model
+may run: with none it refuses. ``trust_remote_code=False`` alone is not enough: it does not hand that on to all parts of
+a model and its processor."""
 
 CONTRASTIVE = ("clip", "siglip", "siglip2")
 """Models of two towers, by the ``model_type`` of their configuration."""

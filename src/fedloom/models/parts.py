@@ -13,6 +13,7 @@ from torch import nn
 from transformers import AutoModelForImageTextToText
 
 from fedloom.core.errors import FedloomError
+from fedloom.models import checks
 from fedloom.models.adapter import component
 from fedloom.models.language import decoder
 from fedloom.models.shards import Shards
@@ -68,9 +69,18 @@ def of(folder: Path, config: Any) -> Parts:
 
 
 def shaped(config: Any) -> Any:
-    """The model of a configuration, without memory."""
-    with torch.device("meta"):
-        return AutoModelForImageTextToText.from_config(config).eval()
+    """The model of a configuration, without memory.
+
+    Raises:
+        FedloomError: there is no such model, or it needs code of its own.
+    """
+    try:
+        with torch.device("meta"):
+            return AutoModelForImageTextToText.from_config(config, trust_remote_code=False).eval()
+    except Exception as error:  # whatever a library makes of a configuration
+        raise FedloomError(
+            f"model: the configuration of a {config.model_type!r} makes no model: {checks.reason(error)}"
+        ) from error
 
 
 def divided(shards: Shards, shape: Any) -> Parts:
