@@ -1,6 +1,6 @@
 """One client's turn: its batches, its steps worked out by hand, and errors that say where."""
 
-import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -90,23 +90,16 @@ def test_a_methods_term_and_gradient_hook_take_part() -> None:
     assert reply.facts["loss"] == pytest.approx(1.0)  # without the term
 
 
-def test_batches_hold_every_example_once_an_epoch_and_the_last_is_smaller() -> None:
-    batches = list(client._batches(5, ClientTable(epochs=2, batch_size=2), np.random.default_rng(0)))
-    assert [len(batch) for batch in batches] == [2, 2, 1] * 2
-    for epoch in (batches[:3], batches[3:]):
-        assert sorted(index for batch in epoch for index in batch) == list(range(5))
-    assert batches[:3] != batches[3:]
-    table = ClientTable(epochs=9, batch_size=2, max_steps=4)
-    assert len(list(client._batches(5, table, np.random.default_rng(0)))) == 4
-
-
-def test_cosine_falls_from_the_rate_to_a_tenth_of_it() -> None:
-    table = ClientTable(lr=1.0, schedule="cosine")
-    rates = [client.learning_rate(table, number, 5) for number in (1, 3, 5)]
-    assert rates == pytest.approx([1.0, 0.55, 0.1])
-    assert client.learning_rate(table, 2, 5) == pytest.approx(0.1 + 0.9 * (1 + math.cos(math.pi / 4)) / 2)
-    assert client.learning_rate(table, 1, 1) == 1.0
-    assert client.learning_rate(ClientTable(lr=0.3), 4, 5) == 0.3
+@pytest.mark.parametrize("reveals", [{}, {"other": "gradients"}])
+def test_what_a_method_does_not_declare_is_not_sent(reveals: dict[str, str]) -> None:
+    setup = Setup(toy.experiment())
+    for local, slot in ((Local(send=lambda run: {"rows": {}}), "rows"), (Local(rank=lambda run: 1), "rank")):
+        method = replace(setup.method, local=replace(local, reveals=reveals))
+        with pytest.raises(
+            FedloomError, match=rf"send '{slot}' besides the adapter.*reveals={{'{slot}': 'gradients'}}"
+        ):
+            trained(method, ClientTable(**SGD), setup)
+        trained(replace(method, local=replace(local, reveals={slot: "anything"})), ClientTable(**SGD), setup)
 
 
 def test_the_memory_of_error_feedback_lies_with_the_clients_state(tmp_path: Path) -> None:

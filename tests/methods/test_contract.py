@@ -3,12 +3,15 @@
 from dataclasses import fields, is_dataclass
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
 from fedloom.core import lora, resolve, wire
-from fedloom.core.contracts import ClientInfo, Method, Parcel, State, Tree
+from fedloom.core.contracts import ClientInfo, Example, Method, Parcel, State, Tree
+from fedloom.core.tables import ClientTable
 from fedloom.core.tree import fingerprint
+from fedloom.federation.client import train
 from tests.methods.helpers import Turn, adapter, begun, client, effect, fold, play, shake, stay, step
 
 SCALE = 2.0
@@ -119,6 +122,51 @@ def test_every_client_gets_its_rank_and_every_name(method: Method) -> None:
         assert got.keys() == start_of(method).keys()
         assert {value.shape[0] for name, value in got.items() if "lora_A" in name} == {info.rank}
         assert {value.shape[1] for name, value in got.items() if "lora_B" in name} == {info.rank}
+
+
+class Stub:
+    """A backbone whose loss depends on every entry of its adapter; an example is a number."""
+
+    def __init__(self, start: Tree) -> None:
+        self.write(start)
+
+    def collate(self, examples: list[Any]) -> list[Any]:
+        return examples
+
+    def loss(self, batch: list[Any]) -> torch.Tensor:
+        return torch.stack([sum(leaf.square().sum() for leaf in self.tree.values()) + len(one.id) for one in batch])
+
+    def leaves(self) -> Tree:
+        return dict(self.tree)
+
+    def read(self) -> Tree:
+        return {name: leaf.detach().clone() for name, leaf in self.tree.items()}
+
+    def write(self, adapter: Tree, base: Tree | None = None) -> None:
+        self.tree = {name: value.detach().clone().requires_grad_() for name, value in adapter.items()}
+
+
+@every
+def test_a_reply_holds_what_the_method_says_that_it_tells_and_nothing_else(method: Method) -> None:
+    """A turn of the real loop, whose reply is what a client would send."""
+    start = start_of(method)
+    examples = [Example(str(number), (), "", (), "") for number in range(4)]
+    reply, _ = train(
+        Stub(start),  # type: ignore[arg-type]
+        examples,
+        method,
+        ClientTable(batch_size=2),
+        received=method.server.send(begin(method, start), client(rank=3)),
+        kept={},
+        initial=start,
+        rng=np.random.default_rng(0),
+        lr=0.01,
+        scale=SCALE,
+    )
+    told = (reply.trees.keys() - {"adapter"}) | (reply.facts.keys() - {"examples", "steps", "loss"})
+    assert told == method.local.reveals.keys()
+    assert all(kind and kind.replace("-", "").isalpha() for kind in method.local.reveals.values())
+    assert reply.trees.get("adapter", {}).keys() == {name for name in start if method.shares(name)}
 
 
 @every

@@ -117,8 +117,8 @@ print("left:", sys.stdin.read().count("y"))
 
 
 def test_code_of_a_part_of_a_model_is_neither_run_nor_asked_about(copy: Copy, tmp_path: Path) -> None:
-    """Where Transformers itself does not hand ``trust_remote_code=False`` on: a nested configuration, the sub-processors
-    of a checkpoint that names no processor, and a model class that it knows under another head."""
+    """Where Transformers does not hand ``trust_remote_code=False`` on: to a nested configuration, to the processors of
+    a checkpoint that names none, and for a model that it knows under another head."""
     clip, llava, nested = copy("clip"), copy("llava"), tmp_path / "nested"
     shutil.copytree(llava, nested)
     rewrite(clip / "config.json", auto_map=OWN)

@@ -140,7 +140,7 @@ def test_the_very_last_letter_may_come_again_and_has_the_same_bytes(tmp_path: Pa
 
 
 def test_a_letter_that_was_answered_before_the_last_is_a_replay(tmp_path: Path) -> None:
-    experiment = toy.experiment("method=scaffold")
+    experiment = toy.experiment("method=scaffold", "rounds=3")
     letters = [letter(experiment, round=round, counted=round - 1, nonce=f"{round}" * 9) for round in (1, 2, 3)]
     here = desk(tmp_path)
     for each in letters:
@@ -188,7 +188,7 @@ def test_what_a_site_keeps_lies_under_its_run_and_name(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("method", ["scaffold", "ditto", "local"])
 def test_a_worker_that_is_started_again_goes_on_with_what_the_site_kept(tmp_path: Path, method: str) -> None:
-    experiment = toy.experiment(f"method={method}")
+    experiment = toy.experiment(f"method={method}", "rounds=3")
     letters = [letter(experiment, round=round, counted=round - 1) for round in (1, 2, 3)]
     whole = desk(tmp_path / "whole")
     through = [good(whole.answer(each)).parcel for each in letters]
@@ -200,7 +200,7 @@ def test_a_worker_that_is_started_again_goes_on_with_what_the_site_kept(tmp_path
 
 
 def test_what_was_kept_in_a_turn_that_did_not_count_is_dropped(tmp_path: Path) -> None:
-    experiment = toy.experiment("method=scaffold")
+    experiment = toy.experiment("method=scaffold", "rounds=3")
     one, two, three = (letter(experiment, round=round, counted=1 if round > 1 else 0) for round in (1, 2, 3))
     late, absent = desk(tmp_path / "late"), desk(tmp_path / "absent")
     for each in (one, two, three):  # the reply to the second came too late: the third says that the first counted

@@ -134,6 +134,26 @@ def test_an_error_travels_whatever_stands_in_it() -> None:
     assert len(told) < MAX_HEAD / 2
 
 
+@pytest.mark.parametrize(
+    ("name", "most"), [("run", 64), ("nonce", 64), ("client", 255), ("model", 255), ("error", 20_000)]
+)
+def test_a_text_that_is_kept_has_a_longest(name: str, most: int) -> None:
+    good = json.dumps(head(**{name: "x" * most})).encode()
+    assert getattr(unpack(framed(good)), name) == "x" * most
+    for length in (most + 1, 900_000):
+        told = opened(framed(json.dumps(head(**{name: "x" * length})).encode()))
+        assert told == f"Letter: {name!r} has {length} characters, at most {most} are allowed."
+
+
+def test_facts_are_few_and_short() -> None:
+    for facts in ({"x" * 1024: "y" * 1024}, {str(n): n for n in range(256)}):
+        assert unpack(framed(json.dumps(head(facts=facts)).encode())).facts == facts
+    for facts in ({"x" * 1025: 1}, {"x": "y" * 1025}, {str(n): n for n in range(257)}):
+        assert opened(framed(json.dumps(head(facts=facts)).encode())) == (
+            f"Letter: 'facts' is {ascii(facts)[:60]}, which cannot be."
+        )
+
+
 def test_cut_short_anywhere_it_is_refused_or_has_a_shorter_parcel() -> None:
     blob = pack(WHOLE)
     end = len(blob) - len(WHOLE.parcel)

@@ -27,6 +27,16 @@ REFUSED: list[tuple[dict[str, object], list[str], str]] = [
     ({"models": {"clip": "/m"}, "other_models": False}, [], r"model 'nano-vlm'.*models = \['clip'\]"),
     ({"max_rank": 1}, [], "rank 2.*max_rank = 1"),
     ({"max_rank": 2}, ["adapter.ranks=[1,3,2]"], "rank 3.*max_rank = 2"),
+    ({"max_rank": 2}, ["adapter.ranks=[1]", "adapter.rank=3", "adapter.rank_from=data"], "rank 3.*max_rank = 2"),
+    ({"max_threads": 2}, ["engine.threads=3"], "engine.threads = 3.*max_threads = 2"),
+    ({"max_clients": 2}, [], "scenario.clients = 3.*max_clients = 2"),
+    ({"max_batch": 8}, ["client.batch_size=9"], "client.batch_size = 9.*max_batch = 8"),
+    ({"max_batch": 8}, ["evaluation.batch_size=9"], "evaluation.batch_size = 9.*max_batch = 8"),
+    ({"max_new_tokens": 2}, ["model.max_new_tokens=3"], "model.max_new_tokens = 3.*max_new_tokens = 2"),
+    ({"max_cache_mb": 2}, ["model.cache_mb=3"], "model.cache_mb = 3.*max_cache_mb = 2"),
+    ({"max_cache_mb": 512}, ["model.disk_cache_mb=513"], "model.disk_cache_mb = 513.*max_cache_mb = 512"),
+    ({"max_seconds": 99}, ["split.patience=100.0", "split.deadline=1.0"], "split.patience = 100.0.*max_seconds = 99"),
+    ({"max_seconds": 99}, ["split.deadline=100.0"], "split.deadline = 100.0.*max_seconds = 99"),
     ({"max_rounds": 1}, [], "rounds 2.*max_rounds = 1"),
     ({}, ['adapter.names=["q_proj$"]'], r"adapter\.names = \['q_proj\$'\].*layer_patterns = false"),
     ({}, ["model.name=./clip"], r"the folder '\./clip', which a server names.*models has no such name"),
@@ -50,7 +60,11 @@ ALLOWED: list[tuple[dict[str, object], list[str]]] = [
     ({"models": {"nano-vlm": "/models/vlm"}, "other_models": False}, []),
     ({"max_rank": 2, "max_rounds": 2}, []),
     ({"max_rank": 3}, ["adapter.ranks=[1,3,2]", "adapter.rank=8"]),
-    ({"max_rank": 0, "max_rounds": 0}, ["adapter.rank=999", "rounds=999"]),
+    ({"max_rank": 0, "max_rounds": 0}, ["adapter.rank=999", "rounds=9999"]),
+    ({"max_threads": 0, "max_clients": 0}, ["engine.threads=1024", "scenario.clients=1000000"]),
+    ({"max_batch": 0, "max_new_tokens": 0}, ["client.batch_size=9999", "model.max_new_tokens=9999"]),
+    ({"max_cache_mb": 0, "max_seconds": 0}, ["model.cache_mb=99999", "split.patience=999999.0"]),
+    ({"max_cache_mb": 512, "max_batch": 32, "max_new_tokens": 16, "max_seconds": 120, "max_clients": 3}, []),
     ({"code": ["mine:*"]}, ["task=mine:task", "method=mine:ffa", "model.name=mine:model"]),
     ({"tasks": ["icons-qa/*"], "code": ["mine:task"]}, ["task=mine:task"]),
     ({"models": {"mine:model": "/models/vlm"}}, ["model.name=mine:model"]),
@@ -110,6 +124,7 @@ def test_what_a_rule_refuses_may_be_told_to_a_server() -> None:
     ("rules", "sets", "words"),
     [
         ({"min_examples": 21}, [], "training on 20 examples.*min_examples = 21"),
+        ({"min_examples": 9}, ["client.max_steps=1"], "training on 8 examples.*min_examples = 9"),
         ({"max_steps": 2}, [], "3 steps a round.*max_steps = 2"),
         ({"max_steps": 5}, ["client.epochs=2"], "6 steps a round.*max_steps = 5"),
         ({"max_steps": 3}, ["client.epochs=2", "client.max_steps=4"], "4 steps a round.*max_steps = 3"),
@@ -124,13 +139,22 @@ def test_too_much_work_or_too_few_examples_are_refused(rules: dict[str, object],
     ("rules", "sets"),
     [
         ({"min_examples": 20}, []),
+        ({"min_examples": 16}, ["client.max_steps=2"]),
         ({"max_steps": 3}, []),
         ({"max_steps": 4}, ["client.epochs=9", "client.max_steps=4"]),
-        ({}, ["client.epochs=999"]),
+        ({"max_steps": 0}, ["client.epochs=9999"]),
+        ({}, ["client.epochs=3333"]),
     ],
 )
 def test_as_much_work_as_a_rule_says_is_done(rules: dict[str, object], sets: list[str]) -> None:
     Policy.model_validate(rules).check_work(asked("client.batch_size=8", *sets), 20)
+
+
+def test_a_first_update_is_one_of_fifty_examples_at_most() -> None:
+    experiment = asked("client.batch_size=8", "adapter.init=update")
+    Policy(min_examples=50).check_work(experiment, 99)
+    with pytest.raises(Refusal, match="a first update of 50 examples: .*min_examples = 51"):
+        Policy(min_examples=51).check_work(experiment, 99)
 
 
 @pytest.mark.parametrize(("sets", "steps"), [([], 6), (["client.epochs=9", "client.max_steps=4"], 8)])

@@ -240,7 +240,8 @@ class Local:
     most those the client began with. ``keep(run)``: slots that the client keeps until its next turn (the unshared part
     of the adapter is always kept). ``personal``: a second adapter. ``goes_on``: the optimiser of a turn begins with the
     state that it had at the end of the client's last one (its moments and step count), which the client keeps; without
-    it, each turn has a new optimiser.
+    it, each turn has a new optimiser. ``reveals``: what each slot of ``send`` tells of the examples, in a word, by slot
+    (``"control": "gradients"``), and ``"rank": "rank"`` where there is a ``rank``: nothing else leaves the client.
     """
 
     begin: Callable[[LocalRun], None] | None = None
@@ -251,6 +252,7 @@ class Local:
     keep: Callable[[LocalRun], dict[str, Tree]] | None = None
     personal: Personal | None = None
     goes_on: bool = False
+    reveals: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from typing import Literal
 
 from PIL import Image
 
+from fedloom.core import limits
 from fedloom.core.contracts import IMAGE, Data, Example, Picture, Sample, Task
 from fedloom.core.errors import FedloomError, told
 from fedloom.core.pictures import fault
@@ -111,6 +112,7 @@ def _usable(task: Task, name: str, half: tuple[Sample, ...], on_bad: OnBad) -> t
     good: dict[str, Sample] = {}
     first = ""
     for number, sample in enumerate(half):
+        limits.tick()
         shown = f"record {sample.id!r}" if isinstance(sample, Sample) else f"record number {number}"
         try:
             _check(sample)

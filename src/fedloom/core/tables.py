@@ -1,5 +1,6 @@
 """The tables of an experiment file, as typed records: every key, its default and its bounds stand here."""
 
+import re
 from typing import Annotated, Any, Literal, get_origin
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_serializer, model_validator
@@ -21,6 +22,16 @@ def _file_name(text: str) -> str:
 
 
 FileName = Annotated[str, AfterValidator(_file_name)]
+
+
+def _revision(text: str) -> str:
+    if text and (not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._/-]{0,199}", text) or ".." in text):
+        raise ValueError("a commit, tag or branch: letters, digits, '.', '_', '/' and '-'")
+    return text
+
+
+Revision = Annotated[str, AfterValidator(_revision)]
+"""A revision on the hub, which becomes a part of a path."""
 
 
 class Table(BaseModel):
@@ -68,6 +79,8 @@ class ModelTable(Table):
 
     name: str
     """A shipped model (`fedloom models`), a Hugging Face id or a folder."""
+    revision: Revision = ""
+    """Of a Hugging Face id: the commit, tag or branch that is meant ("": the one that is here, or else the newest)."""
     dtype: Literal["float32", "bfloat16"] = "float32"
     """What is computed in."""
     cache_mb: Limit = 512
@@ -220,7 +233,7 @@ class EngineTable(Table):
     """This machine ("local"), real sites ("flower"), Flower's simulation ("flower-simulation")."""
     workers: Count = 1
     """Processes that run clients on this machine; their number never changes a result."""
-    threads: Limit = 0
+    threads: Annotated[int, Field(ge=0, le=1024)] = 0
     """Torch's threads in each (0: its own choice); they may change a result's last bits."""
     quorum: Annotated[float, Field(gt=0, le=1)] = 0.5
     """The least share of a cohort that must answer, else the round is done again once."""

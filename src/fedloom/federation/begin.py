@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 import torch
 
-from fedloom.core import wire
+from fedloom.core import limits, wire
 from fedloom.core.contracts import ClientInfo, Engine, Example, Parcel, Reply, Tree
 from fedloom.core.errors import FedloomError
 from fedloom.core.tables import ClientTable
@@ -30,6 +30,9 @@ ATTEMPTS = 2
 
 SLOT = "update"
 
+REVEALS = "gradient-signs"
+"""What a first update tells of the examples."""
+
 
 def signs(setup: Setup, client: str) -> Parcel:
     """A client's reply: slot ``update``, the signs of its summed gradients by each adapted weight, as int8.
@@ -47,6 +50,7 @@ def signs(setup: Setup, client: str) -> Parcel:
     sums: Tree = {}
     size = setup.experiment.client.batch_size
     for begin in range(0, len(chosen), size):
+        limits.tick()
         for name, slope in slopes(chosen[begin : begin + size]).items():
             sums[name] = sums[name] + slope if name in sums else slope
     wire.check(Parcel({SLOT: sums}), {})

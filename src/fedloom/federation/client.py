@@ -10,16 +10,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fedloom.core import lora, wire
+from fedloom.core import limits, lora, wire
 from fedloom.core import tree as trees
 from fedloom.core.contracts import Backbone, Example, Job, LocalRun, Method, Parcel, Reply, Tree
 from fedloom.core.errors import FedloomError
 from fedloom.core.tables import ClientTable
-from fedloom.federation import begin, gradients, optimisers
+from fedloom.federation import begin, gradients, optimisers, steps
 from fedloom.federation.evaluate import answered
-from fedloom.federation.facts import PRIVATE, RANK
+from fedloom.federation.facts import PRIVATE, RANK, declared
 from fedloom.federation.kept import Kept
-from fedloom.federation.messages import coded_reply, cut, received, shared_start
+from fedloom.federation.messages import check_ranks, coded_reply, cut, received, shared_start
 from fedloom.federation.record import START
 from fedloom.federation.setup import Setup
 
@@ -73,7 +73,7 @@ class Trainer:
         """What the server sent, out of the channel; the start adapter is what it was sent, or kept of that.
 
         Raises:
-            FedloomError: the server means another start adapter than is here.
+            FedloomError: the server means another start adapter than is here, or one of a larger rank.
         """
         parcel = wire.unpack(job.parcel, max_bytes=MAX_PARCEL)
         start, wanted = parcel.trees.pop(START, kept.get(START, {})), parcel.facts.pop(START, "")
@@ -81,7 +81,8 @@ class Trainer:
             raise FedloomError("the start adapter that came with an earlier round is no longer here. Begin a new run.")
         self.setup.begun.clear()
         self.setup.begun.update(start)
-        parcel.trees = received(parcel.trees, self.setup, self.setup.clients[job.client])
+        parcel.trees = received(parcel.trees, self.setup, info := self.setup.clients[job.client])
+        check_ranks({START: start, **parcel.trees}, info.rank)
         return parcel
 
     def _evaluate(self, job: Job) -> Parcel:
@@ -109,7 +110,7 @@ class Trainer:
             kept=kept,
             initial=setup.start(info),
             rng=setup.seeds.numpy(f"{where}/batches"),
-            lr=learning_rate(setup.experiment.client, job.round, setup.experiment.rounds),
+            lr=steps.learning_rate(setup.experiment.client, job.round, setup.experiment.rounds),
             scale=setup.scale,
         )
         for checked in (reply, Parcel(keep)):  # what has diverged is neither sent nor kept
@@ -160,8 +161,7 @@ def train(
         final = lora.truncate(final, rank)
     reply.trees["adapter"] = trees.select(final, method.shares)
     keep = {"adapter": trees.select(final, lambda name: method.trains(name) and not method.shares(name))}
-    if local.send:
-        reply.trees |= local.send(run)
+    reply.trees |= declared(local, local.send(run) if local.send else {})
     if local.keep:
         keep |= local.keep(run)
     if local.goes_on:
@@ -197,12 +197,12 @@ def _begin(
     def losses() -> Tensor:
         batches = (examples[begin : begin + size] for begin in range(0, len(examples), size))
         with gradients.steady(backbone):
-            return torch.cat([backbone.loss(backbone.collate(batch)).cpu() for batch in batches])
+            return torch.cat([_loss(backbone, batch).cpu() for batch in batches])
 
     def of_examples() -> Iterator[Tree]:
         for example in examples:
             with gradients.steady(backbone):
-                loss = backbone.loss(backbone.collate([example])).sum()
+                loss = _loss(backbone, [example]).sum()
             yield gradients.gradient(loss, [example], leaves)
 
     return LocalRun(start, leaves, received, kept, len(examples), lr, losses, of_examples)
@@ -224,7 +224,8 @@ def _learn(
         FedloomError: as ``train``.
     """
     losses = []
-    for batch in _batches(len(examples), table, rng):
+    for batch in steps.batches(len(examples), table, rng):
+        limits.tick()
         chosen = [examples[index] for index in batch]
         where = f"batch {run.steps + 1} ({', '.join(example.id for example in chosen)})"
         try:
@@ -238,6 +239,12 @@ def _learn(
     if losses:
         _check_end(backbone, examples, run)
     return losses
+
+
+def _loss(backbone: Backbone, examples: Sequence[Example]) -> Tensor:
+    """The loss of each example, of a pass over all that has no end but theirs."""
+    limits.tick()
+    return backbone.loss(backbone.collate(examples))
 
 
 @torch.no_grad()
@@ -279,23 +286,3 @@ def _step(
     optimiser.step()
     run.steps += 1
     return float(loss.detach())
-
-
-def _batches(count: int, table: ClientTable, rng: np.random.Generator) -> Iterator[list[int]]:
-    """Shuffled batches of every epoch, at most ``max_steps`` in all; a last smaller batch is kept."""
-    steps = 0
-    for _ in range(table.epochs):
-        order = rng.permutation(count).tolist()
-        for first in range(0, count, table.batch_size):
-            if table.max_steps and steps == table.max_steps:
-                return
-            yield order[first : first + table.batch_size]
-            steps += 1
-
-
-def learning_rate(table: ClientTable, round: int, rounds: int) -> float:
-    """The rate of a round (from 1): constant, or a cosine over the rounds from ``lr`` down to a tenth of it."""
-    if table.schedule == "constant" or rounds == 1:
-        return table.lr
-    fall = 0.5 * (1 + math.cos(math.pi * (round - 1) / (rounds - 1)))
-    return table.lr * (0.1 + 0.9 * fall)

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from fedloom.core.contracts import Parcel
+from fedloom.core.contracts import Local, Parcel, Tree
 from fedloom.core.errors import FedloomError
 
 PRIVATE = "private"
@@ -22,6 +22,21 @@ MOST_LOSS = 1e10
 """A mean loss beyond it is that of a model which has diverged."""
 
 _KNOWN = {"examples", "steps", "loss", PRIVATE, RANK, *SPLIT}
+
+
+def declared(local: Local, slots: dict[str, Tree]) -> dict[str, Tree]:
+    """What a client sends besides its adapter, once it is seen that its method says of all of it what it tells.
+
+    Raises:
+        FedloomError: it does not say it of a slot, or of the rank.
+    """
+    sent = [*slots, RANK] if local.rank else [*slots]
+    if hidden := sorted(set(sent) - set(local.reveals)):
+        raise FedloomError(
+            f"method: its clients send {hidden[0]!r} besides the adapter, and its Local does not declare it. Say what "
+            f"it tells: Local(reveals={{{hidden[0]!r}: 'gradients'}}), or whatever it is; or do not send it."
+        )
+    return slots
 
 
 def check_turn(parcel: Parcel, held: int, steps: int) -> None:

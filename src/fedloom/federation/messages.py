@@ -22,6 +22,10 @@ LARGEST = 4
 """Adapters' worth of bytes that a reply may have, beside its header."""
 
 
+_COMPONENTS = {lora.A: 0, lora.B: 1, lora.R: 0}
+"""Along which axis the tensors of a pair have its components."""
+
+
 @dataclass
 class Tally:
     """Who did what in one round, line by line as ``clients.jsonl`` holds it. ``travels``: whether parcels leave the
@@ -153,6 +157,26 @@ def received(coded: dict[str, Tree], setup: Setup, info: ClientInfo) -> dict[str
     """The slots of a server's parcel as a client has them: out of the channel."""
     like = shared_start(setup, info, {})
     return {slot: setup.down.decode(tree, like) for slot, tree in coded.items()}
+
+
+def check_ranks(slots: Mapping[str, Tree], rank: int) -> None:
+    """See that no pair that a server sends has more components than its client has, ``rank``; one of the change to the
+    base, which nobody trains and which grows with every reply that is stacked in it, no more than a weight can have.
+
+    Raises:
+        FedloomError: naming the first tensor that has.
+    """
+    for slot in ("adapter", START, "base"):
+        for name, value in slots.get(slot, {}).items():
+            axis = next((axis for half, axis in _COMPONENTS.items() if name.endswith(half)), None)
+            if axis is None or value.ndim != 2:
+                continue
+            found, most = value.shape[axis], value.shape[1 - axis] if slot == "base" else rank
+            if found > most:
+                raise FedloomError(
+                    f"Parcel: tensor '{slot}/{name}' is {list(value.shape)}, of rank {found}; expected at most {most}, "
+                    f"{'as its weight has' if slot == 'base' else 'the rank of its client'}."
+                )
 
 
 def coded_reply(slots: dict[str, Tree], start: Tree, memory: Tree, up: Channel, seed: int) -> tuple[Parcel, Tree]:

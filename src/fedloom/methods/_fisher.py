@@ -12,6 +12,8 @@ from fedloom.core.tree import WeightedSum
 from fedloom.methods._capped import capped
 from fedloom.methods._common import BLOCK, replace_server, side_by_side
 
+REVEALS = {"fisher": "squared-gradients"}
+
 
 @dataclass
 class Turns:
@@ -42,12 +44,12 @@ def by_fisher(local: Local, cap: float) -> Method:
 def of_examples() -> Local:
     """Slot ``fisher``: the mean of the squares of each example's own gradient, at the trained adapter and without
     dropout."""
-    return Local(send=_of_examples)
+    return Local(send=_of_examples, reveals=REVEALS)
 
 
 def of_batches() -> Local:
     """Slot ``fisher``: the mean of the squares of the gradients that the turn's steps had, before each step."""
-    return Local(gradient=_add_batch, send=_of_batches)
+    return Local(gradient=_add_batch, send=_of_batches, reveals=REVEALS)
 
 
 def _add_squares(sums: Tree, gradients: Tree) -> None:

@@ -89,7 +89,8 @@ def hetlora(gamma: float = 0.99, penalty: float = 1e-3, cap: float = 2.0) -> Met
 
     reduce = Reduce(_lift, _merge, lambda turns: _lower(turns, cap), additive=False)
     server = Server(init, step, send)
-    return Method(reduce, server, Local(term=term, rank=rank) if gamma < 1 else Local(), mixed_ranks=True)
+    local = Local(term=term, rank=rank, reveals={"rank": "rank"}) if gamma < 1 else Local()
+    return Method(reduce, server, local, mixed_ranks=True)
 
 
 def _lift(reply: Parcel, client: ClientInfo, start: Tree) -> list[Turn]:

@@ -132,7 +132,8 @@ def q_fedavg(q: float = 1.0, lipschitz: Lipschitz = "fall", cap: float = 2.0) ->
         return {"adapter": tree.add(state["adapter"], total.trees["change"])}
 
     reduce = Reduce(lift, merge, lower, additive=False, bounded=("loss",))
-    return Method(reduce, Server(init, step, send_adapter), Local(begin=begin, send=send))
+    local = Local(begin=begin, send=send, reveals={"loss": "loss"})
+    return Method(reduce, Server(init, step, send_adapter), local)
 
 
 def _weight(turn: Turn, loss: float, q: float) -> float:

@@ -44,7 +44,12 @@ def scaffold(eta: float = 1.0, weighting: Weighting = "uniform") -> Method:
         slots = ("adapter",) if client is None else ("adapter", "control")
         return Parcel({slot: state[slot] for slot in slots})
 
-    local = Local(gradient=_correct, send=_change, keep=lambda run: {"control": _own(run)})
+    local = Local(
+        gradient=_correct,
+        send=_change,
+        keep=lambda run: {"control": _own(run)},
+        reveals={"control": "gradients"},
+    )
     return Method(with_change(mean(change=weighting, control="uniform")), Server(init, step, send), local)
 
 

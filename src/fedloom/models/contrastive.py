@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from fedloom.core import limits
 from fedloom.core.contracts import Example, Tree
 from fedloom.core.device import device
 from fedloom.core.errors import FedloomError
@@ -125,6 +126,7 @@ class Contrastive(LoraBackbone):
             chunks = [captions[i : i + _CAPTIONS] for i in range(0, len(captions), _CAPTIONS)]
             texts = torch.cat([self._text_vectors(chunk) for chunk in chunks])
             for start in range(0, len(examples), size):
+                limits.tick()
                 part = examples[start : start + size]
                 images = self._image_vectors(self._images.batch([e.images[0] for e in part]))
                 mine = own[start : start + size].to(device())

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from fedloom.core import limits
 from fedloom.core.contracts import Example, Picture, Tree
 from fedloom.core.device import device
 from fedloom.core.errors import FedloomError
@@ -197,6 +198,7 @@ class Generative(LoraBackbone):
         for free in (True, False):
             chosen = [i for i in order if free != bool(examples[i].choices)]
             for start in range(0, len(chosen), size):
+                limits.tick()
                 part = chosen[start : start + size]
                 made = self._answer([examples[i] for i in part], free)
                 for i, answer in zip(part, made, strict=True):

@@ -130,7 +130,9 @@ class Meta(LoraBackbone):
             with torch.device("meta"):
                 model = auto.from_config(config, dtype=getattr(torch, dtype), trust_remote_code=False)
         except Exception as error:  # whatever a library makes of a configuration
-            raise FedloomError(f"model: the configuration of {name!r} makes no model: {checks.reason(error)}") from error
+            raise FedloomError(
+                f"model: the configuration of {name!r} makes no model: {checks.reason(error)}"
+            ) from error
         model.requires_grad_(False).eval()
         use_device("")  # as a run would
         checkpoint.check(name, model, NANO.get(name, Path(name).expanduser()))

@@ -3,24 +3,25 @@
 desk.answer(letter) -> letter         hello: who is here, and what it holds; update, train, evaluate: a client's turn
 """
 
-import shutil
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from fedloom import __version__
-from fedloom.core import config, memory, resolve
+from fedloom.core import config, limits, memory, resolve
 from fedloom.core.errors import FedloomError
-from fedloom.core.files import write_atomic
 from fedloom.federation.client import Trainer
 from fedloom.federation.inputs import model_of
 from fedloom.federation.kept import Kept
 from fedloom.federation.middle import Access
 from fedloom.federation.result import content_fingerprint, data_fingerprint
 from fedloom.federation.setup import Setup
+from fedloom.site.ledger import Ledger
 from fedloom.site.letter import Letter
-from fedloom.site.policy import Policy, Refusal
+from fedloom.site.policy import Policy, Refusal, pinned
+from fedloom.site.work import Work
 
 
 @dataclass
@@ -48,12 +49,20 @@ class Desk:
 
     def answer(self, letter: Letter) -> Letter:
         """The answer; whatever goes wrong is its ``error``."""
-        begun = time.perf_counter()
+        begun, work = time.perf_counter(), Work(self.policy)
         try:
-            with resolve.guarded(self.policy.guard):
-                return self._answer(letter)
+            with resolve.guarded(self.policy.guard), self._metered(work):
+                answer = self._answer(letter)
+            if work.refused:  # the loop, which knows of no rules, told it as any other error
+                raise work.refused
+            return answer
         except Exception as error:
-            return letter.answer(error=self._told(letter, error), seconds=time.perf_counter() - begun)
+            told = self._told(letter, work.refused or error)
+            return letter.answer(error=told, seconds=time.perf_counter() - begun)
+
+    def _metered(self, work: Work) -> AbstractContextManager[None]:
+        """Simulated clients are this machine's own user's, who may wait for them."""
+        return limits.metered(work) if self.site else nullcontext()
 
     def _told(self, letter: Letter, error: Exception) -> str:
         """What a server is told of an error: a refusal in full, of any other that there was one."""
@@ -70,6 +79,8 @@ class Desk:
             raise Refusal(f"{letter.kind!r} is nothing that a server asks.")
         if not letter.run.isalnum():
             raise Refusal(f"run {letter.run[:40]!r}: expected letters and digits.")
+        if not letter.nonce.isprintable():
+            raise Refusal(f"nonce {letter.nonce!r}: expected one line.")
         trainer = self._trainer(letter)
         setup = trainer.setup
         if letter.kind == "hello":
@@ -80,14 +91,32 @@ class Desk:
         if (self.site and letter.client != self.site) or letter.client not in setup.clients:
             raise Refusal(f"a message for client {letter.client!r} is not for this site.")
         self._check_work(setup, setup.clients[letter.client].examples)
-        if letter.kind == "evaluate" and self.policy.metrics == "none":
-            raise Refusal("the site lets no metric leave: its site.toml says metrics = 'none'.")
-        self._not_again(letter)
+        self._check_asked(letter, setup)
+        if self.site:
+            self._ledger.begin(letter, setup.experiment.rounds)
         trainer.kept.keep_until(letter.client, letter.counted)  # what was kept in turns that did not count is void
         reply = trainer.run(letter.job)
-        self._note(letter)
         error = self._told(letter, FedloomError(reply.error)) if reply.error else ""
         return letter.reply(replace(reply, error=error))
+
+    def _check_asked(self, letter: Letter, setup: Setup) -> None:
+        """Refuse what this experiment does not ask for, and scores that too few examples decide.
+
+        Raises:
+            Refusal: a round that it does not have, or a kind of work.
+        """
+        asked = setup.experiment
+        last = 0 if letter.kind == "update" else asked.rounds
+        if not (letter.kind == "train") <= letter.round <= last:
+            raise Refusal(f"{letter.kind!r} in round {letter.round}: the experiment has {asked.rounds} rounds.")
+        if letter.kind == "update" and asked.adapter.init != "update":
+            raise Refusal(f"a first update is asked for, and adapter.init = {asked.adapter.init!r} needs none.")
+        if letter.kind == "evaluate":
+            if self.policy.metrics == "none":
+                raise Refusal("the site lets no metric leave: its site.toml says metrics = 'none'.")
+            if self.site and asked.evaluation.where != "clients":
+                raise Refusal("scores are asked for, and evaluation.where = 'server' has no site tell any.")
+            self.policy.check_seen("scores over", len(setup.test_samples(letter.client)))
 
     def _about(self, setup: Setup) -> dict[str, str | int | float]:
         """What the site says about itself."""
@@ -114,9 +143,12 @@ class Desk:
     def _trainer(self, letter: Letter) -> Trainer:
         setup = self.prepare(letter.experiment)
         if letter.run not in self._trainers:
-            kept = Kept(self._run(letter.run) / "kept" if self.site else self.state)
+            kept = Kept(self._ledger.run(letter.run) / "kept" if self.site else self.state)
+            while len(self._trainers) >= self.policy.keep_runs:
+                del self._trainers[next(iter(self._trainers))]
             self._trainers[letter.run] = Trainer(setup, kept, self.policy.metrics)
-            self._prune(letter.run)
+            if self.site:
+                self._ledger.prune(letter.run)
         return self._trainers[letter.run]
 
     def prepare(self, toml: str) -> Setup:
@@ -134,6 +166,7 @@ class Desk:
             config.check(here)
             if ":" in here.model.name and not Path(here.model.name).exists():  # before another model is let go for it
                 self.policy.guard(here.model.name)
+            self.policy.check_local(here.method.name, config.build(here, "method").local)
             setup = Setup(here, self.cache, site=self.site, host=self._host(here))
             self._share(setup)
             self._setup, self._asked, self._data, self._trainers = setup, toml, "", {}
@@ -166,8 +199,9 @@ class Desk:
 
     def _here(self, asked: config.Experiment) -> config.Experiment:
         """The experiment with this site's own places in it: nothing that a server says is read as a path here."""
-        name = self.model or self.policy.models.get(asked.model.name, asked.model.name)
-        model = asked.model.model_copy(update={"name": name})
+        own = pinned(self.model) if self.model else self.policy.place(asked.model)
+        name, revision = own or (asked.model.name, asked.model.revision)
+        model = asked.model.model_copy(update={"name": name, "revision": revision})
         changed: dict[str, object] = {"model": model}
         if self.site:
             changed["data"] = asked.data.model_copy(update={"path": self.data})
@@ -190,34 +224,9 @@ class Desk:
             )
         return access
 
-    def _run(self, run: str) -> Path:
-        return self.state / "runs" / run
-
-    def _not_again(self, letter: Letter) -> None:
-        """Refuse a letter that was answered before, unless it is the very last: that answer may have been lost."""
-        seen = self._seen(letter.run)
-        if letter.nonce in seen[:-1]:
-            raise Refusal(f"the message {letter.nonce[:8]} of round {letter.round} was answered before: a replay.")
-
-    def _note(self, letter: Letter) -> None:
-        if not self.site:
-            return
-        seen = [each for each in self._seen(letter.run) if each != letter.nonce]
-        write_atomic(self._run(letter.run) / "answered", "\n".join([*seen, letter.nonce]).encode())
-
-    def _seen(self, run: str) -> list[str]:
-        file = self._run(run) / "answered"
-        return file.read_text(encoding="utf-8").split("\n") if self.site and file.exists() else []
-
-    def _prune(self, run: str) -> None:
-        """Forget the runs that are longest past, beyond those that the site keeps; this one is kept."""
-        folder = self.state / "runs"
-        if not self.site or not folder.is_dir():
-            return
-        others = [each for each in folder.iterdir() if each.name != run]
-        others.sort(key=lambda each: each.stat().st_mtime, reverse=True)
-        for old in others[self.policy.keep_runs - 1 :]:
-            shutil.rmtree(old, ignore_errors=True)
+    @property
+    def _ledger(self) -> Ledger:
+        return Ledger(self.state, self.policy)
 
 
 def _loaded(setup: Setup) -> tuple[object, ...]:

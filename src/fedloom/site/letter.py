@@ -20,6 +20,12 @@ MAX_HEAD = 2**20
 
 MAX_LETTER = 8 * 2**30
 LONGEST_ERROR = 20_000
+LONGEST = {"run": 64, "nonce": 64, "client": 255, "model": 255, "error": LONGEST_ERROR}
+"""The most characters of each text of a head; ``experiment`` is as long as a head may be."""
+
+MOST_FACTS, LONGEST_FACT = 256, 1024
+"""Facts of a letter, and characters of a name or text among them."""
+
 KINDS = ("hello", "train", "evaluate", "update", "health", "stop")
 Fact = str | int | float
 
@@ -128,7 +134,10 @@ def _check(name: str, kind: Any, value: object) -> None:
     if name == "kind":
         good = value in KINDS
     elif name == "facts":
-        good = isinstance(value, dict) and all(map(_plain, (*value, *value.values())))
+        good = isinstance(value, dict) and len(value) <= MOST_FACTS
+        good = good and all(_plain(each, LONGEST_FACT) for item in dict(value).items() for each in item)  # type: ignore[call-overload]
+    elif isinstance(value, str) and len(value) > LONGEST.get(name, MAX_HEAD):
+        raise FedloomError(f"Letter: {name!r} has {len(value)} characters, at most {LONGEST[name]} are allowed.")
     else:
         good = _plain(value) and (type(value) is int if kind is int else isinstance(value, str) == (kind is str))
         good = good and (isinstance(value, str) or value >= 0)  # type: ignore[operator]
@@ -141,10 +150,11 @@ def _written(text: str) -> str:
     return text.encode("utf-8", "replace").decode()[:LONGEST_ERROR]
 
 
-def _plain(value: object) -> bool:
-    """Whether a value is text that can be written, a finite number, or an integer of 64 bits."""
+def _plain(value: object, most: int = MAX_HEAD) -> bool:
+    """Whether a value is text of at most ``most`` characters that can be written, a finite number, or an integer of 64
+    bits."""
     if isinstance(value, str):
-        return not any("\ud800" <= character <= "\udfff" for character in value)
+        return len(value) <= most and not any("\ud800" <= character <= "\udfff" for character in value)
     if isinstance(value, bool) or not isinstance(value, int | float):
         return False
     return abs(value) < 2**63 if isinstance(value, int) else math.isfinite(value)

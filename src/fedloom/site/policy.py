@@ -1,5 +1,6 @@
 """What a site decides for itself, whatever a server asks: its ``site.toml``."""
 
+import os
 import tomllib
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -8,12 +9,30 @@ from typing import Annotated, Literal
 from pydantic import Field, ValidationError
 
 from fedloom.core.config import Experiment
+from fedloom.core.contracts import Local
 from fedloom.core.errors import FedloomError
 from fedloom.core.files import read_text
-from fedloom.core.tables import Count, Limit, Table
+from fedloom.core.tables import Count, Limit, ModelTable, Table
+from fedloom.federation import begin, steps
 from fedloom.federation.middle import Access
 
 Patterns = list[str]
+
+LOSS = "loss"
+"""The word of a method that tells the server a client's loss, besides the mean of its steps'."""
+
+BOUNDED = (
+    ("max_threads", "engine.threads"),
+    ("max_clients", "scenario.clients"),
+    ("max_batch", "client.batch_size"),
+    ("max_batch", "evaluation.batch_size"),
+    ("max_new_tokens", "model.max_new_tokens"),
+    ("max_cache_mb", "model.cache_mb"),
+    ("max_cache_mb", "model.disk_cache_mb"),
+    ("max_seconds", "split.deadline"),
+    ("max_seconds", "split.patience"),
+)
+"""Keys of a site's rules, and those of an experiment that each of them bounds."""
 
 
 class Refusal(FedloomError):
@@ -50,10 +69,15 @@ class Policy(Table):
 
     ``code``: functions ``package.module:function`` that a server may name, and so have called here: none by default.
     ``layer_patterns``: whether it may choose layers by regular expressions, some of which take for ever.
-    ``max_steps``: optimiser steps a round. ``min_examples``: with fewer of its own the site takes part in nothing.
-    ``metrics``: whether its loss and scores leave as its own, only to be a part of sums, or not at all.
-    ``models``: what a server calls a model, and the folder or id that it is here. ``host``: where the language model is
-    of an experiment that splits it off; without one, the site takes part in no such experiment.
+    ``max_rank``: of what is trained. ``max_steps``: optimiser steps a turn; ``max_seconds``: of work for one message;
+    ``max_examples``: that a task may draw; ``max_batch``: in a step, and answered at once; ``max_cache_mb``: of frozen
+    features in memory, and on disk; ``max_runs``: that a turn was ever given to.
+    ``min_examples``: the fewest distinct examples that a turn may train on, and that an evaluation may tell a sum of.
+    ``metrics``: whether its loss and scores leave as its own, only to be a part of sums, or not at all. ``reveals``:
+    the words by which methods say what else they tell (``Local.reveals``) that may leave.
+    ``models``: what a server calls a model (``owner/model``, or ``owner/model@revision``: that revision alone), and the
+    folder or id that it is here. ``host``: where the language model is of an experiment that splits it off; without
+    one, the site takes part in no such experiment.
     """
 
     tasks: Patterns = Field(default=["*"])
@@ -63,12 +87,21 @@ class Policy(Table):
     other_models: bool = True
     code: Patterns = Field(default=[])
     layer_patterns: bool = False
-    max_rank: Limit = 0
-    max_rounds: Limit = 0
-    max_steps: Limit = 0
+    max_rank: Limit = 256
+    max_rounds: Limit = 1000
+    max_runs: Limit = 0
+    max_steps: Limit = 10_000
+    max_seconds: Limit = 21_600
+    max_threads: Limit = Field(default_factory=lambda: os.cpu_count() or 1)
+    max_clients: Limit = 10_000
+    max_examples: Limit = 100_000
+    max_batch: Limit = 1024
+    max_new_tokens: Limit = 1024
+    max_cache_mb: Limit = 4096
+    max_message_mb: Count = 2048
     min_examples: Limit = 0
     metrics: Literal["own", "sums", "none"] = "own"
-    max_message_mb: Count = 2048
+    reveals: Patterns = Field(default=["*"])
     keep_runs: Annotated[int, Field(ge=1)] = 10
     host: HostTable = HostTable()
 
@@ -87,18 +120,57 @@ class Policy(Table):
         named = {"tasks": experiment.task.name, "methods": experiment.method.name, "adapters": adapter.kind}
         for key, name in named.items():
             if ":" not in name and not _matches(name, getattr(self, key)):
-                raise _refusal(f"{key.removesuffix('s')} {name!r}", f"{key} = {getattr(self, key)}")
-        model = experiment.model.name
-        if model not in self.models and not self.other_models:
-            raise _refusal(f"model {model!r}", f"models = {sorted(self.models)} and other_models = false")
-        if model not in self.models and (model.startswith((".", "/", "~")) or Path(model).is_dir()):
-            raise _refusal(f"the folder {model!r}, which a server names", "models has no such name")
-        rank = max(adapter.ranks or [adapter.rank])
-        for key, asked in (("max_rank", rank), ("max_rounds", experiment.rounds)):
-            if 0 < (most := getattr(self, key)) < asked:
-                raise _refusal(f"{key.removeprefix('max_')} {asked}", f"{key} = {most}")
+                raise refusal(f"{key.removesuffix('s')} {name!r}", f"{key} = {getattr(self, key)}")
+        self._check_model(experiment.model)
         if adapter.names and not self.layer_patterns:
-            raise _refusal(f"adapter.names = {adapter.names}", "layer_patterns = false")
+            raise refusal(f"adapter.names = {adapter.names}", "layer_patterns = false")
+        if adapter.init == "update":
+            self._check_told("adapter.init = 'update'", begin.REVEALS)
+        ranks = adapter.ranks if adapter.ranks and adapter.rank_from == "list" else [adapter.rank]
+        self._bound("max_rank", "rank", max(ranks))
+        self._bound("max_rounds", "rounds", experiment.rounds)
+        for key, name in BOUNDED:
+            table, _, leaf = name.partition(".")
+            self._bound(key, f"{name} =", getattr(getattr(experiment, table), leaf))
+
+    def _check_model(self, model: ModelTable) -> None:
+        if self.place(model):
+            return
+        name = f"{model.name}@{model.revision}" if model.revision else model.name
+        if not self.other_models:
+            raise refusal(f"model {name!r}", f"models = {sorted(self.models)} and other_models = false")
+        if model.name.startswith((".", "/", "~")) or Path(model.name).is_dir():
+            raise refusal(f"the folder {model.name!r}, which a server names", "models has no such name")
+
+    def place(self, model: ModelTable) -> tuple[str, str] | None:
+        """Name and revision here of what a server calls ``model``; ``None`` where the rules do not name it.
+
+        A key with a revision goes before one without. An id that stands for itself keeps the server's revision.
+        """
+        for key in (f"{model.name}@{model.revision}", model.name):
+            if key in self.models:
+                name, revision = pinned(self.models[key])
+                return name, model.revision if (name, revision) == (model.name, "") else revision
+        return None
+
+    def check_local(self, name: str, local: Local) -> None:
+        """Refuse a method ``name`` that tells more of the site's examples than may leave.
+
+        Raises:
+            FedloomError: as ``check``.
+        """
+        for kind in local.reveals.values():
+            self._check_told(f"method {name!r}", kind)
+
+    def _check_told(self, who: str, kind: str) -> None:
+        if kind == LOSS and self.metrics != "own":
+            raise refusal(f"{who}, which tells the server its {kind}", f"metrics = {self.metrics!r}")
+        if not _matches(kind, self.reveals):
+            raise refusal(f"{who}, which reveals {kind!r}", f"reveals = {self.reveals}")
+
+    def _bound(self, key: str, what: str, asked: float) -> None:
+        if 0 < (most := getattr(self, key)) < asked:
+            raise refusal(f"{what} {asked}", f"{key} = {most}")
 
     def guard(self, name: str) -> None:
         """Refuse a function of a server's choosing before it is imported.
@@ -107,7 +179,7 @@ class Policy(Table):
             FedloomError: as ``check``.
         """
         if not _matches(name, self.code):
-            raise _refusal(f"code {name!r}", f"code = {self.code}")
+            raise refusal(f"code {name!r}", f"code = {self.code}")
 
     def check_work(self, experiment: Experiment, examples: int, passes: int = 1) -> None:
         """Refuse more work than the site gives, or work on too few examples. ``passes``: adapters that are trained.
@@ -115,14 +187,48 @@ class Policy(Table):
         Raises:
             FedloomError: as ``check``.
         """
+        self.check_seen("training on", steps.seen(examples, experiment.client))
+        if experiment.adapter.init == "update":
+            self.check_seen("a first update of", min(examples, begin.EXAMPLES))
+        asked = passes * experiment.client.steps(examples)
+        if 0 < self.max_steps < asked:
+            raise refusal(f"{asked} steps a round", f"max_steps = {self.max_steps}")
+
+    def check_seen(self, what: str, examples: int) -> None:
+        """Refuse what too few distinct examples decide.
+
+        Raises:
+            FedloomError: as ``check``.
+        """
         if examples < self.min_examples:
-            raise _refusal(f"training on {examples} examples", f"min_examples = {self.min_examples}")
-        client = experiment.client
-        steps = client.epochs * -(-examples // client.batch_size)
-        steps = min(steps, client.max_steps) if client.max_steps else steps
-        steps *= passes
-        if 0 < self.max_steps < steps:
-            raise _refusal(f"{steps} steps a round", f"max_steps = {self.max_steps}")
+            raise refusal(f"{what} {examples} examples", f"min_examples = {self.min_examples}")
+
+    def check_turns(self, kind: str, turns: int, rounds: int) -> None:
+        """Refuse one more turn of a kind in a run of so many rounds, of which the site gave ``turns``: each round may
+        be done again twice, and a run that goes on after a crash asks once more.
+
+        Raises:
+            FedloomError: as ``check``.
+        """
+        if turns >= (most := 3 * rounds + 8):
+            told = f"a run of {rounds} rounds has {most} of them at most"
+            raise Refusal(f"the site gave {turns} turns of kind {kind!r} in this run: {told}. Begin a new run.")
+
+    def check_runs(self, runs: int) -> None:
+        """Refuse one more run after so many.
+
+        Raises:
+            FedloomError: as ``check``.
+        """
+        if 0 < self.max_runs <= runs:
+            raise refusal(f"a run after {runs} others", f"max_runs = {self.max_runs}")
+
+
+def pinned(text: str) -> tuple[str, str]:
+    """A model's name and revision: ``owner/model@revision``, or a name alone. A folder's name may have an ``@``."""
+    name, _, revision = text.partition("@")
+    is_id = name.count("/") == 1 and not name.startswith((".", "/", "~")) and not Path(text).exists()
+    return (name, revision) if is_id else (text, "")
 
 
 def read(path: Path | None) -> Policy:
@@ -146,5 +252,6 @@ def _matches(name: str, patterns: Patterns) -> bool:
     return any(fnmatchcase(name, pattern) for pattern in patterns)
 
 
-def _refusal(asked: str, rule: str) -> Refusal:
+def refusal(asked: str, rule: str) -> Refusal:
+    """That the site refuses what is ``asked``, because of a ``rule`` of its own."""
     return Refusal(f"the site refuses {asked}: its site.toml says {rule}.")

@@ -6,6 +6,7 @@ import numpy as np
 from PIL import Image
 from pydantic import Field
 
+from fedloom.core import limits
 from fedloom.core.contracts import Data, Example, Sample, Task
 from fedloom.core.seeds import Seeds
 from fedloom.tasks._common import asked, check_names, exact, literal, prompt
@@ -54,9 +55,11 @@ def word(sample: Sample) -> Example:
 
 def _half(half: str, packs: tuple[str, ...], shots: int, seed: int) -> tuple[Sample, ...]:
     choices = tuple(spoken(thing) for thing in classes())
+    limits.draw(shots * sum(len(things(pack)) for pack in packs))
     samples = []
     for pack in packs:
         for thing in things(pack):
+            limits.tick()
             rng = Seeds(seed).numpy(f"tasks/{NAME}/{half}/{pack}/{thing}")
             samples += [
                 Sample(

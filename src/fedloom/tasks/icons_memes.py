@@ -15,6 +15,7 @@ from typing import Annotated
 import numpy as np
 from pydantic import Field
 
+from fedloom.core import limits
 from fedloom.core.contracts import Data, Example, Sample, Task
 from fedloom.core.seeds import Seeds
 from fedloom.tasks._common import asked, check_names, exact, literal, offered, prompt
@@ -69,8 +70,10 @@ def word(sample: Sample) -> Example:
 
 def _half(half: str, size: int, packs: tuple[str, ...], seed: int) -> tuple[Sample, ...]:
     """``size`` memes in fours, dealt evenly over the packs."""
+    limits.draw(size)
     samples: list[Sample] = []
     for four in range(size // 4):
+        limits.tick()
         pack, turn = packs[four % len(packs)], four // len(packs)
         rng = Seeds(seed).numpy(f"tasks/{NAME}/{half}/{pack}/{turn}")
         samples += _four(rng, pack, f"{half}-{pack}-{turn}")

@@ -9,6 +9,7 @@ from typing import Annotated
 
 from pydantic import Field
 
+from fedloom.core import limits
 from fedloom.core.contracts import Data, Example, Sample, Task
 from fedloom.core.errors import FedloomError
 from fedloom.core.seeds import Seeds
@@ -71,9 +72,11 @@ def load(options: Options) -> Data:
 
 def _half(options: Options, half: str, size: int, seen: Seen) -> tuple[Sample, ...]:
     """``size`` samples, dealt evenly over the packs and, within a pack, over the skills."""
+    limits.draw(size)
     packs = len(options.packs)
     samples: list[Sample] = []
     for index in range(size):
+        limits.tick()
         pack, turn = options.packs[index % packs], index // packs
         skill = options.skills[(turn + index % packs) % len(options.skills)]
         drawn = _fresh(options, f"{half}/{pack}/{turn}", pack, skill, seen)
