@@ -233,7 +233,7 @@ def test_the_hub_is_asked_for_the_files_of_a_half_alone(
     folder = sharded(tiny("llava"), tmp_path / "model")
     asked: list[list[str]] = []
 
-    def hub(name: str, allow_patterns: list[str], local_files_only: bool = False) -> str:
+    def hub(name: str, allow_patterns: list[str], local_files_only: bool = False, **rest: object) -> str:
         if not local_files_only:
             asked.append([pattern for pattern in allow_patterns if pattern.endswith(".safetensors")])
         return str(folder)

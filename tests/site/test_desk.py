@@ -457,6 +457,32 @@ def test_the_model_is_what_the_site_says_it_is(
     assert loads == [loaded]
 
 
+@pytest.mark.parametrize(
+    ("own", "rules", "wanted"),
+    [
+        ("", {}, ("openai/clip", "v1")),
+        ("/models/here", {}, ("/models/here", "")),
+        ("our/clip@abc", {}, ("our/clip", "abc")),
+        ("", {"models": {"openai/clip@v1": "/models/clip"}, "other_models": False}, ("/models/clip", "")),
+        ("", {"models": {"openai/clip@v1": "openai/clip@abc"}}, ("openai/clip", "abc")),
+    ],
+)
+def test_a_revision_is_the_servers_or_what_the_site_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, own: str, rules: dict[str, object], wanted: tuple[str, str]
+) -> None:
+    found: list[tuple[str, str]] = []
+
+    def load(name: str, revision: str, **rest: Any) -> toy.Toy:
+        found.append((name, revision))
+        return toy.load(name, **rest)
+
+    monkeypatch.setattr(models, "load", load)
+    policy = Policy.model_validate({"code": ["*"], **rules})
+    asked = toy.experiment("model.name=openai/clip", "model.revision=v1")
+    good(desk(tmp_path, policy=policy, model=own).answer(hello(asked)))
+    assert found == [wanted]
+
+
 @pytest.mark.parametrize("form", ["absolute", "relative"])
 def test_a_folder_of_the_sites_that_a_server_names_is_no_model(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, loads: list[str], form: str

@@ -17,6 +17,8 @@ def asked(*sets: str) -> Experiment:
     return toy.experiment(*PLAIN, *sets)
 
 
+ID = "openai/clip"
+
 REFUSED: list[tuple[dict[str, object], list[str], str]] = [
     ({"tasks": ["icons-memes/*"]}, [], r"task 'icons-qa/choose_txt'.*tasks = \['icons-memes/\*'\]"),
     ({"tasks": []}, [], r"task 'icons-qa/choose_txt'.*tasks = \[\]"),
@@ -38,6 +40,16 @@ REFUSED: list[tuple[dict[str, object], list[str], str]] = [
     ({"max_seconds": 99}, ["split.patience=100.0", "split.deadline=1.0"], "split.patience = 100.0.*max_seconds = 99"),
     ({"max_seconds": 99}, ["split.deadline=100.0"], "split.deadline = 100.0.*max_seconds = 99"),
     ({"max_rounds": 1}, [], "rounds 2.*max_rounds = 1"),
+    (
+        {"other_models": False, "models": {f"{ID}@v1": "/m"}},
+        [f"model.name={ID}"],
+        f"model '{ID}'.*other_models = false",
+    ),
+    (
+        {"other_models": False, "models": {f"{ID}@v1": "/m"}},
+        [f"model.name={ID}", "model.revision=v2"],
+        f"model '{ID}@v2'.*other_models = false",
+    ),
     ({}, ['adapter.names=["q_proj$"]'], r"adapter\.names = \['q_proj\$'\].*layer_patterns = false"),
     ({}, ["model.name=./clip"], r"the folder '\./clip', which a server names.*models has no such name"),
     ({}, ["model.name=/srv/clip"], "the folder '/srv/clip'.*models has no such name"),
@@ -71,6 +83,8 @@ ALLOWED: list[tuple[dict[str, object], list[str]]] = [
     ({"layer_patterns": True}, ['adapter.names=["q_proj$"]']),
     ({"models": {"/their/clip": "/srv/clip"}, "other_models": False}, ["model.name=/their/clip"]),
     ({}, ["model.name=openai/clip-vit-base-patch32"]),
+    ({"other_models": False, "models": {f"{ID}@v1": "/m"}}, [f"model.name={ID}", "model.revision=v1"]),
+    ({"other_models": False, "models": {ID: "/m"}}, [f"model.name={ID}", "model.revision=v1"]),
 ]
 
 
@@ -89,6 +103,26 @@ def test_a_folder_that_is_here_is_refused_whatever_it_looks_like(
     with pytest.raises(FedloomError, match="the site refuses the folder 'owner/clip', which a server names"):
         Policy().check(owner)
     Policy(models={"owner/clip": "owner/clip"}).check(owner)
+
+
+@pytest.mark.parametrize(
+    ("models", "revision", "here"),
+    [
+        ({}, "v1", None),
+        ({f"{ID}@v1": "/srv/clip"}, "v1", ("/srv/clip", "")),
+        ({f"{ID}@v1": "/srv/clip"}, "v2", None),
+        ({f"{ID}@v1": "/srv/one", ID: "/srv/any"}, "v1", ("/srv/one", "")),
+        ({f"{ID}@v1": "/srv/one", ID: "/srv/any"}, "v2", ("/srv/any", "")),
+        ({ID: "/srv/at@home"}, "", ("/srv/at@home", "")),
+        ({ID: f"{ID}@abc"}, "v1", (ID, "abc")),  # the site's own word counts
+        ({ID: ID}, "v1", (ID, "v1")),
+        ({ID: "our/clip"}, "v1", ("our/clip", "")),
+        ({ID: "our/clip@abc"}, "", ("our/clip", "abc")),
+    ],
+)
+def test_a_rule_may_name_a_revision(models: dict[str, str], revision: str, here: tuple[str, str] | None) -> None:
+    model = asked(f"model.name={ID}", f"model.revision={revision}").model
+    assert Policy(models=models).place(model) == here
 
 
 @pytest.mark.parametrize(
@@ -153,7 +187,7 @@ def test_as_much_work_as_a_rule_says_is_done(rules: dict[str, object], sets: lis
 def test_a_first_update_is_one_of_fifty_examples_at_most() -> None:
     experiment = asked("client.batch_size=8", "adapter.init=update")
     Policy(min_examples=50).check_work(experiment, 99)
-    with pytest.raises(Refusal, match="a first update of 50 examples: .*min_examples = 51"):
+    with pytest.raises(Refusal, match=r"a first update of 50 examples: .*min_examples = 51"):
         Policy(min_examples=51).check_work(experiment, 99)
 
 

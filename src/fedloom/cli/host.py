@@ -19,6 +19,7 @@ app.add_typer(host_app, name="host")
 def host(
     context: typer.Context,
     model: Annotated[str, typer.Option(help="The model: a name, a folder or an id.")] = "",
+    revision: Annotated[str, typer.Option(help="Of an id: the commit, tag or branch that is meant.")] = "",
     listen: Annotated[str, typer.Option(help="HOST:PORT where clients reach it.")] = "127.0.0.1:8100",
     certificates: Annotated[
         Path | None, typer.Option(help="The folder with server.pem and server.key.", exists=True, file_okay=False)
@@ -61,7 +62,7 @@ def host(
     at = parted(metrics, "--metrics") if metrics else None
     devices.use_device(device)
     half = dtype == "bfloat16"
-    desk = deploy.desk(model, "bfloat16" if half else "float32", memory_mb, together, places, threads)
+    desk = deploy.desk(model, "bfloat16" if half else "float32", memory_mb, together, places, threads, revision)
     serving = Host(desk, identity, door, Limits(queue, flight_bytes=2 * desk.max_bytes, sending=sending), tell=say)
     done = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):

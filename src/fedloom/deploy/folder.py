@@ -24,6 +24,7 @@ from fedloom.core.errors import FedloomError
 from fedloom.core.files import name_error, write_atomic
 from fedloom.deploy import app
 from fedloom.deploy.process import FLOWER
+from fedloom.federation.begin import REVEALS
 from fedloom.federation.setup import Setup
 from fedloom.models import NANO
 
@@ -194,6 +195,8 @@ def _facts(experiment: Experiment, place: Place) -> dict[str, Any]:
         "tokens": TOKENS,
         "reads_folder": _reads_folder(experiment),
         "code": _code(experiment),
+        "local": (local := config.build(experiment, "method").local),
+        "reveals": sorted({*local.reveals.values(), *([REVEALS] if experiment.adapter.init == "update" else [])}),
         "superlink": f"{superlink} --port 8000",
         "settings": FLOWER,
         "version": __version__,
@@ -248,7 +251,8 @@ def _own_models(experiment: Experiment) -> dict[str, str]:
     name = experiment.model.name
     if ":" in name:
         return {}
-    return {name: name if name in NANO else f"{SRV}/models/{Path(name).name}"}
+    called = f"{name}@{experiment.model.revision}" if experiment.model.revision else name
+    return {called: name if name in NANO else f"{SRV}/models/{Path(name).name}"}
 
 
 def _reads_folder(experiment: Experiment) -> bool:

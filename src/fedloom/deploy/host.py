@@ -14,16 +14,24 @@ from fedloom.split.identity import Identity
 DType = Literal["float32", "bfloat16"]
 
 
-def desk(name: str, dtype: DType, memory_mb: int, together: int, places: int = 4096, threads: int = 0) -> Desk:
+def desk(
+    name: str,
+    dtype: DType,
+    memory_mb: int,
+    together: int,
+    places: int = 4096,
+    threads: int = 0,
+    revision: str = "",
+) -> Desk:
     """A desk that answers with the language model of the checkpoint ``name``; the rest as ``Desk`` has it.
-    ``threads``: torch's in this process; 0: its own choice.
+    ``threads``: torch's in this process; 0: its own choice. ``revision``: of a model on the hub.
 
     Raises:
         FedloomError: no such model, or it has no language model.
     """
     if threads:
         torch.set_num_threads(threads)
-    found = models.served(name, dtype)
+    found = models.served(name, dtype, revision)
     about = {"fingerprint": found.fingerprint, "embeddings": found.embeddings, "weights": found.weights}
     return Desk(found.language, memory_bytes=memory_mb << 20, together=together, places=places, about=about)
 

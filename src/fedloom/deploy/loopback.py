@@ -25,6 +25,7 @@ from fedloom.deploy.process import Process, environment, free_port
 from fedloom.deploy.superlink import SuperLink
 from fedloom.site import letter, link
 from fedloom.site.letter import Letter
+from fedloom.site.policy import OWN
 from fedloom.site.worker import SOCKET
 from fedloom.split import identity
 
@@ -160,9 +161,8 @@ class Consortium:
         folder.mkdir(parents=True, exist_ok=True)
         rules = folder / "site.toml"
         if not rules.exists():
-            own = {"code": ["*"], "layer_patterns": True}  # this machine's own code, named by its own user
             host = {"host": Host(self.folder, self.experiment).rules(name)} if self._host else {}
-            rules.write_text(tomli_w.dumps(own | _models(self.experiment) | host), encoding="utf-8")
+            rules.write_text(tomli_w.dumps(OWN | _models(self.experiment) | host), encoding="utf-8")
         state = folder / "state"
         python, env = sys.executable, environment(folder / "flower")
         worker = [python, "-m", "fedloom.cli", "site", "start", "--name", name]
@@ -259,6 +259,7 @@ class Host:
         model = self.experiment.model
         name = str(Path(model.name).expanduser().absolute()) if Path(model.name).expanduser().is_dir() else model.name
         arguments = [sys.executable, "-m", "fedloom.cli", "host", "--model", name, "--dtype", model.dtype]
+        arguments += ["--revision", model.revision] if model.revision else []
         arguments += ["--listen", self.address, "--certificates", str(self.folder / "certificates")]
         # One request a pass, in as many threads as the local engine has: the same bits, whatever comes together.
         arguments += ["--tokens", str(tokens), "--together", "1", "--threads", str(self.experiment.engine.threads)]

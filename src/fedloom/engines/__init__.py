@@ -126,7 +126,7 @@ def _run(
             held = result.who_holds_what(setup)
             if not begun:
                 folder.begin(experiment)
-            folder.append(environment.FILE, [environment.environment()])
+            folder.append(environment.FILE, [environment.environment(getattr(setup.backbone, "commit", ""))])
             folder.write_json("partition.json", held)
             folder.write_json(baselines.FILE, baselines.baselines(setup))
             if setup.scenario.sites:

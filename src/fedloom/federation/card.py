@@ -15,6 +15,8 @@ def card(setup: Setup, last: Checkpoint, folder: Path) -> str:
     count = experiment.scenario.clients
     apart = f"by {count} clients; no client's data left it"
     told = f"on the data of {count} clients, in one place" if setup.method.pooled else apart
+    commit = getattr(backbone, "commit", "")
+    pinned = f"| base model's commit on the hub | {commit} |\n" if commit else ""
     how = (
         backbone.how_to_use(folder) if hasattr(backbone, "how_to_use") else ""
     )  # a user's own backbone need not say it
@@ -37,5 +39,5 @@ A LoRA adapter for `{experiment.model.name}`, tuned with fedloom {__version__} i
 | {setup.task.metric}, zero-shot | {float(last.facts["zero_shot"]):.3f} |
 | {setup.task.metric}, after these rounds | {score} |
 | base model's fingerprint | {backbone.fingerprint} |
-
+{pinned}
 {how}"""

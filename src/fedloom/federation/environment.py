@@ -21,13 +21,15 @@ OURS = ("fedloom", "fedloom.exe")
 """Names of the program whose arguments are written down; those of another one may hold its secrets."""
 
 
-def environment() -> dict[str, Any]:
-    """The date (UTC), the command, the device and the versions of this process."""
+def environment(commit: str = "") -> dict[str, Any]:
+    """The date (UTC), the command, the device and the versions of this process, and the ``commit`` of its model, where
+    that is the hub's."""
     return {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "command": command(sys.argv),
         "device": _device(),
         "versions": versions(),
+        **({"commit": commit} if commit else {}),
     }
 
 

@@ -17,10 +17,13 @@ def inputs(setup: Setup) -> dict[str, str]:
 
 
 def model_of(setup: Setup) -> dict[str, str]:
-    """Hashes of the model and of each part of it; of a user's own backbone no part need be known."""
+    """Hashes of the model and of each part of it, and its commit on the hub, which is only told: what decides is in the
+    hashes. Of a user's own backbone neither parts nor commit need be known."""
     backbone = setup.backbone
     parts: Mapping[str, str] = setup.middle.parts or getattr(backbone, "identity", {})
-    return {"model": backbone.fingerprint} | {f"{_PART}{name}": value for name, value in parts.items()}
+    commit = getattr(backbone, "commit", "")
+    told = {"commit": commit} if commit else {}
+    return {"model": backbone.fingerprint} | {f"{_PART}{name}": value for name, value in parts.items()} | told
 
 
 def changed(began: Mapping[str, object], here: Mapping[str, str], names: tuple[str, ...] = ("data", "model")) -> str:

@@ -63,19 +63,20 @@ class Middle:
         self._boundary = Boundary(ask, self.table.wire, self.table.labels, self.table.numbers, self.traffic)
         return self._boundary
 
-    def fingerprint(self, name: str) -> str:
-        """The hash of the model ``name`` from those of its halves; the host's comes from there. Notes the ``parts``.
+    def fingerprint(self, name: str, revision: str) -> str:
+        """The hash of the model ``name`` at ``revision`` from those of its halves; the host's comes from there. Notes
+        the ``parts``.
 
         Raises:
             FedloomError: the host has another model, or cannot be reached.
         """
         if not self.elsewhere or self._boundary is None:
-            found, self.parts = models.split_identity(name)
+            found, self.parts = models.split_identity(name, revision=revision)
             return found
-        about = self._boundary.hello(models.fingerprint(name, "embeddings"))
+        about = self._boundary.hello(models.fingerprint(name, "embeddings", revision=revision))
         if not about.get("fingerprint"):
             raise FedloomError("split: the host does not say which model it has. Mend: the same release there.")
-        found, self.parts = models.split_identity(name, {key: str(value) for key, value in about.items()})
+        found, self.parts = models.split_identity(name, {key: str(value) for key, value in about.items()}, revision)
         return found
 
     def close(self) -> None:

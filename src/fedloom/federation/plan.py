@@ -243,7 +243,7 @@ def sizes_of(experiment: Experiment, tokens: int, captions: int, vocabulary: int
     # Transformers takes seconds to import: a mistyped experiment need not wait for it.
     from fedloom.models.meta import Batch, Meta
 
-    meta = Meta(model.name, spec, model.dtype)
+    meta = Meta(model.name, spec, model.dtype, model.revision)
     notes = [
         "Memory is without Python, its libraries and the data; frozen features and pixels of pictures take up to "
         f"model.cache_mb = {model.cache_mb} MiB more."

@@ -152,9 +152,10 @@ class Setup:
             answer_batch=self.experiment.evaluation.batch_size,
             route=self.middle.route if split else None,
             edge=split and self.middle.elsewhere,
+            revision=model.revision,
         )
         if split:  # the same whether the halves are in one process or in two
-            made.fingerprint = self.middle.fingerprint(model.name)
+            made.fingerprint = self.middle.fingerprint(model.name, model.revision)
         return made
 
     @cached_property

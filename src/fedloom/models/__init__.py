@@ -52,6 +52,7 @@ def load(
     answer_batch: int = 32,
     route: "Route | None" = None,
     edge: bool = False,
+    revision: str = "",
 ) -> Backbone:
     """The backbone ``name`` with a fresh adapter, contrastive or generative as its configuration says.
 
@@ -60,7 +61,8 @@ def load(
     other options are those of ``fedloom.models.base.Options``. ``package.module:function`` is a user's own, called
     with ``adapter``, ``seeds`` and ``dtype``, whichever of them it names, and returns a backbone. ``route`` says where
     the language model of a generative one is used (``fedloom.models.generative``). ``edge``: it is elsewhere, and
-    nothing of it is read here; ``route(None)`` then says where (``fedloom.models.halves``).
+    nothing of it is read here; ``route(None)`` then says where (``fedloom.models.halves``). ``revision``: the commit,
+    tag or branch of a model on the hub.
 
     Raises:
         FedloomError: no such model, one that fedloom cannot train, or an adapter that fits no layer of it.
@@ -68,6 +70,8 @@ def load(
     if dtype not in ("float32", "bfloat16"):
         raise FedloomError(f"model: dtype {dtype!r} is not offered. {nearest(dtype, ('float32', 'bfloat16'))}")
     if ":" in name and not Path(name).exists():
+        if revision:
+            raise FedloomError(f"model.revision = {revision!r}: {name!r} is a function of your own. Leave it out.")
         if route:
             raise FedloomError(
                 f"split: {name!r} is a backbone of your own, which is not split. Set split.wire = 'none'."
@@ -87,9 +91,9 @@ def load(
             raise FedloomError(f"split: {name!r} without its language model needs a route to it.")
         from fedloom.models import halves
 
-        found = halves.edge(name, halves.locate(name, NANO), dtype, adapter)
+        found = halves.edge(name, halves.locate(name, NANO, revision), dtype, adapter)
     else:
-        found = checkpoint.read(name, checkpoint.locate(name, NANO), dtype)
+        found = checkpoint.read(name, checkpoint.locate(name, NANO, revision=revision), dtype)
     cache = FeatureCache(cache_dir, cache_limit_bytes, memory_limit_bytes)
     options = Options(dtype, loss, normalise, max_new_tokens, answer_batch)
     if found.generative:
@@ -99,8 +103,9 @@ def load(
     return Contrastive(found, adapter, seeds, cache, options)
 
 
-def served(name: str, dtype: Literal["float32", "bfloat16"] = "float32") -> "Served":
-    """The language model of ``name`` alone, frozen, to be served to clients that have the rest.
+def served(name: str, dtype: Literal["float32", "bfloat16"] = "float32", revision: str = "") -> "Served":
+    """The language model of ``name`` alone, frozen, to be served to clients that have the rest; ``revision`` as in
+    ``load``.
 
     Raises:
         FedloomError: no such model, or it has no language model.
@@ -108,13 +113,15 @@ def served(name: str, dtype: Literal["float32", "bfloat16"] = "float32") -> "Ser
     from fedloom.models import checkpoint, halves
 
     use_device("")
-    return halves.language(name, checkpoint.locate(name, NANO), dtype)
+    return halves.language(name, checkpoint.locate(name, NANO, revision=revision), dtype)
 
 
-def fingerprint(name: str, part: Literal["edge", "embeddings", "language", "split"], language: str = "") -> str:
+def fingerprint(
+    name: str, part: Literal["edge", "embeddings", "language", "split"], language: str = "", revision: str = ""
+) -> str:
     """The hash of a part of the checkpoint ``name`` (``fedloom.models.fingerprints``): what a client holds, the word
     embeddings, the language model with them, or ``"split"``: the two halves together. ``language``: the hash of that
-    half, where it is not here.
+    half, where it is not here. ``revision`` as in ``load``.
 
     Raises:
         FedloomError: no such model, or the part's files are not here.
@@ -122,22 +129,23 @@ def fingerprint(name: str, part: Literal["edge", "embeddings", "language", "spli
     from fedloom.models import checkpoint, fingerprints, halves
 
     if part == "edge":
-        return fingerprints.edge(halves.locate(name, NANO))
+        return fingerprints.edge(halves.locate(name, NANO, revision))
     if part == "embeddings":
-        return fingerprints.embeddings(halves.locate(name, NANO))
-    folder = halves.locate(name, NANO) if language else checkpoint.locate(name, NANO)
+        return fingerprints.embeddings(halves.locate(name, NANO, revision))
+    folder = halves.locate(name, NANO, revision) if language else checkpoint.locate(name, NANO, revision=revision)
     language = language or fingerprints.language(folder)
     return fingerprints.split(fingerprints.edge(folder), language) if part == "split" else language
 
 
-def split_identity(name: str, host: Mapping[str, str] | None = None) -> tuple[str, dict[str, str]]:
+def split_identity(name: str, host: Mapping[str, str] | None = None, revision: str = "") -> tuple[str, dict[str, str]]:
     """The hash of the checkpoint ``name`` from those of its halves, and of its parts; ``host``: what the host of its
-    language model says of that half, where it is not here.
+    language model says of that half, where it is not here. ``revision`` as in ``load``.
 
     Raises:
         FedloomError: no such model, or the part's files are not here.
     """
     from fedloom.models import checkpoint, fingerprints, halves
 
-    folder = checkpoint.locate(name, NANO) if host is None else halves.locate(name, NANO)
+    whole = host is None
+    folder = checkpoint.locate(name, NANO, revision=revision) if whole else halves.locate(name, NANO, revision)
     return fingerprints.split_identity(folder, host)

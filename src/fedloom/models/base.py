@@ -63,7 +63,7 @@ class LoraBackbone(ABC):
         self, checkpoint: Checkpoint, spec: AdapterSpec, seeds: Seeds, cache: FeatureCache, options: Options
     ) -> None:
         self.name = checkpoint.name
-        self.fingerprint, self.identity = checkpoint.fingerprint, checkpoint.identity
+        self.fingerprint, self.identity, self.commit = checkpoint.fingerprint, checkpoint.identity, checkpoint.commit
         self.total_parameters: int = checkpoint.parameters or sum(p.numel() for p in checkpoint.model.parameters())
         self._model, self._processor = checkpoint.model, checkpoint.processor
         self._generative, self._whole = checkpoint.generative, checkpoint.whole

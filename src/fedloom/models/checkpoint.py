@@ -2,6 +2,7 @@
 
 import hashlib
 import sys
+from collections.abc import Collection
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,7 +32,7 @@ _FILES = ["*.json", "*.txt", "*.model", "*.jinja"]
 class Checkpoint:
     """A base model as it was saved, frozen, on the device; ``identity``: the hash of each part that decides its outputs
     (``fedloom.models.identity``). ``whole``: its language model is in it. ``parameters``: of the whole model, where the
-    language model is not."""
+    language model is not. ``commit``: the hub's, of a model that came from there."""
 
     name: str
     model: Any
@@ -40,6 +41,7 @@ class Checkpoint:
     generative: bool
     whole: bool = True
     parameters: int | None = None
+    commit: str = ""
 
     @property
     def fingerprint(self) -> str:
@@ -47,13 +49,15 @@ class Checkpoint:
         return identity.fingerprint(self.identity)
 
 
-def locate(name: str, nano: dict[str, Path], weights: bool = True) -> Path:
-    """The folder that holds the checkpoint ``name``, fetched from the Hugging Face hub if need be; without ``weights``,
-    the rest of it alone is.
+def locate(name: str, nano: dict[str, Path], weights: bool = True, revision: str = "") -> Path:
+    """The folder that holds the checkpoint ``name``, fetched from the Hugging Face hub if need be, as it is at
+    ``revision`` there; without ``weights``, the rest of it alone is.
 
     Raises:
-        FedloomError: no such nano model, folder or id, or the hub cannot be reached.
+        FedloomError: no such nano model, folder or id, or the hub cannot be reached; a revision of what is not the
+            hub's.
     """
+    check_revision(name, nano, revision)
     if name in nano:
         if not (nano[name] / "config.json").is_file():
             raise FedloomError(
@@ -69,29 +73,49 @@ def locate(name: str, nano: dict[str, Path], weights: bool = True) -> Path:
         raise FedloomError(
             f"model: there is no {name!r}: not a folder, not a Hugging Face id (owner/model). {nearest(name, nano)}"
         )
-    return fetch(name, [WEIGHTS] if weights else [])
+    return fetch(name, [WEIGHTS] if weights else [], revision)
 
 
-def fetch(name: str, weights: list[str]) -> Path:
+def check_revision(name: str, nano: Collection[str], revision: str) -> None:
+    """Refuse a revision of a model that is not the hub's.
+
+    Raises:
+        FedloomError: it has none.
+    """
+    if revision and (name in nano or Path(name).expanduser().is_dir()):
+        what = "ships with fedloom" if name in nano else "is a folder"
+        raise FedloomError(
+            f"model.revision = {revision!r}: {name!r} {what} and has no revisions, as a Hugging Face id has. Leave it "
+            "out."
+        )
+
+
+def commit_of(folder: Path) -> str:
+    """The commit of a folder of the Hugging Face cache; empty for any other folder."""
+    return folder.name if folder.parent.name == "snapshots" else ""
+
+
+def fetch(name: str, weights: list[str], revision: str = "") -> Path:
     """The hub's files for ``name`` in the local Hugging Face cache, of its weights the files ``weights``; what is there
-    already is used without a network.
+    already is used without a network. ``revision``: a commit, tag or branch; empty: the hub's main branch.
 
     Raises:
         FedloomError: they cannot be fetched.
     """
-    patterns = [*_FILES, *weights]
+    patterns, at = [*_FILES, *weights], revision or None
     with suppress(OSError, ValueError):  # not here yet: ask the hub
-        folder = Path(snapshot_download(name, allow_patterns=patterns, local_files_only=True))
+        folder = Path(snapshot_download(name, allow_patterns=patterns, local_files_only=True, revision=at))
         if _complete(folder, weights):
             return folder
     try:
-        return Path(snapshot_download(name, allow_patterns=patterns))
+        return Path(snapshot_download(name, allow_patterns=patterns, revision=at))
     except (OSError, ValueError) as error:
         reason = str(error).strip().split("\n", 1)[0]
         raise FedloomError(
-            f"model: {name!r} is not in the local Hugging Face cache and cannot be fetched ({reason}). Check "
-            f"the id and the network (and `hf auth login` for a gated model), run `hf download {name}` where there is "
-            "one, or give model.name a local folder or a nano model."
+            f"model: {name!r}{f' at revision {revision!r}' if revision else ''} is not in the local Hugging Face cache "
+            f"and cannot be fetched ({reason}). Check the id and the network (and `hf auth login` for a gated model), "
+            f"run `hf download {name}{f' --revision {revision}' if revision else ''}` where there is one, or give "
+            "model.name a local folder or a nano model."
         ) from None
 
 
@@ -130,7 +154,8 @@ def read(name: str, folder: Path, dtype: str) -> Checkpoint:
             f"model: {name!r} has no {missing[0]!r} in its files, and {len(missing) - 1} more. Fetch it again."
         )
     model.requires_grad_(False).eval().to(device())
-    return Checkpoint(name, model, words, {identity.WEIGHTS: _hashed(files), **identity.files(folder)}, generative)
+    parts = {identity.WEIGHTS: _hashed(files), **identity.files(folder)}
+    return Checkpoint(name, model, words, parts, generative, commit=commit_of(folder))
 
 
 def configuration(name: str, folder: Path) -> Any:

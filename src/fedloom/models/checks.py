@@ -26,9 +26,9 @@ def reason(error: BaseException) -> str:
     return f"{type(error).__name__}: {first}" if first else type(error).__name__
 
 
-def configuration(name: str, source: Path) -> Any:
-    """The configuration of ``name``: a folder's, a file's or, where ``source`` is neither, the hub's. No code that
-    comes with a model is ever run, and nobody is asked whether it may.
+def configuration(name: str, source: Path, revision: str = "") -> Any:
+    """The configuration of ``name``: a folder's, a file's or, where ``source`` is neither, the hub's at ``revision``.
+    No code that comes with a model is ever run, and nobody is asked whether it may.
 
     Raises:
         FedloomError: it cannot be read, needs code of its own, is quantised, or is neither a contrastive nor an
@@ -38,7 +38,7 @@ def configuration(name: str, source: Path) -> Any:
     if file.is_file():
         _check_type(name, file)
     try:
-        config = AutoConfig.from_pretrained(source.as_posix(), trust_remote_code=False)
+        config = AutoConfig.from_pretrained(source.as_posix(), trust_remote_code=False, revision=revision or None)
     except Exception as error:  # whatever a library makes of a damaged file
         raise FedloomError(
             f"model: the configuration of {name!r} cannot be read from its files: {reason(error)}"

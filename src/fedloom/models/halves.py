@@ -40,19 +40,19 @@ class Served:
     weights: str
 
 
-def locate(name: str, nano: dict[str, Path]) -> Path:
+def locate(name: str, nano: dict[str, Path], revision: str = "") -> Path:
     """The folder that holds what a client needs of ``name``; of a model on the Hugging Face hub, those of its files
-    alone are fetched.
+    alone are fetched, as they are at ``revision``.
 
     Raises:
         FedloomError: as ``checkpoint.locate``.
     """
-    folder = checkpoint.locate(name, nano, weights=False)
+    folder = checkpoint.locate(name, nano, weights=False, revision=revision)
     if name in nano or Path(name).expanduser().is_dir():
         return folder
     has = (folder / INDEX).is_file()  # else all is in one file
     needed = parts.of(folder, checkpoint.configuration(name, folder)).edge_files if has else [checkpoint.WEIGHTS]
-    return checkpoint.fetch(name, needed)
+    return checkpoint.fetch(name, needed, revision)
 
 
 def edge(name: str, folder: Path, dtype: str, spec: AdapterSpec) -> Checkpoint:
@@ -81,7 +81,8 @@ def edge(name: str, folder: Path, dtype: str, spec: AdapterSpec) -> Checkpoint:
     model.set_input_embeddings(rows)
     model.config = config
     processor, identity = checkpoint.processor(name, folder), fingerprints.edge_identity(held)
-    return Checkpoint(name, model, processor, identity, True, whole=False, parameters=held.parameters)
+    commit = checkpoint.commit_of(folder)
+    return Checkpoint(name, model, processor, identity, True, whole=False, parameters=held.parameters, commit=commit)
 
 
 def language(name: str, folder: Path, dtype: str) -> Served:

@@ -55,15 +55,17 @@ class Batch:
     captions: int = 32
 
 
-def configuration(name: str) -> Any:
-    """The configuration of the model ``name``: a shipped model's, a folder's, a shipped one, or the hub's.
+def configuration(name: str, revision: str = "") -> Any:
+    """The configuration of the model ``name``: a shipped model's, a folder's, a shipped one, or the hub's, as it is at
+    ``revision`` there.
 
     Raises:
         FedloomError: there is none, or it is no model that fedloom can train.
     """
     shipped = [str(path.relative_to(CONFIGS).with_suffix("")) for path in CONFIGS.glob("*/*.json")]
     folder = NANO.get(name, Path(name).expanduser())
-    if folder.is_dir() or name in shipped:
+    checkpoint.check_revision(name, NANO, revision)
+    if folder.is_dir() or (name in shipped and not revision):
         source = folder if folder.is_dir() else CONFIGS / f"{name}.json"
     elif name.count("/") == 1 and not name.startswith((".", "/", "~")):
         source = Path(name)
@@ -71,7 +73,7 @@ def configuration(name: str) -> Any:
         known = [*NANO, *shipped]
         raise FedloomError(f"model: there is no {name!r}: not a folder, not a Hugging Face id. {nearest(name, known)}")
     try:
-        config = checks.configuration(name, source)
+        config = checks.configuration(name, source, revision)
     except FedloomError as error:
         if error.__cause__ is None:
             raise
@@ -120,10 +122,11 @@ def halved(model: Any, named: Tree) -> Halves:
 
 
 class Meta(LoraBackbone):
-    """A backbone without weights: what it has are names, shapes and sizes. ``dtype`` is that of the weights."""
+    """A backbone without weights: what it has are names, shapes and sizes. ``dtype`` is that of the weights,
+    ``revision`` as in ``models.load``."""
 
-    def __init__(self, name: str, adapter: AdapterSpec, dtype: Dtype = "float32") -> None:
-        config = configuration(name)
+    def __init__(self, name: str, adapter: AdapterSpec, dtype: Dtype = "float32", revision: str = "") -> None:
+        config = configuration(name, revision)
         generative = config.model_type not in CONTRASTIVE
         auto = AutoModelForImageTextToText if generative else AutoModel
         try:

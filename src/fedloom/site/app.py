@@ -111,7 +111,7 @@ def _own_answer(question: bytes, context: Context) -> bytes:
 def _own_desk(context: Context) -> "Desk":
     """This process's own desk: of a simulated node, or of a site without a worker."""
     from fedloom.site.desk import Desk
-    from fedloom.site.policy import Policy, read
+    from fedloom.site.policy import OWN, Policy, read
 
     node, simulated = context.node_config, "partition-id" in context.node_config
     site = "" if simulated else str(node.get("site", ""))
@@ -120,7 +120,9 @@ def _own_desk(context: Context) -> "Desk":
     if site not in _desks:
         print(f"fedloom: no resident worker: {site or 'a simulated client'} works in this process", file=sys.stderr)
         if simulated:  # this machine's own user simulates: whatever code the experiment names is theirs
-            _desks[site] = Desk(Path(str(context.run_config["state"])), policy=Policy(code=["*"]), cache=cache())
+            _desks[site] = Desk(
+                Path(str(context.run_config["state"])), policy=Policy.model_validate(OWN), cache=cache()
+            )
         else:
             rules = Path(str(node["rules"])) if "rules" in node else None
             state = Path(str(node.get("state", Path.cwd() / f"site-{site}")))

@@ -1,6 +1,7 @@
 """What a site decides for itself, whatever a server asks: its ``site.toml``."""
 
 import os
+import re
 import tomllib
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -20,6 +21,9 @@ Patterns = list[str]
 
 LOSS = "loss"
 """The word of a method that tells the server a client's loss, besides the mean of its steps'."""
+
+UNBOUNDED = re.compile("max_(?!message).*")
+"""Keys for which 0 is no limit."""
 
 BOUNDED = (
     ("max_threads", "engine.threads"),
@@ -222,6 +226,10 @@ class Policy(Table):
         """
         if 0 < self.max_runs <= runs:
             raise refusal(f"a run after {runs} others", f"max_runs = {self.max_runs}")
+
+
+OWN = {"code": ["*"], "layer_patterns": True} | {key: 0 for key in Policy.model_fields if UNBOUNDED.fullmatch(key)}
+"""The rules of clients that this machine's own user has work here: whatever code, models and work they name."""
 
 
 def pinned(text: str) -> tuple[str, str]:
