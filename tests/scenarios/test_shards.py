@@ -18,3 +18,11 @@ def test_shards_of_the_sorted_examples() -> None:
 def test_at_least_one_shard() -> None:
     with pytest.raises(FedloomError, match="per_client = 0"):
         shards(per_client=0)
+
+
+def test_no_more_shards_than_examples() -> None:
+    sizes, rng = np.array([6, 4, 2]), np.random.default_rng(0)
+    assert shards(per_client=6).proportions(sizes, 2, rng).shape == (3, 2)
+    for per_client in (7, 10**12):
+        with pytest.raises(FedloomError, match=f"2 clients x per_client = {per_client} are more shards than the 12"):
+            shards(per_client=per_client).proportions(sizes, 2, rng)

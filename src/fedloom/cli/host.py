@@ -42,7 +42,7 @@ def host(
     metrics: Annotated[str, typer.Option(help="HOST:PORT of Prometheus' metrics; PORT alone: on loopback.")] = "",
     dtype: Annotated[str, typer.Option(help="float32 or bfloat16: what is computed in.")] = "float32",
     device: Device = "",
-    threads: Annotated[int, typer.Option(min=0, help="Torch's threads; 0: its own choice.")] = 0,
+    threads: Annotated[int, typer.Option(min=0, max=1024, help="Torch's threads; 0: its own choice.")] = 0,
     insecure: Annotated[bool, typer.Option("--insecure", help="Without TLS; on this machine alone.")] = False,
 ) -> None:
     """Serve the language model of MODEL until Ctrl-C; what it works at then is answered first."""

@@ -13,12 +13,17 @@ def shards(per_client: int = 2, by: str = "label") -> Scenario:
     section 3.
 
     Raises:
-        FedloomError: ``per_client`` is below 1.
+        FedloomError: ``per_client`` is below 1, or there are more shards than examples (when they are dealt).
     """
     if per_client < 1:
         raise FedloomError(f"scenario 'shards': per_client = {per_client}: expected 1 or more.")
 
     def proportions(sizes: np.ndarray, clients: int, rng: np.random.Generator) -> np.ndarray:
+        if clients * per_client > sizes.sum():
+            raise FedloomError(
+                f"scenario 'shards': {clients} clients x per_client = {per_client} are more shards than the "
+                f"{sizes.sum()} examples. Lower either."
+            )
         ends = np.cumsum(sizes)
         cuts = np.linspace(0, ends[-1], clients * per_client + 1)
         owners = rng.permutation(np.repeat(np.arange(clients), per_client))
