@@ -224,3 +224,10 @@ def test_path_and_on_bad_keep_their_defaults_without_a_folder(
 def test_the_folder_of_the_data_is_set_in_one_place(small: Path) -> None:
     with pytest.raises(FedloomError, match=r"\[task\] path = 'here': set data\.path instead, in \[data\]"):
         check(load(small, ["task=nlvr", "task.path=here"]))
+
+
+def test_more_threads_than_a_process_starts_are_refused() -> None:
+    """A hundred thousand end a process with a segmentation fault."""
+    assert config.load("quickstart", ["engine.threads=1024"]).engine.threads == 1024
+    with pytest.raises(FedloomError, match=r"engine\.threads = 100000: expected less than or equal to 1024"):
+        config.load("quickstart", ["engine.threads=100000"])

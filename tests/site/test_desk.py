@@ -18,7 +18,7 @@ from fedloom.federation.result import content_fingerprint, data_fingerprint
 from fedloom.federation.setup import Setup
 from fedloom.site.desk import Desk
 from fedloom.site.letter import Letter
-from fedloom.site.policy import Policy
+from fedloom.site.policy import OWN, Policy
 from tests.federation import toy
 from tests.tasks.test_contract import nlvr_folder
 
@@ -534,6 +534,14 @@ def test_simulated_clients_read_the_servers_folder(tmp_path: Path, paths: list[s
     paths.clear()
     desk(tmp_path, site="").prepare(config.dump(experiment))
     assert paths == ["/the/servers/own"]
+
+
+def test_simulated_clients_have_the_model_of_a_folder_and_as_many_threads_as_is_asked(
+    tmp_path: Path, loads: list[str]
+) -> None:
+    here = desk(tmp_path, site="", policy=Policy.model_validate(OWN))
+    here.prepare(config.dump(toy.experiment(f"model.name={tmp_path}", "engine.threads=1024", "rounds=9999")))
+    assert loads == [str(tmp_path)]
 
 
 def test_a_folder_that_only_the_server_has_is_not_looked_for_at_a_site(tmp_path: Path) -> None:

@@ -106,8 +106,8 @@ class Desk:
             Refusal: a round that it does not have, or a kind of work.
         """
         asked = setup.experiment
-        last = 0 if letter.kind == "update" else asked.rounds
-        if not (letter.kind == "train") <= letter.round <= last:
+        first, last = {"train": (1, asked.rounds), "evaluate": (0, asked.rounds)}.get(letter.kind, (0, 0))
+        if not first <= letter.round <= last:
             raise Refusal(f"{letter.kind!r} in round {letter.round}: the experiment has {asked.rounds} rounds.")
         if letter.kind == "update" and asked.adapter.init != "update":
             raise Refusal(f"a first update is asked for, and adapter.init = {asked.adapter.init!r} needs none.")
@@ -161,7 +161,8 @@ class Desk:
             if self.only and toml != self.only:
                 raise Refusal("the site takes part in one experiment only, and this is another (--only).")
             asked = self._parsed(toml)
-            self.policy.check(asked)
+            if self.site:
+                self.policy.check(asked)
             here = self._here(asked)
             config.check(here)
             if ":" in here.model.name and not Path(here.model.name).exists():  # before another model is let go for it
