@@ -134,8 +134,11 @@ class Host:
     async def _serve(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._ending: asyncio.Future[float] = self._loop.create_future()
-        options = (*_OPTIONS, ("grpc.max_allowed_incoming_connections", self._most))
-        self._grpc = grpc.aio.server(options=options, maximum_concurrent_rpcs=_CALLS)
+        bounds = (
+            ("grpc.max_allowed_incoming_connections", self._most),
+            ("grpc.max_concurrent_streams", max(64, self.service.flight.each)),  # of a connection
+        )
+        self._grpc = grpc.aio.server(options=_OPTIONS + bounds, maximum_concurrent_rpcs=_CALLS)
         ask = grpc.stream_stream_rpc_method_handler(self.service.ask)
         health, own = Health(("", SERVICE)), grpc.method_handlers_generic_handler(SERVICE, {METHOD: ask})
         self._grpc.add_generic_rpc_handlers((own, health.handler()))

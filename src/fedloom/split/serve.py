@@ -151,7 +151,13 @@ class Service:
         except BaseException:
             reads.release()
             raise
-        reading.add_done_callback(lambda done: (reads.release(), done.cancelled() or done.exception()))
+
+        def done(read: "asyncio.Future[Job]") -> None:
+            reads.release()
+            if not read.cancelled():
+                read.exception()  # perhaps nobody asks for it any more
+
+        reading.add_done_callback(done)
         return await asyncio.shield(reading)  # its thread reads on, whoever is gone
 
     async def _compute(self, job: Job, context: Any) -> bytes:
@@ -214,4 +220,3 @@ async def _part(context: Any) -> bytes:
     if part is grpc.aio.EOF:
         raise Refused("split: the request ended before all bytes that it announced had come.")
     return bytes(part)
-
