@@ -73,7 +73,7 @@ def test_idle_connections_shut_no_site_out(tiny: Callable[[str], Path], place: P
             begun = time.monotonic()
             dial(site).ask(hello)
             standing.ask(hello)
-            assert time.monotonic() - begun < 6
+            assert time.monotonic() - begun < 15
 
 
 def test_a_sites_connection_outlasts_strangers(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -91,12 +91,12 @@ def test_a_sites_connection_outlasts_strangers(place: Place, monkeypatch: pytest
 
 
 @pytest.fixture
-def here(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[Peer, int]]:
+def here(monkeypatch: pytest.MonkeyPatch) -> dict[Peer, int]:
     """Connections that are open, by their files; what is shut is gone from them."""
     found: dict[Peer, int] = {}
     monkeypatch.setattr(connections, "_open", lambda port: iter(list(found.items())))
     monkeypatch.setattr(connections, "_shut", lambda number, peer: found.pop(peer))
-    yield found
+    return found
 
 
 def test_of_strangers_the_newest_of_each_address_stay(here: dict[Peer, int], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,12 +6,12 @@ the process's open files, and those that go are shut down, which gRPC takes for 
 """
 
 import ipaddress
-import os
 import socket
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from urllib.parse import unquote
 
 EVERY = 0.5
@@ -127,7 +127,7 @@ def _open(port: int) -> Iterator[tuple[Peer, int]]:
 
 def _numbers() -> Iterable[int]:
     try:
-        return [int(name) for name in os.listdir("/dev/fd")]
+        return [int(file.name) for file in Path("/dev/fd").iterdir()]
     except FileNotFoundError:  # Windows
         return ()
     except OSError:  # no file is left, not for this list either: so every number is that of one

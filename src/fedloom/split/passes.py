@@ -17,7 +17,6 @@ from fedloom.split.errors import Refused
 from fedloom.split.messages import Request, flat
 from fedloom.split.numbers import put
 
-
 Made = Parcel | Refused
 """An answer, or why there is none."""
 
