@@ -7,6 +7,7 @@ the process's open files, and those that go are shut down, which gRPC takes for 
 
 import ipaddress
 import socket
+import sys
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -25,6 +26,8 @@ SITE = 32
 
 FILES = 65536
 """Open files that a host asks its system for. One address has fewer ports than this to connect from."""
+
+_FILES = Path("/dev/fd" if sys.platform == "darwin" else "/proc/self/fd")
 
 Peer = tuple[str, int]
 """Address and port of the other side."""
@@ -127,7 +130,7 @@ def _open(port: int) -> Iterator[tuple[Peer, int]]:
 
 def _numbers() -> Iterable[int]:
     try:
-        return [int(file.name) for file in Path("/dev/fd").iterdir()]
+        return [int(file.name) for file in _FILES.iterdir()]
     except FileNotFoundError:  # Windows
         return ()
     except OSError:  # no file is left, not for this list either: so every number is that of one

@@ -27,7 +27,7 @@ from fedloom.split.identity import Identity, Stranger
 from fedloom.split.metrics import Metrics
 from fedloom.split.queue import Busy, Late, Queue, Stopping, Ticket, Worker
 
-INLINE = 256 << 10
+INLINE = 16 << 10
 """Bytes of a request that is read on the event loop itself; larger ones would hold up others."""
 
 _Code = grpc.StatusCode
@@ -141,13 +141,14 @@ class Service:
             seat.moves = False
 
     async def _read(self, site: str, blob: bytes) -> Job:
-        if len(blob) <= INLINE:
-            return self.desk.read(site, blob)
-        reads = self._reads.setdefault(site, asyncio.Lock())
+        loop, reads = asyncio.get_running_loop(), self._reads.setdefault(site, asyncio.Lock())
         await reads.acquire()  # one at a time: a site with many is in the way of its own alone
+        if len(blob) <= INLINE:
+            loop.call_soon(reads.release)  # after the others had a turn
+            return self.desk.read(site, blob)
         try:
             self.queue.check(site)  # it may have taken a while to arrive, and the readers end with the queue
-            reading = asyncio.get_running_loop().run_in_executor(self._readers, self.desk.read, site, blob)
+            reading = loop.run_in_executor(self._readers, self.desk.read, site, blob)
         except BaseException:
             reads.release()
             raise
