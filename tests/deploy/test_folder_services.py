@@ -87,6 +87,8 @@ def test_the_language_model_s_host_is_a_service_of_the_server() -> None:
         "--certificates /etc/fedloom/certificates --tokens /etc/fedloom/host/tokens.toml"
     )
     assert service["ports"] == ["8100:8100"]
+    assert service["ulimits"] == {"nofile": 65536}
+    assert "LimitNOFILE=65536" in found["server/fedloom-host.service"].splitlines()
     assert {"/etc/fedloom/certificates", "/etc/fedloom/host"} < mounts(service)
     assert "host" not in yaml.safe_load(rendered()["server/compose.yaml"])["services"]
 

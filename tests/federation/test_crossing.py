@@ -51,7 +51,7 @@ def test_bytes_of_a_step_are_those_sent(
     rows = 5
     language: Any = Linear()
     desk = Desk(language)
-    real = Boundary(lambda blob: desk.run([desk.read("", blob)])[0], wire, labels, numbers)
+    real = Boundary(lambda blob: desk.ask("", blob), wire, labels, numbers)
     sent = []
     given = passage(rows)
     for _ in range(2):

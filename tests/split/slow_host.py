@@ -12,6 +12,7 @@ import torch
 from fedloom.deploy import host as deploy
 from fedloom.models import served
 from fedloom.split.desk import Desk, Job
+from fedloom.split.errors import Refused
 from fedloom.split.host import Host
 from fedloom.split.serve import Limits
 
@@ -26,7 +27,7 @@ class SlowDesk(Desk):
     seconds: float = 0.0
     lines: Path = Path()
 
-    def run(self, jobs: Sequence[Job]) -> list[bytes]:
+    def run(self, jobs: Sequence[Job]) -> list[bytes | Refused]:
         with self.lines.open("a") as file:
             file.write(" ".join(f"{job.site}:{job.kind}" for job in jobs) + "\n")
         time.sleep(self.seconds)

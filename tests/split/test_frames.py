@@ -3,7 +3,7 @@
 import pytest
 
 from fedloom.core.errors import FedloomError
-from fedloom.split.frames import PART, Gathered, parts, whole
+from fedloom.split.frames import PART, SPARE, Gathered, parts, whole
 
 
 @pytest.mark.parametrize("count", [0, 1, PART - 9, PART - 8, PART - 7, PART, 3 * PART + 5])
@@ -29,6 +29,15 @@ def test_more_than_allowed_is_refused_by_its_announcement_alone() -> None:
 def test_a_first_part_says_how_many(first: bytes) -> None:
     with pytest.raises(FedloomError, match="expected 8 that say how many"):
         Gathered(first, most=10)
+
+
+def test_crumbs_are_refused() -> None:
+    """A gigabyte in parts of a byte would cost as much as a gigabyte of requests."""
+    came = Gathered((3 * PART).to_bytes(8, "little"), most=3 * PART)
+    for _ in range(3 + SPARE):
+        came.add(b"x")
+    with pytest.raises(FedloomError, match="11 bytes came in 12 parts, expected 1048576 bytes in each"):
+        came.add(b"x")
 
 
 def test_what_came_is_what_was_announced() -> None:

@@ -1,5 +1,7 @@
 """What travels, counted at LLaVA-1.5-7B's shapes, and what is refused on its way in."""
 
+import json
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,7 +13,7 @@ from fedloom.core import wire
 from fedloom.core.contracts import Example, Parcel
 from fedloom.core.errors import FedloomError
 from fedloom.core.passage import Codes, Passage
-from fedloom.split import messages, passes
+from fedloom.split import messages, parse, passes
 from fedloom.split.boundary import Boundary
 from fedloom.split.messages import Request, Wire
 from fedloom.split.numbers import put, take
@@ -84,6 +86,10 @@ BROKEN: dict[str, tuple[Callable[[Parcel], Any], str]] = {
     "no scale": (lambda p: p.facts.pop("text.scale"), "text.scale is None"),
     "no places": (lambda p: p.trees["rows"].pop("which"), "of which adapter"),
     "weights for others": (lambda p: p.trees["answer"].update(weights=torch.zeros(9)), r"weights is \[9\]"),
+    "millions of lengths": (
+        lambda p: p.trees["rows"].update(lengths=torch.ones(5_000_000, dtype=torch.int32)),
+        r"lengths is torch.int32 \[5000000\], expected int32 \[1 to 4096\]",
+    ),
     "thousands of names": (lambda p: p.facts.update(keys=",".join(map(str, range(5000)))), "keys name 5000 rows"),
     "a name twice": (lambda p: p.facts.update(keys=",".join([p.facts["keys"].split(",")[0]] * 4)), "different names"),
     "a long name": (lambda p: p.facts.update(keys="a" * 65), "at most 64 characters"),
@@ -131,6 +137,72 @@ def test_more_than_a_host_has_room_for_is_refused(tiny: Tiny) -> None:
     desk.memory_bytes = 9000
     with pytest.raises(FedloomError, match="take 224 places and 14336 bytes, more than the host's 65536 and 9000"):
         model.loss(model.collate(examples(16)))
+
+
+def crowded(count: int, entry: str) -> bytes:
+    """A message of ``count`` empty tensors, as anybody could write it."""
+    tensors = ",".join(entry % number for number in range(count))
+    text = json.dumps({"version": 1, "slots": ["base"], "facts": {"kind": "loss"}})
+    header = f'{{"__metadata__":{{"fedloom":{json.dumps(text)}}},{tensors}}}'.encode()
+    return len(header).to_bytes(8, "little") + header
+
+
+EMPTY = '"base/%x":{"dtype":"F32","shape":[0],"data_offsets":[0,0]}'
+
+
+@pytest.mark.parametrize(
+    ("blob", "words"),
+    [
+        (crowded(240_000, EMPTY), "a header of 14810199 bytes is more than the 2097152 allowed"),
+        (crowded(30_000, EMPTY), "more tensors than the 8256 allowed"),
+        (crowded(30_000, EMPTY.replace("data_offsets", "data\\u005foffsets")), "more tensors"),
+        (crowded(1, '"x%x":[' + "[]," * 600_000 + "0]"), "more tensors"),
+    ],
+)
+def test_a_crowd_of_empty_tensors_is_refused_before_it_is_read(blob: bytes, words: str, tiny: Tiny) -> None:
+    _, _, desk = split(tiny("llava"))
+    begun = time.thread_time()
+    with pytest.raises(FedloomError, match=words):
+        desk.read("a", blob)
+    assert time.thread_time() - begun < 0.2  # 5 s and more, for the first
+
+
+def test_the_most_rows_that_a_request_may_have_fit_its_header() -> None:
+    rows: dict[str, torch.Tensor] = {}
+    for number in range(messages.ROWS):
+        rows |= put(f"{number:064x}", torch.ones(2, 16), "int8")
+    names = ",".join(name for name in rows if not name.endswith(".scales"))
+    blob = wire.pack(Parcel({"rows": {}, "codes": {}, "answer": {}, "base": rows}, {"keys": names, "kind": "loss"}))
+    assert len(messages.opened(blob, 1 << 30).trees["base"]) == 2 * messages.ROWS
+
+
+def ranking(tiny: Tiny, continuations: list[tuple[int, list[int]]], **room: int) -> None:
+    """Have a desk with so much room read a request that scores continuations of four rows."""
+    model, boundary, desk = split(tiny("llava"))
+    sent = heard(boundary)
+    model.answer(examples())
+    parcel = wire.unpack(sent[0], max_bytes=1 << 20)
+    parcel.trees["continuations"] = messages.listed(continuations)
+    for name, value in room.items():
+        setattr(desk, name, value)
+    desk.read("a", wire.pack(parcel))
+
+
+def test_continuations_that_read_their_rows_again_and_again_are_refused(
+    tiny: Tiny, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each of 3 000 empty ones takes a place of its own, and reads the 12 of its row once more."""
+    monkeypatch.setattr(parse, "COPIES", 12)
+    ranking(tiny, [(2, [])] * 3000, most=3000)
+    monkeypatch.setattr(parse, "COPIES", 11)
+    with pytest.raises(FedloomError, match="read 36000 places of their rows again, of 33000 at most"):
+        ranking(tiny, [(2, [])] * 3000, most=3000)
+
+
+def test_logits_of_continuations_have_room_or_are_refused(tiny: Tiny) -> None:
+    """One of 40 words among 99 short ones: all that are scored at a time are as wide as it, with its end."""
+    with pytest.raises(FedloomError, match=r"the logits of the continuations take 4100 places and 508400 bytes"):
+        ranking(tiny, [(0, [1])] * 99 + [(1, [1] * 40)], memory_bytes=500_000)
 
 
 def answering(tiny: Tiny, **facts: Any) -> tuple[Any, Parcel]:

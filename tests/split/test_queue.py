@@ -44,6 +44,23 @@ def test_a_full_queue_says_so() -> None:
     assert len(queue) == 2
 
 
+def test_a_full_queue_takes_one_of_each_site() -> None:
+    queue, told = Queue(2), Told()
+    put(queue, told.ticket("1"), told.ticket("2"), told.ticket("3", site="b"))
+    for site in "ab":
+        with pytest.raises(Busy, match="3 requests wait already, and 2 may"):
+            queue.put(told.ticket("4", site=site))
+
+
+def test_sites_take_turns() -> None:
+    """However many requests one site has sent, and however early, another waits for one pass of it."""
+    queue, told, desk = Queue(9), Told(), FakeDesk(together=1)
+    put(queue, *(told.ticket(text) for text in ("a1", "a2", "a3")))
+    assert texts(queue.take(desk.fits)) == ["a1"]
+    put(queue, told.ticket("b1", "b"), told.ticket("b2", "b"), told.ticket("c1", "c"))
+    assert [texts(queue.take(desk.fits))[0] for _ in range(5)] == ["b1", "c1", "a2", "b2", "a3"]
+
+
 def test_who_is_gone_frees_its_place() -> None:
     queue, told, desk = Queue(2), Told(), FakeDesk()
     first, second = told.ticket("1"), told.ticket("2")

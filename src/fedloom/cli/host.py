@@ -34,10 +34,16 @@ def host(
         int, typer.Option(min=1, help="Requests share a pass as long as it stays below so many padded places.")
     ] = 4096,
     memory_mb: Annotated[int, typer.Option(min=1, help="Megabytes of rows that are held between requests.")] = 4096,
-    queue: Annotated[int, typer.Option(min=1, help="Requests that may wait; one site has half of the places.")] = 64,
+    queue: Annotated[
+        int,
+        typer.Option(min=1, help="Requests that may wait; a site has half of the places at most, and one at least."),
+    ] = 64,
     sending: Annotated[
         float,
-        typer.Option(min=1, help="Seconds that a request may take to come, besides one a megabyte; an answer as well."),
+        typer.Option(
+            min=1,
+            help="Seconds that a request may take to come, besides one for each megabyte that came; an answer as well.",
+        ),
     ] = 30.0,
     metrics: Annotated[str, typer.Option(help="HOST:PORT of Prometheus' metrics; PORT alone: on loopback.")] = "",
     dtype: Annotated[str, typer.Option(help="float32 or bfloat16: what is computed in.")] = "float32",

@@ -85,7 +85,7 @@ def _steps(
     blank: Any = _Blank(shape.width, shape.vocabulary, places + 1)
     desk = Desk(blank, 1 << 40)
     watch = _Watch()
-    boundary = Boundary(lambda blob: watch.elsewhere(lambda: desk.run([desk.read("", blob)])[0], len(blob)), wire)
+    boundary = Boundary(lambda blob: watch.elsewhere(lambda: desk.ask("", blob), len(blob)), wire)
     boundary.labels, boundary.numbers = labels, numbers
     leaves = {
         where: (torch.zeros(shape.rank, shape.width), torch.zeros(shape.width, shape.rank, requires_grad=True))

@@ -36,6 +36,10 @@ class Job:
     answer: bytes | None = None
 
 
+ROW = 1024
+"""Bytes that a row takes besides its numbers, at the least: what Python and torch keep about it."""
+
+
 @dataclass
 class Desk:
     """Answers requests with ``language``.
@@ -139,17 +143,17 @@ class Desk:
         """Hold a row; where the budget is spent, the site that holds the most loses what it has not asked for the
         longest."""
         self._drop(site, key)
-        if value.nbytes > self.memory_bytes:
+        if value.nbytes + ROW > self.memory_bytes:
             return
         self._held.setdefault(site, OrderedDict())[key] = value
-        self._bytes[site] += value.nbytes
+        self._bytes[site] += value.nbytes + ROW
         while self.held_bytes > self.memory_bytes:
             (largest, _), *_ = self._bytes.most_common(1)
             self._drop(largest, next(iter(self._held[largest])))
 
     def _drop(self, site: str, key: str) -> None:
         value = self._held.get(site, OrderedDict()).pop(key, None)
-        self._bytes[site] -= 0 if value is None else value.nbytes
+        self._bytes[site] -= 0 if value is None else value.nbytes + ROW
 
     def forget(self, site: str) -> None:
         """Drop all that is held for a site."""
@@ -162,25 +166,33 @@ class Desk:
     def fits(self, jobs: Sequence[Job], job: Job) -> bool:
         """Whether ``job`` may go through the model in one pass with ``jobs``."""
         every = [each.request for each in (*jobs, job)]
-        first = every[0]
-        if len(every) > self.together or first is None or first.kind not in ("loss", "logits", "backward"):
-            return False
-        axes = {None if each is None or each.positions is None else each.positions.ndim for each in every}
-        if any(each is None or (each.kind, each.learn) != (first.kind, first.learn) for each in every) or len(axes) > 1:
+        if len(every) > self.together or len({_alike(each) for each in every}) > 1 or _alike(every[0]) is None:
             return False
         lengths = [length for each in every if each is not None for length in each.lengths]
         padded = len(lengths) * max(lengths)
         return padded <= self.places and padded - sum(lengths) <= PADDING * padded
 
-    def run(self, jobs: Sequence[Job]) -> list[bytes]:
-        """Answers in order, from one pass for all; several jobs must fit each other."""
+    def ask(self, site: str, blob: bytes) -> bytes:
+        """The answer to one request, read and computed at once.
+
+        Raises:
+            Refused: as ``read``; or its answer holds NaN or infinity.
+        """
+        (answer,) = self.run([self.read(site, blob)])
+        if isinstance(answer, Refused):
+            raise answer
+        return answer
+
+    def run(self, jobs: Sequence[Job]) -> list[bytes | Refused]:
+        """Answers in order, or why there is none, from one pass for all; several jobs must fit each other."""
         if jobs[0].answer is not None or jobs[0].request is None:
             return [job.answer or b"" for job in jobs]
         requests = [job.request for job in jobs if job.request is not None]
         with torch.autocast(device().type, enabled=False):
             if jobs[0].kind in ("rank", "generate"):
                 return [wire.pack(self._answer(each)) for each in requests]
-            return [wire.pack(parcel) for parcel in passes.run(requests, self.language)]
+            made = passes.run(requests, self.language)
+            return [each if isinstance(each, Refused) else wire.pack(each) for each in made]
 
     def _answer(self, request: Request) -> Parcel:
         try:
@@ -196,3 +208,11 @@ class Desk:
         made = self.language.generate(passage, request.longest, speech)
         ids = torch.tensor([id for row in made for id in row], dtype=torch.int32)
         return Parcel({"made": {"counts": torch.tensor([len(row) for row in made], dtype=torch.int32), "ids": ids}})
+
+
+def _alike(request: Request | None) -> tuple[object, ...] | None:
+    """What must be the same of requests that share a pass: positions of three axes are no other rows of one."""
+    if request is None or request.kind not in ("loss", "logits", "backward"):
+        return None
+    axes = None if request.positions is None else request.positions.shape[:-2]
+    return request.kind, request.learn, axes

@@ -16,6 +16,9 @@ PART = 1 << 20
 RATE = 1 << 20
 """Bytes a second that a connection is at least expected to carry."""
 
+SPARE = 8
+"""Parts beyond those that are needed: each costs the same, whatever it holds."""
+
 SENDING = "--sending"
 """The option of a host that allows more time; its name in a status tells a client who ended the sending."""
 
@@ -49,24 +52,26 @@ class Gathered:
         if self.total > most:
             raise Refused(f"split: {self.total} bytes are more than the {most} allowed.")
         self._parts: list[bytes] = []
-        self._have = 0
+        self.have = 0
         self.add(first[_HEAD.size :])
 
     def add(self, part: bytes) -> None:
         """Take the next part.
 
         Raises:
-            Refused: it is more than was said.
+            Refused: it is more than was said, or in crumbs.
         """
-        self._have += len(part)
-        if self._have > self.total:
-            raise Refused(f"split: {self._have} bytes came, and {self.total} were announced.")
+        if len(self._parts) > self.total // PART + SPARE:
+            raise Refused(f"split: {self.have} bytes came in {len(self._parts)} parts, expected {PART} bytes in each.")
+        self.have += len(part)
+        if self.have > self.total:
+            raise Refused(f"split: {self.have} bytes came, and {self.total} were announced.")
         self._parts.append(part)
 
     @property
     def done(self) -> bool:
         """Whether all bytes are there."""
-        return self._have == self.total
+        return self.have == self.total
 
     def blob(self) -> bytes:
         """All bytes.
@@ -75,5 +80,5 @@ class Gathered:
             Refused: some are missing.
         """
         if not self.done:
-            raise Refused(f"split: {self._have} bytes came, and {self.total} were announced.")
+            raise Refused(f"split: {self.have} bytes came, and {self.total} were announced.")
         return self._parts[0] if len(self._parts) == 1 else b"".join(self._parts)

@@ -1,6 +1,7 @@
 """The language model's host: a gRPC service with one method, ``/fedloom.Host/Ask``, a stream of parts each way.
 
 event loop: every request, from its first part to the last of its answer (serve.py)
+    and twice a second a look at who is connected (connections.py)
 language-model: the thread that takes what waits, several in one pass (queue.py)
 Prometheus: a port of its own (metrics.py); health: `Check` of the standard gRPC service (health.py)
 """
@@ -14,7 +15,9 @@ from dataclasses import dataclass
 import grpc
 
 from fedloom.core.errors import FedloomError
+from fedloom.split import connections
 from fedloom.split.address import is_loopback, parted
+from fedloom.split.connections import Connections
 from fedloom.split.desk import Desk
 from fedloom.split.frames import METHOD, PART, SERVICE
 from fedloom.split.health import Health
@@ -29,6 +32,7 @@ _OPTIONS = (
     ("grpc.keepalive_timeout_ms", 10_000),
     ("grpc.http2.min_recv_ping_interval_without_data_ms", 5_000),
     ("grpc.keepalive_permit_without_calls", 1),
+    ("grpc.server_handshake_timeout_ms", 10_000),  # else two minutes
 )
 _CALLS = 1024  # at a time, and of strangers' only those that are about to be refused
 
@@ -75,7 +79,10 @@ class Host:
         if learning := desk.language.learning():
             raise FedloomError(f"host: {learning[0]!r} can learn; what is served must be frozen (requires_grad False).")
         self.door, self.address, self._tell = door, "", tell
-        self.service = Service(desk, identity, limits or Limits(), tell)
+        files = connections.limit()
+        self.connections = Connections(strangers=min(1024, files // 4))
+        self._most = files * 3 // 4  # the others are for the host itself
+        self.service = Service(desk, identity, limits or Limits(), tell, self.connections.brought)
         self.metrics = self.service.metrics
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread = threading.Thread(target=self._run, name="host", daemon=True)
@@ -127,20 +134,32 @@ class Host:
     async def _serve(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._ending: asyncio.Future[float] = self._loop.create_future()
-        self._grpc = grpc.aio.server(options=_OPTIONS, maximum_concurrent_rpcs=_CALLS)
+        bounds = (
+            ("grpc.max_allowed_incoming_connections", self._most),
+            ("grpc.max_concurrent_streams", max(64, self.service.flight.each)),  # of a connection
+        )
+        self._grpc = grpc.aio.server(options=_OPTIONS + bounds, maximum_concurrent_rpcs=_CALLS)
         ask = grpc.stream_stream_rpc_method_handler(self.service.ask)
         health, own = Health(("", SERVICE)), grpc.method_handlers_generic_handler(SERVICE, {METHOD: ask})
         self._grpc.add_generic_rpc_handlers((own, health.handler()))
         self.address = f"{self.door.address.rpartition(':')[0]}:{self._listen()}"
         await self._grpc.start()
+        watch = asyncio.create_task(self._watch())
         self._begun.set()
         grace = 0.0
         try:
             grace = await self._ending
         finally:
+            watch.cancel()
             health.serving = False
             self.service.end()
             await self._grpc.stop(grace)
+
+    async def _watch(self) -> None:
+        port = parted(self.address, "--listen")[1]
+        while True:
+            await asyncio.sleep(connections.EVERY)
+            self.connections.sweep(port)
 
     def _listen(self) -> int:
         door = self.door

@@ -29,6 +29,15 @@ Wire = Literal["full", "low-rank"]
 NOT_FINITE = "not_finite"
 """The fact that names the first row whose answer is none, since the model's numbers of it are not finite."""
 
+ROWS = 4096
+"""Rows of a request, at most."""
+
+HEADER = 2 << 20
+"""Bytes of a message's header, at most: that of ``ROWS`` rows with their names, in int8, has 1.4 MB."""
+
+TENSORS = 2 * ROWS + 64
+"""Tensors of a message, at most: each row and its scales, and what comes once."""
+
 BITS: dict[Where, int] = {"image": 1, "text": 2}
 """Which adapter's place a place is, in ``rows/which``."""
 
@@ -141,16 +150,20 @@ class Request:
         return Passage(base, mask, self.codes, self.positions).to(device)
 
 
-def whole(tree: Tree, name: str, *, least: int, most: int, count: int | None = None) -> list[int]:
-    """A list of whole numbers of a request, each within bounds.
+def whole(
+    tree: Tree, name: str, *, least: int, most: int, count: int | None = None, longest: int | None = None
+) -> list[int]:
+    """A list of whole numbers of a request, each within bounds: ``count`` of them, or 1 to ``longest``.
 
     Raises:
         Refused: it is missing, of another type or length, or out of bounds.
     """
-    value = tree.get(name)
-    if value is None or value.dtype != torch.int32 or value.ndim != 1 or count not in (None, len(value)):
+    value, fits = tree.get(name), f"{count}" if longest is None else f"1 to {longest}"
+    length = len(value) if value is not None and value.ndim == 1 else -1
+    right = length == count if longest is None else 0 < length <= longest
+    if value is None or value.dtype != torch.int32 or not right:
         have = "missing" if value is None else f"{value.dtype} {list(value.shape)}"
-        raise Refused(f"split: {name} is {have}, expected int32 [{'any' if count is None else count}].")
+        raise Refused(f"split: {name} is {have}, expected int32 [{fits}].")
     if len(value) and not (least <= int(value.min()) and int(value.max()) <= most):
         found = f"from {int(value.min())} to {int(value.max())}"
         raise Refused(f"split: {name} has numbers {found}, expected {least} to {most}.")
@@ -203,8 +216,14 @@ def opened(blob: bytes, max_bytes: int) -> Parcel:
     """A parcel of the other side.
 
     Raises:
-        Refused: it is none, or larger than may be.
+        Refused: it is none, or larger or of more parts than may be.
     """
+    length = int.from_bytes(blob[:8], "little")
+    if length > HEADER:
+        raise Refused(f"split: a header of {length} bytes is more than the {HEADER} allowed.")
+    header = blob[8 : 8 + length]
+    if header.count(b"{") + header.count(b"[") > 3 * TENSORS:  # of each tensor one and two; before any is parsed
+        raise Refused(f"split: more tensors than the {TENSORS} allowed. Lower client.batch_size.")
     try:
         return wire.unpack(blob, max_bytes=max_bytes)
     except FedloomError as error:

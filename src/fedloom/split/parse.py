@@ -9,17 +9,20 @@ from torch import Tensor
 from fedloom.core.contracts import Parcel
 from fedloom.core.passage import Codes, LanguageModel, Speech
 from fedloom.split.errors import Refused
-from fedloom.split.messages import Kind, Request, Wire, codes_of, fact, number, padded, whole
+from fedloom.split.messages import ROWS, Kind, Request, Wire, codes_of, fact, number, padded, whole
 from fedloom.split.numbers import Numbers, take
-
-ROWS = 4096
-"""Rows of a request, at most."""
 
 KEY = 64
 """Characters of a row's name, at most."""
 
 MOST_CONTINUATIONS = 16384
 """Continuations of a request, at most."""
+
+AT_ONCE = 256
+"""Continuations that are scored at a time, at most (``models/decoding.py``)."""
+
+COPIES = 64
+"""How often the places of a request may be read again for its continuations, counted in the places that it may have."""
 
 LONGEST_ANSWER = 1024
 """Ids of a generated answer, at most."""
@@ -100,16 +103,16 @@ def request(parcel: Parcel, kind: Kind, named: Sequence[Tensor], language: Langu
     """
     how: Wire = fact(parcel, "wire", Wire, "full")
     numbers: Numbers = fact(parcel, "numbers", Numbers, "fp32")
-    lengths = whole(parcel.trees.get("rows", {}), "lengths", least=1, most=language.longest)
-    if not 0 < len(lengths) <= ROWS:
-        raise Refused(f"split: {len(lengths)} rows, expected 1 to {ROWS}.")
+    lengths = whole(parcel.trees.get("rows", {}), "lengths", least=1, most=language.longest, longest=ROWS)
     room.check(len(lengths) * max(lengths), language.width, f"{len(lengths)} rows of up to {max(lengths)} places")
     learns = bool(parcel.facts.get("learn", 0)) and kind in ("loss", "backward")
     rows, codes = _rows(parcel, named, lengths, language), _codes(parcel, how, lengths, language)
     bare = Request(kind, numbers, how, learns, rows, codes, _positions(parcel, lengths, language))
+    if kind in ("rank", "generate"):
+        room.check(len(lengths) * len(set(lengths)), language.vocabulary, "the logits after the rows")
     if kind == "rank":
-        found = replace(bare, continuations=_continuations(parcel, lengths, language), speech=_speech(parcel, language))
-        room.check(sum(len(ids) + 1 for _, ids in found.continuations), 1, "the continuations")
+        listed = _continuations(parcel, lengths, language, room)
+        found = replace(bare, continuations=listed, speech=_speech(parcel, language))
         return _within(found, max(len(ids) for _, ids in found.continuations), language)
     if kind == "generate":
         longest = int(number(parcel, "longest", 1, min(LONGEST_ANSWER, language.longest)))
@@ -187,14 +190,20 @@ def _to_predict(parcel: Parcel, bare: Request, lengths: Sequence[int], language:
 
 
 def _continuations(
-    parcel: Parcel, lengths: Sequence[int], language: LanguageModel
+    parcel: Parcel, lengths: Sequence[int], language: LanguageModel, room: Room
 ) -> tuple[tuple[int, list[int]], ...]:
     tree = parcel.trees.get("continuations", {})
-    rows = whole(tree, "rows", least=0, most=len(lengths) - 1)
+    rows = whole(tree, "rows", least=0, most=len(lengths) - 1, longest=MOST_CONTINUATIONS)
     counts = whole(tree, "counts", least=0, most=language.longest, count=len(rows))
+    widest = 1 + max(counts)  # each with its end
+    room.check(sum(counts) + len(counts), 1, "the continuations")
+    room.check(min(AT_ONCE, len(counts)) * widest, language.vocabulary, "the logits of the continuations")
+    if (again := sum(lengths[row] for row in rows)) > COPIES * room.places:
+        raise Refused(
+            f"split: {len(rows)} continuations read {again} places of their rows again, of {COPIES * room.places} at "
+            "most. Fewer choices, or shorter prompts."
+        )
     ids = whole(tree, "ids", least=0, most=language.vocabulary - 1, count=sum(counts))
-    if not 0 < len(rows) <= MOST_CONTINUATIONS:
-        raise Refused(f"split: {len(rows)} continuations, expected 1 to {MOST_CONTINUATIONS}.")
     found, begin = [], 0
     for row, count in zip(rows, counts, strict=True):
         found.append((row, ids[begin : begin + count]))

@@ -1,9 +1,11 @@
 """One pass of the language model over the rows of several requests: losses or logits, and gradients where they learn.
 
-No row looks at another, so each request's answer is what it would be alone, but for the last bits of a larger product.
+No row looks at another, so each request's answer is what it would be alone, but for the last bits of a larger product;
+and an answer that cannot travel, since its numbers are not finite, is in place of that request's alone.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -11,11 +13,15 @@ from torch import Tensor
 from fedloom.core.contracts import Parcel, Tree
 from fedloom.core.device import device
 from fedloom.core.passage import IGNORE, LanguageModel, Passage, Target
+from fedloom.split.errors import Refused
 from fedloom.split.messages import Request, flat
 from fedloom.split.numbers import put
 
+Made = Parcel | Refused
+"""An answer, or why there is none."""
 
-def run(requests: Sequence[Request], language: LanguageModel) -> list[Parcel]:
+
+def run(requests: Sequence[Request], language: LanguageModel) -> list[Made]:
     """Answers in order; the requests are of one kind, and either all learn or none."""
     passages = [each.passage(device()) for each in requests]
     longest = max(passage.mask.shape[1] for passage in passages)
@@ -32,9 +38,21 @@ def run(requests: Sequence[Request], language: LanguageModel) -> list[Parcel]:
         if learns:
             (slope,) = torch.autograd.grad(aim, leaf)
             rows = torch.split(slope, [len(each.counts) for each in requests])
-            for parcel, mine, request, passage in zip(found, rows, requests, passages, strict=True):
-                parcel.trees["gradient"] = _gradient(mine[:, : passage.mask.shape[1]], request, passage)
+            for number, (mine, request, passage) in enumerate(zip(rows, requests, passages, strict=True)):
+                slope = mine[:, : passage.mask.shape[1]]
+                found[number] = _with(found[number], "gradient", partial(_gradient, slope, request, passage))
     return found
+
+
+def _with(answer: Made, slot: str, make: Callable[[], Tree]) -> Made:
+    """The answer with one slot more."""
+    if isinstance(answer, Refused):
+        return answer
+    try:
+        answer.trees[slot] = make()
+    except Refused as error:
+        return error
+    return answer
 
 
 def _asked(requests: Sequence[Request]) -> Target:
@@ -45,7 +63,7 @@ def _asked(requests: Sequence[Request]) -> Target:
     return Target.of(lengths, counts, torch.cat(labels) if labels else None)
 
 
-def _losses(requests: Sequence[Request], asked: Target, logits: Tensor) -> tuple[list[Parcel], Tensor]:
+def _losses(requests: Sequence[Request], asked: Target, logits: Tensor) -> tuple[list[Made], Tensor]:
     """Each request's losses, and what is differentiated: their sum, each with its weight."""
     losses = asked.losses(logits)
     parts = torch.split(losses.detach().float().cpu(), [len(each.counts) for each in requests])
@@ -54,7 +72,7 @@ def _losses(requests: Sequence[Request], asked: Target, logits: Tensor) -> tuple
     return [Parcel({"losses": {"losses": part.clone()}}) for part in parts], aim
 
 
-def _logits(requests: Sequence[Request], asked: Target, logits: Tensor) -> tuple[list[Parcel], Tensor]:
+def _logits(requests: Sequence[Request], asked: Target, logits: Tensor) -> tuple[list[Made], Tensor]:
     """Each request's logits at the places of its answers ``[N, V]``; or, where it sends their gradient, what is
     differentiated by it."""
     chosen = logits[asked.wanted != IGNORE]  # in the order of rows
@@ -62,8 +80,8 @@ def _logits(requests: Sequence[Request], asked: Target, logits: Tensor) -> tuple
     if gradients:
         return [Parcel() for _ in requests], (chosen * torch.cat(gradients).to(chosen.device)).sum()
     parts = torch.split(chosen, [sum(each.counts) for each in requests])
-    made = [put("logits", part, each.numbers) for part, each in zip(parts, requests, strict=True)]
-    return [Parcel({"logits": tree}) for tree in made], chosen
+    pairs = zip(parts, requests, strict=True)
+    return [_with(Parcel(), "logits", partial(put, "logits", part, each.numbers)) for part, each in pairs], chosen
 
 
 def _gradient(slope: Tensor, request: Request, passage: Passage) -> Tree:

@@ -1,6 +1,6 @@
 """Requests that wait for the language model, and the one thread that answers them, several in one pass.
 
-put ->  [ oldest | ... | newest ]  -> take: the oldest, and all that fit with it -> one pass -> an answer to each
+put ->  [ oldest | ... | newest ]  -> take: whose turn it is, and all that fit -> one pass -> an answer to each
 """
 
 import threading
@@ -37,26 +37,29 @@ class Ticket:
 
 
 class Queue:
-    """At most ``length`` requests. Whose client is gone (``drop``), or has waited too long, is in nobody's way."""
+    """At most ``length`` requests, and always one of each site. Sites take turns: however many one has sent, the others
+    wait for one pass of it. Whose client is gone (``drop``), or has waited too long, is in nobody's way."""
 
     def __init__(self, length: int) -> None:
         self.length = length
         self._waiting: list[Ticket] = []
         self._changed = threading.Condition()
         self._closed = False
+        self._passes = 0
+        self._last: dict[str, int] = {}  # of each site: the number of the last pass that it was in
 
     def __len__(self) -> int:
         return len(self._waiting)
 
-    def check(self) -> None:
-        """See whether there is room.
+    def check(self, site: str) -> None:
+        """See whether there is room for a request of a site.
 
         Raises:
             Busy: there is none.
             Stopping: nothing is taken any more.
         """
         self.check_open()
-        if len(self._waiting) >= self.length:
+        if len(self._waiting) >= self.length and any(ticket.job.site == site for ticket in list(self._waiting)):
             raise Busy(f"{len(self._waiting)} requests wait already, and {self.length} may (--queue).")
 
     def check_open(self) -> None:
@@ -75,7 +78,7 @@ class Queue:
             Busy, Stopping: as ``check``.
         """
         with self._changed:
-            self.check()
+            self.check(ticket.job.site)
             self._waiting.append(ticket)
             self._changed.notify()
 
@@ -86,7 +89,8 @@ class Queue:
                 self._waiting.remove(ticket)
 
     def take(self, fits: Callable[[Sequence[Job], Job], bool]) -> list[Ticket]:
-        """Wait for the oldest request, and return it with all that wait and fit it; nothing once the queue is closed.
+        """Wait for a request, and return the oldest of the site that has waited longest for its turn with all that wait
+        and fit it; nothing once the queue is closed.
 
         Nobody is waited for: that others join was measured to gain little, and to lose as much where they are late.
         """
@@ -100,7 +104,8 @@ class Queue:
                 return batch
 
     def _batch(self, found: Sequence[Ticket], fits: Callable[[Sequence[Job], Job], bool]) -> list[Ticket]:
-        """The oldest and what fits it, taken out of the queue. ``fits`` may take a while: no lock is held."""
+        """The first and what fits it, taken out of the queue. ``fits`` may take a while: no lock is held."""
+        found = sorted(found, key=lambda ticket: self._last.get(ticket.job.site, 0))  # of one site: the oldest first
         now, late, jobs, batch = time.monotonic(), [], list[Job](), list[Ticket]()
         for ticket in found:
             if ticket.until <= now:
@@ -114,6 +119,8 @@ class Queue:
             self._waiting = [ticket for ticket in self._waiting if ticket not in here and ticket not in late]
         for ticket in late:
             ticket.tell(Late("its client waits no longer."))
+        self._passes += 1
+        self._last |= {ticket.job.site: self._passes for ticket in here}
         return here
 
     def close(self) -> None:

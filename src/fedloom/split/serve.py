@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import time
 import traceback
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
@@ -27,7 +27,7 @@ from fedloom.split.identity import Identity, Stranger
 from fedloom.split.metrics import Metrics
 from fedloom.split.queue import Busy, Late, Queue, Stopping, Ticket, Worker
 
-INLINE = 256 << 10
+INLINE = 16 << 10
 """Bytes of a request that is read on the event loop itself; larger ones would hold up others."""
 
 _Code = grpc.StatusCode
@@ -45,7 +45,7 @@ _ENDS: dict[type[Exception], tuple[str, Any]] = {
 class Limits:
     """``queue``: requests that may wait for the model; ``share``: requests of one site at work at a time (0: half of
     those). ``flight_bytes``: of all requests at work. ``sending``: seconds that a request may take to arrive, and an
-    answer to leave, besides a second for every megabyte; more of them let in sites with a slower line."""
+    answer to leave, besides a second for every megabyte that has; more of them let in sites with a slower line."""
 
     queue: int = 64
     share: int = 0
@@ -55,12 +55,14 @@ class Limits:
 
 @dataclass
 class Service:
-    """Answers the sites of ``identity`` with ``desk``; ``tell`` is told of errors that nobody foresaw."""
+    """Answers the sites of ``identity`` with ``desk``; ``tell`` is told of errors that nobody foresaw, ``brought`` of
+    each connection that a site's request comes by, and the site."""
 
     desk: Desk
     identity: Identity
     limits: Limits
     tell: Callable[[str], None]
+    brought: Callable[[str, str], None] = lambda peer, site: None
     metrics: Metrics = field(default_factory=Metrics)
 
     def __post_init__(self) -> None:
@@ -69,6 +71,7 @@ class Service:
         self.flight = Flight(limits.share or max(1, limits.queue // 2), limits.flight_bytes)
         self.worker = Worker(self.desk, self.queue, self.metrics)
         self._readers = ThreadPoolExecutor(2, "read")
+        self._reads: dict[str, asyncio.Lock] = {}
         self.metrics.watch(
             queue_length=lambda: len(self.queue),
             open_requests=lambda: len(self.flight),
@@ -86,14 +89,17 @@ class Service:
         kind, outcome, status = "unread", "answered", None
         try:
             site = self.identity.site(context.invocation_metadata() or (), context.auth_context())
+            self.brought(context.peer(), site)
             with self.flight.seat(site) as seat:
                 job = await self._read(site, await self._receive(context, seat))
                 kind = job.kind
                 answer = job.answer if job.answer is not None else await self._compute(job, context)
-                await self._send(context, answer)
+                await self._send(context, answer, seat)
         except asyncio.CancelledError:
             outcome = "gone"
             raise
+        except grpc.aio.InternalError:  # a part that could not be moved, for its client left: the cancelling follows
+            outcome = "gone"
         except Exception as error:
             outcome, status = self._verdict(error)
         finally:
@@ -102,24 +108,58 @@ class Service:
             await context.abort(*status)
 
     async def _receive(self, context: Any, seat: Seat) -> bytes:
-        self.queue.check()  # before anything is sent in vain
-        sending = self.limits.sending
-        with _within("the request did not arrive", sending):
-            async with asyncio.timeout(sending) as patience:
-                came = Gathered(await _part(context), self.desk.max_bytes)
-                seat.load(came.total)
-                patience.reschedule(asyncio.get_running_loop().time() + sending + came.total / RATE)
-                while not came.done:
-                    came.add(await _part(context))
-                    self.queue.check_open()
+        self.queue.check(seat.site)  # before anything is sent in vain
+        async with self._paced("the request did not arrive", seat) as pace:
+            first = await _part(context)
+            came = Gathered(first, self.desk.max_bytes)
+            seat.expect(came.total)
+            seat.come(came.have)
+            while not came.done:
+                pace()
+                part = await _part(context)
+                seat.come(len(part))
+                came.add(part)
+                self.queue.check_open()
+            seat.stay()
         self.metrics.bytes.labels("in").inc(came.total)
         return came.blob()
 
+    @contextlib.asynccontextmanager
+    async def _paced(self, what: str, seat: Seat) -> AsyncIterator[Callable[[], None]]:
+        """A time in which bytes of a seat move, ended where they are slower than ``RATE`` by more than the seconds of
+        ``sending``, or where others need their room. What is given is called after each part."""
+        loop, sending = asyncio.get_running_loop(), self.limits.sending
+        begun = loop.time()
+        try:
+            async with asyncio.timeout(sending) as patience:
+                seat.cut = lambda: patience.reschedule(loop.time())
+                yield lambda: patience.reschedule(begun + sending + seat.moved / RATE)
+        except TimeoutError:
+            seat.check()
+            raise Late(f"{what} within {sending:g} s ({SENDING}) and one more for each megabyte.") from None
+        finally:
+            seat.moves = False
+
     async def _read(self, site: str, blob: bytes) -> Job:
+        loop, reads = asyncio.get_running_loop(), self._reads.setdefault(site, asyncio.Lock())
+        await reads.acquire()  # one at a time: a site with many is in the way of its own alone
         if len(blob) <= INLINE:
+            loop.call_soon(reads.release)  # after the others had a turn
             return self.desk.read(site, blob)
-        self.queue.check()  # it may have taken a while to arrive, and the readers end with the queue
-        return await asyncio.get_running_loop().run_in_executor(self._readers, self.desk.read, site, blob)
+        try:
+            self.queue.check(site)  # it may have taken a while to arrive, and the readers end with the queue
+            reading = loop.run_in_executor(self._readers, self.desk.read, site, blob)
+        except BaseException:
+            reads.release()
+            raise
+
+        def done(read: "asyncio.Future[Job]") -> None:
+            reads.release()
+            if not read.cancelled():
+                read.exception()  # perhaps nobody asks for it any more
+
+        reading.add_done_callback(done)
+        return await asyncio.shield(reading)  # its thread reads on, whoever is gone
 
     async def _compute(self, job: Job, context: Any) -> bytes:
         loop = asyncio.get_running_loop()
@@ -146,12 +186,13 @@ class Service:
         finally:
             self.queue.drop(ticket)
 
-    async def _send(self, context: Any, answer: bytes) -> None:
-        seconds = self.limits.sending + len(answer) / RATE
-        with _within("the answer was not taken", self.limits.sending):
-            async with asyncio.timeout(seconds):
-                for part in parts(answer):
-                    await context.write(part)
+    async def _send(self, context: Any, answer: bytes, seat: Seat) -> None:
+        seat.answer(len(answer))
+        async with self._paced("the answer was not taken", seat) as pace:
+            for part in parts(answer):
+                await context.write(part)
+                seat.move(len(part))
+                pace()
         self.metrics.bytes.labels("out").inc(len(answer))
 
     def _verdict(self, error: Exception) -> tuple[str, tuple[Any, str]]:
@@ -180,11 +221,3 @@ async def _part(context: Any) -> bytes:
     if part is grpc.aio.EOF:
         raise Refused("split: the request ended before all bytes that it announced had come.")
     return bytes(part)
-
-
-@contextlib.contextmanager
-def _within(what: str, seconds: float) -> Iterator[None]:
-    try:
-        yield
-    except TimeoutError:
-        raise Late(f"{what} within {seconds:g} s ({SENDING}) and one more for each megabyte.") from None
