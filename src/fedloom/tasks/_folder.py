@@ -13,6 +13,7 @@ from typing import Any, NoReturn, TypeVar
 from fedloom.core.contracts import IMAGE, Sample
 from fedloom.core.errors import FedloomError
 from fedloom.core.files import read_text
+from fedloom.core.printable import in_line
 from fedloom.core.samples import OnBad as OnBad
 from fedloom.core.samples import check_picture, check_text
 from fedloom.tasks._common import LETTERS
@@ -68,7 +69,7 @@ def gather(
         raise FedloomError(f"{place}: holds no usable record. Expected {expected}.")
     if problems:
         skipped = f"{len(problems)} of {len(problems) + len(samples)} records skipped"
-        warnings.warn(f"{place}: {skipped}; the first: {problems[0]}", stacklevel=2)
+        warnings.warn(in_line(f"{place}: {skipped}; the first: {problems[0]}"), stacklevel=2)
     return tuple(samples.values())
 
 
