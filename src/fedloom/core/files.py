@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
-SECRET, PROGRAM = 0o600, 0o777
-"""Modes of ``write_atomic``: a file that is its owner's alone, and one that can be run."""
+SECRET, ORDINARY, PROGRAM = 0o600, 0o666, 0o777
+"""Modes of ``write_atomic``: a file that is its owner's alone, one like any other, and one that can be run."""
 
 NAME_BYTES = 120
 """The longest name that ``file_name`` gives: file systems take 255 bytes, encrypted ones 143, and names get endings."""
@@ -29,7 +29,7 @@ _UNSEEN = ("Cc", "Cs", "Zl", "Zp")
 """Unicode's categories of control characters, of halves of a character, and of ends of lines."""
 
 
-def write_atomic(target: Path, content: bytes, mode: int = 0o666) -> None:
+def write_atomic(target: Path, content: bytes, mode: int = ORDINARY) -> None:
     """Write a file so that it is there whole or not at all, also after a power cut.
 
     It has ``mode``, less what the umask takes, from its first byte on. Nothing that lies in the folder already is
