@@ -224,3 +224,28 @@ def test_path_and_on_bad_keep_their_defaults_without_a_folder(
 def test_the_folder_of_the_data_is_set_in_one_place(small: Path) -> None:
     with pytest.raises(FedloomError, match=r"\[task\] path = 'here': set data\.path instead, in \[data\]"):
         check(load(small, ["task=nlvr", "task.path=here"]))
+
+
+ENDLESS = ["a = " + "[" * 100_000, "a." * 50_000 + "b = 1", "rounds = " + "9" * 5000, "[client]\nlr = " + "9" * 400]
+
+
+@pytest.mark.parametrize("text", ENDLESS, ids=lambda text: text[:8])
+def test_a_file_without_end_is_refused_with_its_name(tmp_path: Path, text: str) -> None:
+    file = tmp_path / "given.toml"
+    file.write_text(text)
+    for read in (config.load, config.comparison, lambda _: config.parse(text, str(file))):
+        with pytest.raises(FedloomError, match=r"given\.toml: not valid TOML: .*(levels deep|64 bits|4300 digits)"):
+            read(file)
+
+
+@pytest.mark.parametrize("value", ["[" * 100_000, "9" * 5000, "[" + "9" * 400 + "]"], ids=lambda text: text[:3])
+def test_an_override_without_end_is_refused(value: str) -> None:
+    with pytest.raises(FedloomError, match=r"--set .*(levels deep|64 bits|4300 digits)") as refused:
+        config.load("quickstart", [f"adapter.ranks={value}"])
+    assert len(str(refused.value)) < 300
+
+
+def test_an_error_tells_of_no_more_than_can_be_read() -> None:
+    with pytest.raises(FedloomError, match="and 1995 more") as refused:
+        config.parse("\n".join(f"k{number} = '{'x' * 2000}'" for number in range(2000)), "given")
+    assert len(str(refused.value)) < 20_000

@@ -1,12 +1,12 @@
 """What a site decides for itself, whatever a server asks: its ``site.toml``."""
 
-import tomllib
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field, ValidationError
 
+from fedloom.core import reading
 from fedloom.core.config import Experiment
 from fedloom.core.errors import FedloomError
 from fedloom.core.files import read_text
@@ -134,12 +134,12 @@ def read(path: Path | None) -> Policy:
     if path is None:
         return Policy()
     try:
-        return Policy.model_validate(tomllib.loads(read_text(path)))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise FedloomError(f"{path}: cannot be read as a site's rules: {error}.") from None
-    except ValidationError as error:
+        return Policy.model_validate(reading.toml(read_text(path)))
+    except ValidationError as error:  # which is a ValueError, too
         told = "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors())
         raise FedloomError(f"{path}: {told}. Known keys: {', '.join(Policy.model_fields)}.") from None
+    except (OSError, ValueError) as error:
+        raise FedloomError(f"{path}: cannot be read as a site's rules: {error}.") from None
 
 
 def _matches(name: str, patterns: Patterns) -> bool:
