@@ -54,6 +54,22 @@ def fedloom(place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capture
     return call
 
 
+@pytest.mark.parametrize("name", ["../../../escaped", 'a" worker="/tmp/other', "a\nb", ""])
+@pytest.mark.parametrize("command", ["start", "status", "stop"])
+def test_a_site_s_name_leads_nowhere_else(fedloom: Command, place: Path, command: str, name: str) -> None:
+    code, _, err = fedloom("site", command, "--name", name, "--state", "state")
+    assert (code, err[: len("error: --name")]) == (1, "error: --name")
+    assert not (place / "state").exists()
+
+
+def test_what_others_wrote_steers_no_terminal(fedloom: Command, place: Path) -> None:
+    (place / "a.toml").write_text(toy.toml() + '\n["\\u001b]0;title\\u0007\\u202e[bold]"]\n')
+    code, _, err = fedloom("run", "a.toml")
+    assert code == 1
+    assert "\\x1b]0;title\\x07\\u202e[bold]" in err
+    assert not {"\x1b", "\x07", "\u202e"} & set(err)
+
+
 def test_run_writes_the_folder_and_says_where_the_page_and_the_adapter_are(fedloom: Command, place: Path) -> None:
     code, out, err = fedloom("run", "toy.toml")
     assert (code, err) == (0, "")

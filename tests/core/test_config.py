@@ -231,3 +231,28 @@ def test_more_threads_than_a_process_starts_are_refused() -> None:
     assert config.load("quickstart", ["engine.threads=1024"]).engine.threads == 1024
     with pytest.raises(FedloomError, match=r"engine\.threads = 100000: expected less than or equal to 1024"):
         config.load("quickstart", ["engine.threads=100000"])
+
+
+ENDLESS = ["a = " + "[" * 100_000, "a." * 50_000 + "b = 1", "rounds = " + "9" * 5000, "[client]\nlr = " + "9" * 400]
+
+
+@pytest.mark.parametrize("text", ENDLESS, ids=lambda text: text[:8])
+def test_a_file_without_end_is_refused_with_its_name(tmp_path: Path, text: str) -> None:
+    file = tmp_path / "given.toml"
+    file.write_text(text)
+    for read in (config.load, config.comparison, lambda _: config.parse(text, str(file))):
+        with pytest.raises(FedloomError, match=r"given\.toml: not valid TOML: .*(levels deep|64 bits|4300 digits)"):
+            read(file)
+
+
+@pytest.mark.parametrize("value", ["[" * 100_000, "9" * 5000, "[" + "9" * 400 + "]"], ids=lambda text: text[:3])
+def test_an_override_without_end_is_refused(value: str) -> None:
+    with pytest.raises(FedloomError, match=r"--set .*(levels deep|64 bits|4300 digits)") as refused:
+        config.load("quickstart", [f"adapter.ranks={value}"])
+    assert len(str(refused.value)) < 300
+
+
+def test_an_error_tells_of_no_more_than_can_be_read() -> None:
+    with pytest.raises(FedloomError, match="and 1995 more") as refused:
+        config.parse("\n".join(f"k{number} = '{'x' * 2000}'" for number in range(2000)), "given")
+    assert len(str(refused.value)) < 20_000

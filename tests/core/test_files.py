@@ -1,4 +1,5 @@
 import os
+import secrets
 import unicodedata
 from pathlib import Path
 from typing import Any
@@ -7,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fedloom.core.files import file_name, read_text, write_atomic
+from fedloom.core.files import PROGRAM, SECRET, file_name, read_text, site_error, sites_error, write_atomic
 
 
 @pytest.mark.parametrize("call", ["fsync", "replace"])
@@ -76,3 +77,86 @@ def test_names_can_be_made_and_differ_where_texts_do(one: str, other: str, limit
     assert left[0] not in ".-"
     assert left[-1] != "."
     assert file_name(left, limit) != left or left == one  # a name with a hash is no text's own
+
+
+def test_a_file_is_never_readable_for_longer_than_it_shall_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen, sync = [], os.fsync
+
+    def looked(handle: int) -> None:
+        seen.append(os.fstat(handle).st_mode & 0o777)
+        sync(handle)
+
+    monkeypatch.setattr(os, "fsync", looked)
+    before = os.umask(0o022)
+    try:
+        write_atomic(tmp_path / "token", b"secret", SECRET)
+        write_atomic(tmp_path / "table", b"of the paper")
+        write_atomic(tmp_path / "key.sh", b"#!/bin/sh", PROGRAM)
+    finally:
+        os.umask(before)
+    assert seen[::2] == [0o600, 0o644, 0o755]  # each file, and then its folder
+    assert [(tmp_path / name).stat().st_mode & 0o777 for name in ("token", "table", "key.sh")] == seen[::2]
+
+
+def test_what_lies_there_is_not_written_through(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    other, target = tmp_path / "other", tmp_path / "target"
+    other.write_bytes(b"another user's")
+    monkeypatch.setattr(secrets, "token_hex", lambda count: "0" * 2 * count)
+    for planted in (f".target.{os.getpid()}.part", f".target.{os.getpid()}-00000000.part"):
+        (tmp_path / planted).symlink_to(other)
+    with pytest.raises(FileExistsError):
+        write_atomic(target, b"mine")
+    assert not target.exists()
+    monkeypatch.undo()
+    target.symlink_to(other)
+    write_atomic(target, b"mine")
+    assert (target.read_bytes(), target.is_symlink(), other.read_bytes()) == (b"mine", False, b"another user's")
+
+
+def test_half_a_file_has_the_name_that_a_run_folder_sweeps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Killed(BaseException):
+        pass
+
+    def killed(*_: Any) -> None:
+        raise Killed
+
+    monkeypatch.setattr(os, "fsync", killed)
+    monkeypatch.setattr(Path, "unlink", lambda *_, **__: None)
+    with pytest.raises(Killed):
+        write_atomic(tmp_path / "round.safetensors", b"half")
+    assert len(list(tmp_path.rglob(".*.part"))) == len(list(tmp_path.iterdir())) == 1
+
+
+GOOD = ["mercy", "St.Mary", "site-1", "0", "a_b", "x" * 64]
+BAD = [
+    "",
+    ".",
+    "..",
+    "../../../escaped",
+    "a/b",
+    "-x",
+    "charit\u00e9",
+    "a b",
+    'a"b',
+    "a\n",
+    "a.",
+    "con",
+    "x" * 65,
+    "\x1b[2J",
+]
+
+
+def test_a_site_s_name_can_be_a_file_a_service_and_a_word() -> None:
+    assert not any(map(site_error, GOOD))
+    assert sites_error(GOOD) == ""
+    for name in BAD:
+        assert site_error(name).startswith("up to 64 letters")
+        assert sites_error(["mercy", name]).startswith(f"site {name!r}: ")
+
+
+@pytest.mark.parametrize("names", [["a", "a"], ["Mercy", "b", "mercy"]])
+def test_sites_are_told_apart_by_more_than_case(names: list[str]) -> None:
+    assert (
+        sites_error(names)
+        == f"sites {', '.join(sorted({names[0], names[-1]}))}: expected names that differ, and not in case alone."
+    )

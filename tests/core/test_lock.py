@@ -119,3 +119,14 @@ def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
         lock.hold(tmp_path / "file" / "run" / "lock", "Wait."),
     ):
         pass
+
+
+def test_a_link_is_no_lock_and_what_it_leads_to_is_left_alone(tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    other.write_text("another user's")
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "lock").symlink_to(other)
+    with pytest.raises(FedloomError, match="cannot be written"), lock.hold(tmp_path / "run" / "lock", "Wait."):
+        pass
+    assert not lock.held(tmp_path / "run" / "lock")
+    assert other.read_text() == "another user's"

@@ -182,3 +182,13 @@ def test_what_is_no_picture_is_named(content: bytes, tmp_path: Path) -> None:
     (tmp_path / "none.png").write_bytes(content)
     with pytest.raises(FedloomError, match=r"none\.png cannot be opened"):
         open_picture(tmp_path / "none.png")
+
+
+def test_a_small_file_of_gigabytes_is_refused(tmp_path: Path) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Pillow's own, of a bomb
+        Image.new("1", (9460, 9460)).save(tmp_path / "bomb.png")
+        assert (tmp_path / "bomb.png").stat().st_size < 100_000
+        assert "9460 x 9460 pixels, more than 89478485" in fault(tmp_path / "bomb.png")
+        with pytest.raises(FedloomError, match="9460 x 9460 pixels"):
+            open_picture(tmp_path / "bomb.png")

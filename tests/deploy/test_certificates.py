@@ -192,3 +192,21 @@ def test_the_scripts_leave_nothing_else_behind(tmp_path: Path) -> None:
     made = {"authority/ca.key", "authority/ca.pem", "certificates.sh", "sites/mercy/ca.pem", "sites/mercy/key.sh"}
     made |= {f"server/certificates/{name}" for name in ("ca.pem", "server.pem", "server.key")}
     assert found == made | {"sites/mercy/mercy.key", "sites/mercy/mercy.pub", "sites/mercy/site.toml"}
+
+
+@pytest.mark.parametrize("name", ["../../../escaped", "a/b", "", ".", "a\nb"])
+def test_a_site_s_key_stays_in_its_folder(tmp_path: Path, name: str) -> None:
+    (tmp_path / "one" / "two" / "keys").mkdir(parents=True)
+    with pytest.raises(FedloomError, match="expected a file name"):
+        certificates.site_key(tmp_path / "one" / "two" / "keys", name)
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+
+
+@pytest.mark.parametrize("make", [by_python, lambda folder, host: certificates.site_key(folder, "server.key")])
+def test_a_private_key_is_never_written_through_a_link(tmp_path: Path, make: Callable[..., Path]) -> None:
+    other = tmp_path / "other"
+    (tmp_path / "keys").mkdir()
+    (tmp_path / "keys" / "server.key").symlink_to(other)
+    with pytest.raises(FedloomError, match="already exists"):
+        make(tmp_path / "keys", HOST)
+    assert not other.exists()

@@ -245,7 +245,7 @@ def test_a_name_that_is_no_file_name_is_refused(name: str) -> None:
 
 
 def test_names_that_a_file_system_may_take_for_one_are_refused() -> None:
-    with pytest.raises(FedloomError, match="expected different names"):
+    with pytest.raises(FedloomError, match="expected names that differ"):
         of_sites("quickstart", ["Mercy", "mercy"])
 
 

@@ -71,7 +71,7 @@ def test_files_that_are_no_safetensors_are_refused(tmp_path: Path) -> None:
     file = tmp_path / "model.safetensors"
     head = b'{"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}}'
     for content, reason in (
-        (b"\xff" * 40, "its header is too long"),
+        (b"\xff" * 40, "its header has 18446744073709551615 bytes"),
         ((10).to_bytes(8, "little") + b"not JSON..", "cannot be read"),
         (len(head).to_bytes(8, "little") + head + b"1234567", "'a' is not where its header says"),
         (len(head).to_bytes(8, "little") + head.replace(b"[2]", b"[3]") + bytes(8), "'a' is not where"),
@@ -86,5 +86,7 @@ def test_files_that_are_no_safetensors_are_refused(tmp_path: Path) -> None:
     with pytest.raises(FedloomError, match="is no index of weights"):
         Shards.of(tmp_path)
     (tmp_path / "model.safetensors.index.json").write_text('{"weight_map": {"a": "../../etc/b.safetensors"}}')
-    with pytest.raises(FedloomError, match=r"model/?.*b\.safetensors' is missing|/b\.safetensors' is missing"):
-        Shards.of(tmp_path).read("a")
+    with pytest.raises(
+        FedloomError, match=r"is no index of weights: 'a' is in '\.\./\.\./etc/b\.safetensors'; expected a file"
+    ):
+        Shards.of(tmp_path)

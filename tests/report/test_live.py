@@ -48,3 +48,19 @@ def test_on_a_terminal_round_client_loss_score_and_bytes_are_shown() -> None:
     text = watched(terminal=True)
     for words in ("fedavg", "2/4", "round 1/2 [red]a loss 1.250 score 50.0% 1.5 kB", "[channel] up = [bold]"):
         assert words in text
+
+
+def test_what_clients_and_their_errors_say_steers_no_terminal() -> None:
+    for terminal in (False, True):
+        console = Console(file=io.StringIO(), force_terminal=terminal, width=200, _environ={"TERM": "xterm"})
+        with Live(console, "fed\x1b]0;avg") as live:
+            live.stage("read\x1b]0;ing")
+            live.round(1, 2, 2)
+            live.reply("a\u202eb\x1b]0;title", 1.0, 1, 1)
+            live.left_out("c", "gone\x1b]0;title\n12:00:00 fedavg: round 2/2: 2 of 2 clients")
+            live.progress.refresh()
+        assert isinstance(console.file, io.StringIO)
+        text = console.file.getvalue()
+        assert "\x1b]" not in text
+        assert "\u202e" not in text
+        assert "gone\\x1b]0;title\\n12:00:00 fedavg: round 2/2" in text

@@ -83,3 +83,23 @@ def test_terminal(found: list[Row]) -> None:
     text = console.export_text()
     assert "a comparison" in text
     assert "73.0% ± 3.0" in text
+
+
+FOREIGN = "[bold]a[/bold] [link=https://a.example]b[/link] :skull: \x1b]0;title\x07 c\u202ed"
+
+
+def test_a_name_is_no_markup_and_steers_no_terminal(found: list[Row]) -> None:
+    named = Row({"method": FOREIGN}, found[0].stats)
+    console = Console(file=io.StringIO(), force_terminal=True, width=400, _environ={"TERM": "xterm"})
+    console.print(terminal([named], title=FOREIGN))
+    assert isinstance(console.file, io.StringIO)
+    text = console.file.getvalue()
+    shown = "[bold]a[/bold] [link=https://a.example]b[/link] :skull: \\x1b]0;title\\x07 c\\u202ed"
+    assert text.count(shown) == 2
+    assert not {"\x07", "\u202e"} & set(text)
+    assert "\x1b]" not in text
+
+
+def test_a_name_is_no_formula_of_a_spreadsheet(found: list[Row]) -> None:
+    named = Row({"method": "=1+2", "client.lr": "-0.3"}, found[0].stats)
+    assert comma_separated([named]).splitlines()[1].startswith("'=1+2,-0.3,3,")

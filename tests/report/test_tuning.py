@@ -69,3 +69,8 @@ def test_where_all_failed_nothing_is_chosen(tmp_path: Path, monkeypatch: pytest.
     found = tuning.choose(cells, tmp_path)
     assert found.chosen == {("local",): {"client.lr": "0.3"}}
     assert [one.reason for one in found.candidates[:3]] == [tuning.NOT_FINISHED] * 3
+
+
+def test_a_reason_is_no_formula_of_a_spreadsheet() -> None:
+    one = tuning.Candidate({"method": "@SUM(1)"}, {"client.lr": "-0.3"}, [], reason="=cmd|' /C calc'!A0")
+    assert tuning.comma_separated([one]).splitlines()[1] == "'@SUM(1),-0.3,0,0,,no,'=cmd|' /C calc'!A0"

@@ -11,8 +11,8 @@ def test_names_the_sites() -> None:
     assert sites(["mercy", "charite"]).sites == ("mercy", "charite")
 
 
-@pytest.mark.parametrize("names", [[], ["mercy", "mercy"]])
-def test_refuses_no_names_and_the_same_twice(names: list[str]) -> None:
+@pytest.mark.parametrize("names", [[], ["mercy", "mercy"], ["mercy", "Mercy"], ["../../../escaped"], ["a b"]])
+def test_refuses_no_names_the_same_twice_and_what_is_no_name(names: list[str]) -> None:
     with pytest.raises(FedloomError, match=r"scenario\.names"):
         sites(names)
 

@@ -6,16 +6,15 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.text import Text
 
 from fedloom import __version__
 from fedloom.cli import compare, host, lists, report, runs, sites
-from fedloom.cli.shell import alone, app, error_console, say
+from fedloom.cli.shell import alone, app, say, say_wrong
 from fedloom.core.errors import FedloomError
 
 __all__ = ["app", "compare", "host", "lists", "main", "report", "runs", "sites"]
 
-
+ERROR = "error: "
 EXTRA = {
     **dict.fromkeys(("flwr", "cryptography", "starlette", "ray"), ("Flower", "flower")),
     **dict.fromkeys(("grpc", "grpc_health", "prometheus_client"), ("gRPC", "split")),
@@ -35,10 +34,10 @@ def main() -> None:
             raise
         needed, extra = EXTRA[package]
         told = f"this needs {needed} ({error.name} is not installed): pip install 'fedloom[{extra}]'."
-        error_console.print(Text.assemble(("error: ", "bold red"), told), soft_wrap=True)
+        say_wrong(told, ERROR)
         sys.exit(1)
     except (FedloomError, OSError) as error:
-        error_console.print(Text.assemble(("error: ", "bold red"), str(error)), soft_wrap=True)
+        say_wrong(str(error), ERROR)
         sys.exit(1)
 
 

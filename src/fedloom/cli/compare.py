@@ -20,6 +20,7 @@ from fedloom.cli.shell import (
     stopping,
 )
 from fedloom.core.errors import FedloomError
+from fedloom.core.printable import in_line
 
 if TYPE_CHECKING:
     from fedloom.report.cells import Cell
@@ -100,7 +101,7 @@ def _run_all(found: "Sequence[Cell]", folder: Path, jobs: int) -> "list[tuple[Ce
         with stopping() as stop, _progress(found, folder, jobs) as tell:
             for number, (cell, reason) in enumerate(run_missing(found, folder, run_cell, jobs, stop), start=1):
                 failed += [(cell, reason)] if reason else []
-                tell(f"{number}/{len(found)} {cell.name}{f' failed: {reason}' if reason else ''}")
+                tell(f"{number}/{len(found)} {cell.name}{f' failed: {in_line(reason)}' if reason else ''}")
                 if stop():  # between two runs
                     raise Stopped
     except Stopped:

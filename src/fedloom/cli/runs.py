@@ -14,13 +14,15 @@ from fedloom.cli.shell import (
     Sets,
     Source,
     app,
-    error_console,
     out_console,
     overrides_of,
     say,
+    say_json,
+    say_wrong,
     stopping,
 )
 from fedloom.core.files import file_name
+from fedloom.core.printable import in_line
 
 
 @app.command()
@@ -90,7 +92,7 @@ def plan(
 
     found = made(config.load(source, overrides_of(sets, data)), tokens, captions, vocabulary)
     if as_json:
-        out_console.print_json(data=found.as_json())
+        say_json(found.as_json())
     else:
         out_console.print(shown(found))
 
@@ -121,7 +123,7 @@ def pretrain(
     from fedloom.pretrain.recipe import pretrain as make
 
     target = out or Path("models") / name
-    out_console.print_json(data=make(name, target, seed=seed, scale=scale, tower=tower, tell=say)["scores"])
+    say_json(make(name, target, seed=seed, scale=scale, tower=tower, tell=say)["scores"])
 
 
 LONGEST = 150
@@ -143,7 +145,7 @@ def run_and_show(experiment: Any, folder: Path, resume: bool, kills: Sequence[An
     page = _page([folder], folder / "report.html")
     out_console.print(summary(name, {name: result}))
     for entry in result["left_out"]:
-        say(f"left out in round {entry['round']}: {entry['error']}")
+        say(f"left out in round {entry['round']}: {in_line(entry['error'])}")
     say(f"page     {page}\nadapter  {folder / 'adapter'}")
 
 
@@ -181,7 +183,7 @@ def run_shown(experiment: Any, folder: Path, resume: bool, kills: Sequence[Any] 
 
 def stopped(told: str) -> NoReturn:
     """End the command as an interrupted one, and say what is saved."""
-    error_console.print(told, markup=False, highlight=False, soft_wrap=True)
+    say_wrong(told)
     sys.exit(130)
 
 

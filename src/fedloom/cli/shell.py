@@ -12,8 +12,10 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
+from rich.text import Text
 
 from fedloom.cli.help import App
+from fedloom.core.printable import printable
 
 app = App(
     help="Federated fine-tuning of vision-language models.",
@@ -45,8 +47,18 @@ Device = Annotated[
 
 
 def say(text: str) -> None:
-    """Print a line as it is: no markup in it, and never wrapped, so that a path can be copied."""
-    out_console.print(text, markup=False, highlight=False, soft_wrap=True)
+    """Print a line: no markup, nothing that steers a terminal, and never wrapped, so that a path can be copied."""
+    out_console.print(Text(printable(text)), soft_wrap=True)
+
+
+def say_wrong(text: str, label: str = "") -> None:
+    """As ``say``, where errors go; a ``label`` stands out before it."""
+    error_console.print(Text.assemble((label, "bold red"), printable(text)), soft_wrap=True)
+
+
+def say_json(data: object) -> None:
+    """Print a value as JSON, with an escape for each character beyond ASCII."""
+    out_console.print_json(data=data, ensure_ascii=True)
 
 
 def overrides_of(sets: list[str], data: Path | None, name: str = "") -> list[str]:

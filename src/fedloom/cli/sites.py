@@ -8,15 +8,32 @@ import typer
 
 from fedloom.cli.help import App
 from fedloom.cli.runs import name_of, run_and_show
-from fedloom.cli.shell import DataPath, Device, RunName, Sets, Source, app, out_console, overrides_of, say
+from fedloom.cli.shell import DataPath, Device, RunName, Sets, Source, app, overrides_of, say, say_json
 from fedloom.core.errors import FedloomError
+from fedloom.core.files import name_error
+from fedloom.core.printable import in_line
 
 site_app = App(no_args_is_help=True, help="A site's own side: the worker that holds its model and data.")
 deploy_app = App(no_args_is_help=True, help="What a consortium starts from.")
 app.add_typer(site_app, name="site")
 app.add_typer(deploy_app, name="deploy")
 
-Name = Annotated[str, typer.Option("--name", help="The site's name, as the experiment and the SuperLink know it.")]
+
+def _named(name: str) -> str:
+    """A site's name, which is one of files and a word of Flower's settings.
+
+    Raises:
+        FedloomError: it cannot be.
+    """
+    if wrong := name_error(name) or ('a name without "' if '"' in name else ""):
+        raise FedloomError(f"--name {name}: expected {wrong}.")
+    return name
+
+
+Name = Annotated[
+    str,
+    typer.Option("--name", help="The site's name, as the experiment and the SuperLink know it.", callback=_named),
+]
 State = Annotated[
     Path | None, typer.Option("--state", help="The folder of what the site keeps; by default in ~/.local/share.")
 ]
@@ -93,7 +110,7 @@ def start(
     if only and not at_once:
         raise FedloomError("--only: say which experiment with --for.")
     desk.only = at_once if only else ""
-    worker = Worker(desk, tell=lambda text: say(f"site {name}: {text}"))
+    worker = Worker(desk, tell=lambda text: say(f"site {name}: {in_line(text)}"))
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: worker.stop())
     say(f"site {name}: waiting at {worker.path} on {devices.device()}; Ctrl-C or `fedloom site stop` ends it")
@@ -133,7 +150,7 @@ def status(name: Name, state: State = None) -> None:
     """Show how a site's worker is: what it does, models loaded, memory."""
     from fedloom.site.letter import Letter
 
-    out_console.print_json(data=_asked(Letter("health"), name, state))
+    say_json(_asked(Letter("health"), name, state))
 
 
 @site_app.command()

@@ -12,7 +12,7 @@ import tomli_w
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from fedloom.core import keys, resolve
+from fedloom.core import keys, reading, resolve
 from fedloom.core.comparing import CompareTable
 from fedloom.core.errors import FedloomError, nearest
 from fedloom.core.files import read_text
@@ -35,6 +35,12 @@ __all__ = [
 PRESETS = Path(__file__).parent.parent / "presets"
 COMPARE = "compare"
 """The table that an experiment file may have beside the experiment."""
+
+TOLD = 8
+"""Things that are wrong with a file of which an error tells."""
+
+LONGEST = 400
+"""Characters of a value in an error."""
 
 
 def presets() -> list[str]:
@@ -89,9 +95,10 @@ def parse(text: str, source: str) -> Experiment:
         FedloomError: as for ``load``.
     """
     try:
-        return _validate(tomllib.loads(text), source)
-    except tomllib.TOMLDecodeError as error:
+        raw = reading.toml(text)
+    except ValueError as error:
         raise FedloomError(f"{source}: not valid TOML: {error}.") from None
+    return _validate(raw, source)
 
 
 def dump(experiment: Experiment) -> str:
@@ -168,11 +175,13 @@ def _locate(source: str | Path) -> Path:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(read_text(path))
-    except tomllib.TOMLDecodeError as error:
-        raise FedloomError(f"{path}: not valid TOML: {error}.") from None
+        text = read_text(path)
     except (OSError, UnicodeDecodeError) as error:
         raise FedloomError(f"{path}: cannot be read as an experiment file: {error}.") from None
+    try:
+        return reading.toml(text)
+    except ValueError as error:
+        raise FedloomError(f"{path}: not valid TOML: {error}.") from None
 
 
 def _is_option(override: str) -> bool:
@@ -229,9 +238,11 @@ def _readable(text: str, value: str) -> str:
 
 def _value(text: str) -> Any:
     try:
-        return tomllib.loads(f"value = {text}")["value"]
+        return reading.toml(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
         return text
+    except ValueError as error:
+        raise FedloomError(f"--set ...={text[:20]}...: {error}.") from None
 
 
 Guess = Callable[[str], str]
@@ -240,7 +251,9 @@ Guess = Callable[[str], str]
 
 def _refusal(source: str | Path, error: ValidationError, guess: Guess, *table: str) -> FedloomError:
     """What is wrong with a file, or with one ``table`` of it; ``guess`` knows its keys."""
-    told = "; ".join(_explain(one, guess, table) for one in error.errors())
+    found = error.errors()
+    told = "; ".join(_explain(one, guess, table) for one in found[:TOLD])
+    told += f"; and {len(found) - TOLD} more" if len(found) > TOLD else ""
     return FedloomError(f"{source}: {told}{'' if told.endswith('?') else '.'}")
 
 
@@ -251,6 +264,12 @@ def _explain(error: ErrorDetails, guess: Guess, table: Sequence[str]) -> str:
     if error["type"] == "missing":
         return f"{key!r} is missing"
     if error["type"] == "model_type":
-        return f"{key} = {error['input']!r}: expected a table, [{key}]"
+        return f"{key} = {_shown(error['input'])}: expected a table, [{key}]"
     expected = error["msg"].removeprefix("Input should be ").removeprefix("Value error, ")
-    return f"{key} = {error['input']!r}: expected {expected}"
+    return f"{key} = {_shown(error['input'])}: expected {expected}"
+
+
+def _shown(value: object) -> str:
+    """A value that somebody wrote, not all of it where it is long."""
+    text = repr(value)
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]}..."

@@ -3,8 +3,14 @@
 import hashlib
 import os
 import re
+import secrets
 import unicodedata
+from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
+
+SECRET, ORDINARY, PROGRAM = 0o600, 0o666, 0o777
+"""Modes of ``write_atomic``: a file that is its owner's alone, one like any other, and one that can be run."""
 
 NAME_BYTES = 120
 """The longest name that ``file_name`` gives: file systems take 255 bytes, encrypted ones 143, and names get endings."""
@@ -14,20 +20,29 @@ _OTHER = re.compile(r"[^\w.,+=@-]+")
 _RESERVED = re.compile(r"(con|prn|aux|nul|com[0-9¹²³]|lpt[0-9¹²³])(\..*)?", re.IGNORECASE)
 """What Windows keeps for its devices, whatever ending it has."""
 
+_AS_IT_IS = getattr(os, "O_BINARY", 0)
+"""Windows would write two bytes for the end of a line."""
+
+_SITE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+
 _UNSEEN = ("Cc", "Cs", "Zl", "Zp")
 """Unicode's categories of control characters, of halves of a character, and of ends of lines."""
 
 
-def write_atomic(target: Path, content: bytes) -> None:
+def write_atomic(target: Path, content: bytes, mode: int = ORDINARY) -> None:
     """Write a file so that it is there whole or not at all, also after a power cut.
+
+    It has ``mode``, less what the umask takes, from its first byte on. Nothing that lies in the folder already is
+    written through: what is a link is replaced, and the half file has a name that nobody can know before.
 
     Raises:
         OSError: the disk is full or not writable; the target is as it was.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
-    part = target.with_name(f".{target.name}.{os.getpid()}.part")
+    part = target.with_name(f".{target.name}.{os.getpid()}-{secrets.token_hex(4)}.part")
+    handle = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _AS_IT_IS, mode)
     try:
-        with part.open("wb") as file:
+        with os.fdopen(handle, "wb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
@@ -35,6 +50,17 @@ def write_atomic(target: Path, content: bytes) -> None:
     except BaseException:
         part.unlink(missing_ok=True)
         raise
+    _settle(target.parent)
+
+
+def _settle(folder: Path) -> None:
+    """Have the disk know which files a folder holds, where the system and the disk can."""
+    with suppress(OSError, AttributeError):  # Windows opens no folder; some file systems cannot: the file is whole
+        handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
 
 
 def read_text(file: Path) -> str:
@@ -60,6 +86,25 @@ def name_error(text: str) -> str:
     if len(text.encode()) > NAME_BYTES:
         return f"a file name of at most {NAME_BYTES} bytes"
     return ""
+
+
+def site_error(text: str) -> str:
+    """What keeps ``text`` from being a site's name, as ``expected`` words; empty: nothing does.
+
+    It is one of files and folders, of a key and a certificate (64 letters), of services, and a word of their commands.
+    """
+    if _SITE.fullmatch(text) and not name_error(text):
+        return ""
+    return "up to 64 letters without accents, digits, '.', '_' and '-', the first a letter or a digit, the last no dot"
+
+
+def sites_error(names: Sequence[str]) -> str:
+    """What keeps texts from being the names of different sites, as a sentence; empty: nothing does."""
+    for name in names:
+        if wrong := site_error(name):
+            return f"site {name!r}: the name is also one of files, keys and services. Mend: {wrong}."
+    alike = sorted(name for name in set(names) if sum(name.lower() == other.lower() for other in names) > 1)
+    return f"sites {', '.join(alike)}: expected names that differ, and not in case alone." if alike else ""
 
 
 def file_name(text: str, limit: int = NAME_BYTES) -> str:

@@ -20,6 +20,9 @@ PATIENCE = 0.5
 """Seconds that a lock is tried for: who only asks whether it is held has it for a moment."""
 
 _TAKEN = {EACCES, EAGAIN, EDEADLK, EWOULDBLOCK}
+_NO_LINK = getattr(os, "O_NOFOLLOW", 0)
+"""A lock is never a link: what one leads to would be emptied."""
+
 _BEYOND = 1 << 30
 """The byte that Windows locks: none of those that are read."""
 
@@ -56,7 +59,7 @@ def hold(file: Path, told: str) -> Iterator[None]:
 def held(file: Path) -> bool:
     """Whether a process holds ``file``."""
     try:
-        handle = os.open(file, os.O_RDWR)
+        handle = os.open(file, os.O_RDWR | _NO_LINK)
     except OSError:
         return False
     try:
@@ -71,7 +74,7 @@ def _taken(file: Path, told: str) -> int:
     while True:
         file.parent.mkdir(parents=True, exist_ok=True)
         try:
-            handle = os.open(file, os.O_RDWR | os.O_CREAT, 0o644)
+            handle = os.open(file, os.O_RDWR | os.O_CREAT | _NO_LINK, 0o644)
         except FileNotFoundError:  # its folder went meanwhile
             continue
         if _lock(handle):

@@ -17,6 +17,10 @@ from fedloom.core.errors import FedloomError
 RULES = "load_image, 16 bits scaled"
 """What this does to a picture, for the name of whatever is kept of one: change it when that changes."""
 
+PIXELS = 89_478_485
+"""Pixels of the largest picture: above so many Pillow warns that it may be a bomb, and above twice as many it refuses.
+What is made of so many takes a gigabyte."""
+
 _SIXTEEN = ("PNG", "PPM")
 """Formats whose whole numbers of 32 bits in Pillow are 16-bit values in the file."""
 
@@ -33,6 +37,7 @@ def open_picture(picture: Picture) -> Image.Image:
     try:
         if isinstance(picture, Path):
             with Image.open(picture) as image:
+                _check_size(image)
                 return _plain(image)
         return _plain(picture)
     except Exception as error:  # a damaged file can make a decoder raise anything
@@ -50,6 +55,7 @@ def fault(picture: Picture) -> str:
     try:
         if isinstance(picture, Path):
             with Image.open(picture) as image:
+                _check_size(image)
                 image.draft(None, (1, 1))
                 _plain(image)
         else:
@@ -57,6 +63,16 @@ def fault(picture: Picture) -> str:
     except Exception as error:  # damaged files make Pillow's readers raise anything
         return str(error) or type(error).__name__
     return ""
+
+
+def _check_size(image: Image.Image) -> None:
+    """Refuse a file, of a few bytes perhaps, whose pixels would take gigabytes.
+
+    Raises:
+        ValueError: it has more pixels than any picture.
+    """
+    if image.width * image.height > PIXELS:
+        raise ValueError(f"it has {image.width} x {image.height} pixels, more than {PIXELS}; save it smaller")
 
 
 def _plain(image: Image.Image) -> Image.Image:

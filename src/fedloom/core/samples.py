@@ -17,6 +17,7 @@ from fedloom.core import limits
 from fedloom.core.contracts import IMAGE, Data, Example, Picture, Sample, Task
 from fedloom.core.errors import FedloomError, told
 from fedloom.core.pictures import fault
+from fedloom.core.printable import in_line
 
 OnBad = Literal["refuse", "skip"]
 """What a broken record does."""
@@ -129,7 +130,7 @@ def _usable(task: Task, name: str, half: tuple[Sample, ...], on_bad: OnBad) -> t
         raise FedloomError(f"task {task.name!r}: its {name} half has no usable record; the first: {first}")
     if first:
         skipped = f"{len(half) - len(good)} of {len(half)} records skipped"
-        warnings.warn(f"task {task.name!r}, {name} half: {skipped}; the first: {first}", stacklevel=3)
+        warnings.warn(in_line(f"task {task.name!r}, {name} half: {skipped}; the first: {first}"), stacklevel=3)
     return tuple(good.values())
 
 

@@ -6,6 +6,7 @@ by their owner alone.
 
 import datetime
 import ipaddress
+import os
 from pathlib import Path
 
 from cryptography import x509
@@ -14,6 +15,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from fedloom.core.errors import FedloomError
+from fedloom.core.files import SECRET, name_error, write_atomic
 
 DAYS = 825
 """Days that a certificate is valid: the longest that common clients accept."""
@@ -28,7 +30,6 @@ def authority(folder: Path, hosts: list[str]) -> None:
         FedloomError: they are there already.
     """
     _fresh(folder / "server.key")
-    folder.mkdir(parents=True, exist_ok=True)
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "fedloom consortium")])
     ca_key, key = ec.generate_private_key(ec.SECP384R1()), ec.generate_private_key(ec.SECP384R1())
     ca = (
@@ -48,8 +49,8 @@ def authority(folder: Path, hosts: list[str]) -> None:
         .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(ca_key.public_key()), critical=False)
         .sign(ca_key, hashes.SHA384())
     )
-    (folder / "ca.pem").write_bytes(ca.public_bytes(serialization.Encoding.PEM))
-    (folder / "server.pem").write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+    write_atomic(folder / "ca.pem", ca.public_bytes(serialization.Encoding.PEM))
+    write_atomic(folder / "server.pem", certificate.public_bytes(serialization.Encoding.PEM))
     _private(folder / "server.key", key, serialization.PrivateFormat.PKCS8)
 
 
@@ -57,15 +58,16 @@ def site_key(folder: Path, name: str) -> Path:
     """Write a site's key pair ``NAME`` and ``NAME.pub``; returns the private key's file.
 
     Raises:
-        FedloomError: they are there already.
+        FedloomError: they are there already, or the name is no site's.
     """
+    if wrong := name_error(name):
+        raise FedloomError(f"site {name!r}: expected {wrong}.")
     file = folder / name
     _fresh(file)
-    folder.mkdir(parents=True, exist_ok=True)
     key = ec.generate_private_key(ec.SECP384R1())
     _private(file, key, serialization.PrivateFormat.OpenSSH)
     public = key.public_key().public_bytes(serialization.Encoding.OpenSSH, serialization.PublicFormat.OpenSSH)
-    file.with_name(f"{name}.pub").write_bytes(public + b"\n")
+    write_atomic(file.with_name(f"{name}.pub"), public + b"\n")
     return file
 
 
@@ -104,10 +106,9 @@ def _host(host: str) -> x509.GeneralName:
 
 
 def _private(file: Path, key: ec.EllipticCurvePrivateKey, form: serialization.PrivateFormat) -> None:
-    file.touch(mode=0o600)
-    file.write_bytes(key.private_bytes(serialization.Encoding.PEM, form, serialization.NoEncryption()))
+    write_atomic(file, key.private_bytes(serialization.Encoding.PEM, form, serialization.NoEncryption()), SECRET)
 
 
 def _fresh(file: Path) -> None:
-    if file.exists():
+    if os.path.lexists(file):  # a link that leads nowhere is something, too
         raise FedloomError(f"{file} already exists; whoever trusts it would be cut off. Mend: remove it first.")

@@ -10,6 +10,7 @@ import inspect
 import ipaddress
 import json
 import re
+import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,8 +22,8 @@ from fedloom import __version__
 from fedloom.core import config, resolve
 from fedloom.core.config import Experiment
 from fedloom.core.errors import FedloomError
-from fedloom.core.files import name_error, write_atomic
-from fedloom.deploy import app
+from fedloom.core.files import ORDINARY, PROGRAM, name_error, sites_error, write_atomic
+from fedloom.deploy import app, quoting
 from fedloom.deploy.process import FLOWER
 from fedloom.federation.begin import REVEALS
 from fedloom.federation.setup import Setup
@@ -44,7 +45,6 @@ DEADLINE = 3600.0
 HOST_PORT = 8100
 """Where the language model's host listens, of an experiment that splits it off."""
 
-PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 PORT = 443
 
 
@@ -62,9 +62,7 @@ def init(folder: Path, source: str, sites: list[str], host: str) -> list[str]:
     place = Place.parse(host)
     experiment = of_sites(source, sites)
     for name, text in files(experiment, place).items():
-        write_atomic(folder / name, text.encode())
-        if name.endswith(".sh"):
-            (folder / name).chmod(0o755)
+        write_atomic(folder / name, text.encode(), PROGRAM if name.endswith(".sh") else ORDINARY)
     app.write(experiment, Path(STATE) / "runs" / experiment.name, folder / "app")
     return _told(folder, experiment, source, place, bool(sites))
 
@@ -104,18 +102,13 @@ def of_sites(source: str, sites: list[str]) -> Experiment:
     """The experiment of ``source`` as real sites run it: each on its own data, which stays and is scored there.
 
     Raises:
-        FedloomError: no such experiment, one whose method needs all data in one place, or a bad name of a site.
+        FedloomError: no such experiment, one whose method needs all data in one place, or a bad name of a site, the
+            model or a choice.
     """
     given = config.load(source)
     names = sites or _names(given)
-    for name in names:
-        if not PLAIN.fullmatch(name) or name_error(name):
-            raise FedloomError(
-                f"site {name!r}: the name is also one of files, folders and services. Mend: up to 64 letters without "
-                "accents, digits, '.', '_' and '-', the first a letter or a digit."
-            )
-    if len({name.lower() for name in names}) < len(names):
-        raise FedloomError(f"sites {', '.join(names)}: expected different names. Mend: --site once for each.")
+    if wrong := sites_error(names):
+        raise FedloomError(wrong)
     title = re.sub(r"[^A-Za-z0-9._-]+", "-", given.name or Path(source).stem).strip("-.") or "experiment"
     own = [f"name={json.dumps(title)}", "scenario=sites", f"scenario.names={json.dumps(names)}"]
     own += [f"scenario.clients={len(names)}", "evaluation.where=clients", 'data.path=""']
@@ -125,8 +118,26 @@ def of_sites(source: str, sites: list[str]) -> Experiment:
     setup = Setup(experiment)
     if setup.method.pooled:  # built first: it refuses what clients' ranks and the method cannot do
         raise FedloomError(f"method {experiment.method.name!r} needs all data in one place. Mend: choose another one.")
+    _check_names(experiment)
     _ = setup.sampler, setup.up, setup.down, _reads_folder(experiment)
     return experiment
+
+
+def _check_names(experiment: Experiment) -> None:
+    """Refuse what cannot stand in a unit, or be the model's folder at a site.
+
+    Raises:
+        FedloomError: naming the key.
+    """
+    names = {"model.name": experiment.model.name, "task.name": experiment.task.name}
+    names |= {"method.name": experiment.method.name, "sampling.name": experiment.sampling.name}
+    names |= {"channel.up": "".join(experiment.channel.up), "channel.down": "".join(experiment.channel.down)}
+    for key, name in names.items():
+        if not name.isprintable():
+            raise FedloomError(f"{key} = {name!r}: expected text in one line, without control characters.")
+    name = Path(experiment.model.name).name
+    if wrong := name_error(name):
+        raise FedloomError(f"model.name = {experiment.model.name!r}: sites keep it as {name!r}; expected {wrong}.")
 
 
 def files(experiment: Experiment, place: Place) -> dict[str, str]:
@@ -138,7 +149,7 @@ def files(experiment: Experiment, place: Place) -> dict[str, str]:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters["toml"] = one_line
+    environment.filters |= {each.__name__: each for each in (quoting.toml, quoting.unit, quoting.compose, quoting.code)}
     facts = _facts(experiment, place)
     text = "# The experiment: `fedloom run experiment.toml` at the server runs it; sites have the same file.\n"
     text += config.dump(experiment)
@@ -157,13 +168,6 @@ def files(experiment: Experiment, place: Place) -> dict[str, str]:
     return found
 
 
-def one_line(value: Any) -> str:
-    """A text, number, list or table as TOML (and, but for a table, as YAML) in one line."""
-    if isinstance(value, dict):
-        return "{ " + ", ".join(f"{one_line(key)} = {one_line(each)}" for key, each in value.items()) + " }"
-    return json.dumps(value, ensure_ascii=False)
-
-
 def _templates() -> Iterator[tuple[str, str]]:
     """Each template's name in the folder (or in a site's), and the part it belongs to."""
     for part in ("top", "server", "site"):
@@ -175,7 +179,8 @@ def _templates() -> Iterator[tuple[str, str]]:
 
 def _facts(experiment: Experiment, place: Place) -> dict[str, Any]:
     """What all templates are given."""
-    superlink = f"{BIN}/fedloom deploy superlink --certificates {ETC}/certificates --database {STATE}/superlink.db"
+    superlink = [f"{BIN}/fedloom", "deploy", "superlink", "--certificates", f"{ETC}/certificates"]
+    superlink += ["--database", f"{STATE}/superlink.db", "--port", "8000"]
     return {
         "experiment": experiment,
         "sites": experiment.scenario.options["names"],
@@ -197,7 +202,7 @@ def _facts(experiment: Experiment, place: Place) -> dict[str, Any]:
         "code": _code(experiment),
         "local": (local := config.build(experiment, "method").local),
         "reveals": sorted({*local.reveals.values(), *([REVEALS] if experiment.adapter.init == "update" else [])}),
-        "superlink": f"{superlink} --port 8000",
+        "superlink": superlink,
         "settings": FLOWER,
         "version": __version__,
         "flower": _flower_version(),
@@ -206,26 +211,26 @@ def _facts(experiment: Experiment, place: Place) -> dict[str, Any]:
 
 def _site_facts(experiment: Experiment, place: Place, site: str) -> dict[str, Any]:
     """What the templates of one site are given besides."""
-    own = f"--name {site} --state {STATE}/{site}"
-    worker = f"{BIN}/fedloom site start {own} --rules {ETC}/site.toml --for {ETC}/experiment.toml"
-    node = f"{BIN}/fedloom site node {own} --superlink {place.host}:{place.port}"
+    own = ["--name", site, "--state", f"{STATE}/{site}"]
+    worker = [f"{BIN}/fedloom", "site", "start", *own, "--rules", f"{ETC}/site.toml", "--for", f"{ETC}/experiment.toml"]
+    node = [f"{BIN}/fedloom", "site", "node", *own, "--superlink", f"{place.host}:{place.port}"]
     code = _code(experiment)
     return {
         "site": site,
         "tasks": [experiment.task.name] if ":" not in experiment.task.name else [],
         "methods": [experiment.method.name] if ":" not in experiment.method.name else [],
         "rank": max(experiment.adapter.ranks or [experiment.adapter.rank]),
-        "needed": f"; this experiment needs {one_line(code)}" if code else "",
-        "worker": worker + (f" --data {SRV}/data" if _reads_folder(experiment) else ""),
-        "node": f"{node} --root-certificates {ETC}/ca.pem --key {ETC}/{site}.key",
+        "needed": f"; this experiment needs {quoting.toml(code)}" if code else "",
+        "worker": worker + (["--data", f"{SRV}/data"] if _reads_folder(experiment) else []),
+        "node": [*node, "--root-certificates", f"{ETC}/ca.pem", "--key", f"{ETC}/{site}.key"],
     }
 
 
-def _language_host(experiment: Experiment) -> str:
+def _language_host(experiment: Experiment) -> list[str]:
     """The command of the language model's host."""
     model = experiment.model
-    own = f"--model {model.name} --dtype {model.dtype} --listen 0.0.0.0:{HOST_PORT}"
-    return f"{BIN}/fedloom host {own} --certificates {ETC}/certificates --tokens {TOKENS}"
+    own = ["--model", model.name, "--dtype", model.dtype, "--listen", f"0.0.0.0:{HOST_PORT}"]
+    return [f"{BIN}/fedloom", "host", *own, "--certificates", f"{ETC}/certificates", "--tokens", TOKENS]
 
 
 def _names(experiment: Experiment) -> list[str]:
@@ -284,7 +289,7 @@ def _told(folder: Path, experiment: Experiment, source: str, place: Place, named
         lines.append(f"code   {', '.join(code)}: every site must let it in, by `code` in its site.toml")
     return [
         *lines,
-        f"next   rehearse on this machine: fedloom rehearse {source} --sites {len(names)}",
-        f"       make the certificates:    sh {folder / 'certificates.sh'}",
+        f"next   rehearse on this machine: fedloom rehearse {shlex.quote(source)} --sites {len(names)}",
+        f"       make the certificates:    sh {shlex.quote(str(folder / 'certificates.sh'))}",
         f"       then follow               {folder / 'README.md'}",
     ]

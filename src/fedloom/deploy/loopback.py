@@ -19,7 +19,7 @@ import tomli_w
 from fedloom.core import config
 from fedloom.core.config import Experiment
 from fedloom.core.errors import FedloomError
-from fedloom.core.files import write_atomic
+from fedloom.core.files import SECRET, write_atomic
 from fedloom.deploy import certificates
 from fedloom.deploy.process import Process, environment, free_port
 from fedloom.deploy.superlink import SuperLink
@@ -254,8 +254,7 @@ class Host:
         for name in sites:
             file = self.folder / "sites" / name / "host.token"
             if not file.exists():
-                write_atomic(file, identity.draw(tokens, name).encode())
-                file.chmod(0o600)
+                write_atomic(file, identity.draw(tokens, name).encode(), SECRET)
         model = self.experiment.model
         name = str(Path(model.name).expanduser().absolute()) if Path(model.name).expanduser().is_dir() else model.name
         arguments = [sys.executable, "-m", "fedloom.cli", "host", "--model", name, "--dtype", model.dtype]

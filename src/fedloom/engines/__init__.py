@@ -17,6 +17,7 @@ from fedloom.core.config import Experiment
 from fedloom.core.contracts import Engine
 from fedloom.core.errors import FedloomError
 from fedloom.core.home import cache
+from fedloom.core.printable import in_line
 from fedloom.engines._guard import refuse_unguarded
 from fedloom.federation import baselines, environment, result
 from fedloom.federation.evaluate import keep_their_own
@@ -183,7 +184,9 @@ def export(run_folder: Path, out: Path) -> None:
         result.save_adapter(setup, folder, last, part, out)
         part.rename(out)
         if tied := getattr(setup.backbone, "tied_layers", None):
-            _log.warning("%s: do not merge this adapter: the weight of %s is tied. Its README says more.", out, tied[0])
+            _log.warning(
+                "%s: do not merge this adapter: the weight of %s is tied. Its README says more.", in_line(out), tied[0]
+            )
     except OSError as error:
         raise FedloomError(f"{out}: {error}. Nothing was written there.") from None
     finally:

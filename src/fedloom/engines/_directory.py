@@ -12,6 +12,7 @@ from flwr.serverapp import Grid
 
 from fedloom.core import config, shares
 from fedloom.core.errors import FedloomError
+from fedloom.core.printable import in_line
 from fedloom.federation.inputs import model_of, others
 from fedloom.federation.places import Holding
 from fedloom.federation.result import content_fingerprint, data_fingerprint
@@ -42,7 +43,7 @@ DAY = 86400.0
 
 def plain(told: str) -> str:
     """What a site says, as one line that can stand in a log: nothing in it moves a terminal or fills a disk."""
-    return "".join(character if character.isprintable() else " " for character in told[:600])
+    return in_line(told[:600])
 
 
 @dataclass

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from fedloom.core import lock
 from fedloom.core.files import write_atomic
+from fedloom.core.printable import in_line
 from fedloom.federation.record import LOCK, RunFolder
 
 MEND = "`flwr list`, `flwr stop RUN`, and then --resume; or let it finish."
@@ -64,7 +65,7 @@ class Told:
 
     def stage(self, name: str) -> None:
         """A part of the run begins."""
-        print(f"fedloom: {name}", flush=True)
+        print(f"fedloom: {in_line(name)}", flush=True)
 
     def round(self, number: int, rounds: int, cohort: int) -> None:
         """A round begins."""
@@ -72,11 +73,11 @@ class Told:
 
     def reply(self, client: str, loss: float | None, bytes_up: int, bytes_down: int) -> None:
         """A reply was folded in."""
-        print(f"fedloom: {client} answered", flush=True)
+        print(f"fedloom: {in_line(client)} answered", flush=True)
 
     def left_out(self, client: str, error: str) -> None:
         """A reply did not count."""
-        print(f"fedloom: left out: {error}", flush=True)
+        print(f"fedloom: left out: {in_line(error)}", flush=True)
 
     def scored(self, number: int, score: float) -> None:
         """The model was evaluated."""

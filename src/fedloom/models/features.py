@@ -15,6 +15,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from fedloom.core.contracts import Tree
+from fedloom.core.printable import in_line
 from fedloom.core.tree import nbytes
 
 _log = logging.getLogger(__name__)
@@ -76,7 +77,7 @@ class FeatureCache:
         except (OSError, SafetensorError) as error:
             with suppress(OSError):
                 part.unlink()
-            _log.warning("The feature cache at %s is switched off: %s", self._folder, error)
+            _log.warning("The feature cache at %s is switched off: %s", in_line(self._folder), in_line(error))
             self._folder = None
 
     def _shrink(self, added: Path) -> None:

@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
+from fedloom.core.printable import in_line
 from fedloom.report import words
 
 QUIET = 60.0
@@ -38,9 +39,13 @@ class Lines:
         self._thread.join()
 
     def say(self, text: str | Text) -> None:
-        """Print a line."""
+        """Print a line; what steers a terminal in a text is shown instead."""
         self._said = time.monotonic()
-        self.console.print(Text.assemble(time.strftime("%H:%M:%S "), text), soft_wrap=True, highlight=False)
+        self.console.print(
+            Text.assemble(time.strftime("%H:%M:%S "), in_line(text) if isinstance(text, str) else text),
+            soft_wrap=True,
+            highlight=False,
+        )
 
     def _beat(self) -> None:
         while not self._done.wait(max(0.01, self._said + self.quiet - time.monotonic())):
@@ -53,7 +58,7 @@ class Live:
     manager."""
 
     def __init__(self, console: Console, title: str, quiet: float = QUIET) -> None:
-        self.console, self.title = console, title
+        self.console, self.title = console, in_line(title)
         self.progress = Progress(
             TextColumn("{task.description}", style="bold", markup=False),
             BarColumn(),
@@ -64,7 +69,7 @@ class Live:
             disable=not console.is_terminal,
             transient=True,
         )
-        self.bar: TaskID = self.progress.add_task(title, total=None, told="")
+        self.bar: TaskID = self.progress.add_task(self.title, total=None, told="")
         self.lines = None if console.is_terminal else Lines(console, self._doing, quiet)
         self.sent = 0
         self.score: float | None = None
@@ -92,7 +97,7 @@ class Live:
 
     def stage(self, name: str) -> None:
         """A part of the run begins."""
-        self.progress.update(self.bar, told=name)
+        self.progress.update(self.bar, told=in_line(name))
         self._end_round()
         self.at = name
         self._say(name)
@@ -112,12 +117,12 @@ class Live:
         fell = "" if loss is None else f" loss {loss:.3f}"
         score = "" if self.score is None else f" score {words.score(self.score)}"
         told = f"round {self.number}/{self.rounds} {words.client(client)}{fell}{score} {words.size(self.sent)}"
-        self.progress.update(self.bar, advance=1, told=told)
+        self.progress.update(self.bar, advance=1, told=in_line(told))
 
     def left_out(self, client: str, error: str) -> None:
         """A client's turn did not count: said at once, also where there is no terminal."""
         self.progress.update(self.bar, advance=1)
-        line = Text.assemble(("left out: ", "yellow"), error)
+        line = Text.assemble(("left out: ", "yellow"), in_line(error))
         if self.lines:
             self.lines.say(line)
         else:

@@ -6,6 +6,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from fedloom.core.printable import printable
 from fedloom.federation.plan import Plan, Round
 from fedloom.report import split, words
 
@@ -121,7 +122,7 @@ def _memory(plan: Plan) -> Table:
 
 
 def _line(text: str, style: str = "") -> Text:
-    return Text(text, style=style)
+    return Text(printable(text), style=style)
 
 
 def _size(count: int) -> str:

@@ -1,7 +1,6 @@
 """Reading a run folder: every file checked, every error naming the file."""
 
 import json
-import tomllib
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, field_validator
 
+from fedloom.core import reading
 from fedloom.core.errors import FedloomError
 from fedloom.report.files import checked, lines, text, whole
 from fedloom.report.intervals import Difference, paired, proportion
@@ -235,8 +235,8 @@ def read(folder: Path) -> Run:
         raise FedloomError(f"{folder}: there is no such run folder; `fedloom run` makes one under runs/.")
     config = text(folder / "config.toml")
     try:
-        settings = tomllib.loads(config)
-    except tomllib.TOMLDecodeError as error:
+        settings = reading.toml(config)
+    except ValueError as error:
         raise FedloomError(f"{folder / 'config.toml'}: not valid TOML: {error}.") from None
     held, shown, finished = folder / "partition.json", folder / "examples.json", (folder / "result.json").exists()
     rounds = lines(folder / "rounds.jsonl", TypeAdapter(Round), finished)

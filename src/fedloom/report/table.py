@@ -8,8 +8,11 @@ from statistics import fmean, stdev
 from typing import Any
 
 from rich.table import Table
+from rich.text import Text
 
+from fedloom.core.printable import in_line
 from fedloom.report import paired, words
+from fedloom.report.csv_cells import safe
 from fedloom.report.paired import Held
 from fedloom.report.runs import Measured, Result
 
@@ -87,11 +90,12 @@ def comma_separated(found: Sequence[Row]) -> str:
     writer = csv.writer(buffer, lineterminator="\n")
     columns, rates, held = _columns(found), _rates(found), _is_held(found)
     numbers = [f"{column}{part}" for column in columns for part in ("", "_spread")]
-    writer.writerow([*found[0].axes, "n", *numbers, *rates, *(DIFFERENCE if held else ())])
+    writer.writerow(safe([*found[0].axes, "n", *numbers, *rates, *(DIFFERENCE if held else ())]))
     for row in found:
         own = [number for column in columns for number in (row.stats[column].mean, row.stats[column].spread)]
         chosen = [row.rates.get(key, "") for key in rates]
-        writer.writerow([*row.axes.values(), row.stats["final"].n, *own, *chosen, *(_difference(row) if held else ())])
+        told = [*row.axes.values(), row.stats["final"].n, *own, *chosen, *(_difference(row) if held else ())]
+        writer.writerow(safe(told))
     return buffer.getvalue()
 
 
@@ -107,11 +111,11 @@ def _difference(row: Row) -> list[object]:
 def terminal(found: Sequence[Row], title: str = "") -> Table:
     """The rows as a Rich table."""
     header, *lines = cells(found)
-    table = Table(title=title or None, header_style="bold")
+    table = Table(title=_plain(title, "table.title") if title else None, header_style="bold")
     for index, name in enumerate(header):
-        table.add_column(name, justify="left" if index < left(found) else "right")
+        table.add_column(_plain(name), justify="left" if index < left(found) else "right")
     for line in lines:
-        table.add_row(*line)
+        table.add_row(*map(_plain, line))
     return table
 
 
@@ -121,7 +125,7 @@ def summary(method: str, results: Mapping[str, Mapping[str, Any]]) -> Table:
     own = results[method]
     split = any(_split(result["bytes"]) for result in results.values())
     part = own.get("measured", {}).get("on", "test")
-    table = Table(title=f"{own['metric']} on the {part} examples", header_style="bold")
+    table = Table(title=_plain(f"{own['metric']} on the {part} examples", "table.title"), header_style="bold")
     for name in ("", "all clients", "worst client", "sent", *["activations"] * split, "time"):
         table.add_column(name, justify="left" if not name else "right")
     table.add_row("zero-shot", words.score(own["zero_shot"]))
@@ -129,7 +133,7 @@ def summary(method: str, results: Mapping[str, Mapping[str, Any]]) -> Table:
     for key in sorted(results, key=("local", method, "centralised").index):
         result = results[key]
         table.add_row(
-            names.get(key, f"federated ({key})"),
+            _plain(names.get(key, f"federated ({key})")),
             words.score(result["final"]),
             words.score(result["worst_client"]),
             _sent(result["bytes"]["up"] + result["bytes"]["down"]),
@@ -137,6 +141,11 @@ def summary(method: str, results: Mapping[str, Mapping[str, Any]]) -> Table:
             words.duration(result["seconds"]["total"]),
         )
     return table
+
+
+def _plain(text: str, style: str = "") -> Text:
+    """What others wrote, as Rich prints it: no markup in it, and nothing that steers a terminal."""
+    return Text(in_line(text), style=style)
 
 
 def _split(found: Mapping[str, int]) -> int:

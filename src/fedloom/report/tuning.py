@@ -11,6 +11,7 @@ from typing import Any
 from fedloom.core.files import write_atomic
 from fedloom.federation.record import RunFolder
 from fedloom.report.cells import Cell, Choices
+from fedloom.report.csv_cells import safe
 
 NOT_FINISHED = "not finished"
 
@@ -77,13 +78,12 @@ def comma_separated(candidates: Sequence[Candidate]) -> str:
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
     first = candidates[0]
-    writer.writerow([*first.axes, *first.values, "n", "examples", "score", "taken", "reason"])
+    writer.writerow(safe([*first.axes, *first.values, "n", "examples", "score", "taken", "reason"]))
     for one in candidates:
         score = "" if one.mean is None else one.mean
         taken = "yes" if one.taken else "no"
-        writer.writerow(
-            [*one.axes.values(), *one.values.values(), len(one.scores), one.examples, score, taken, one.reason]
-        )
+        told = [*one.axes.values(), *one.values.values(), len(one.scores), one.examples, score, taken, one.reason]
+        writer.writerow(safe(told))
     return buffer.getvalue()
 
 

@@ -16,6 +16,7 @@ from flwr.clientapp import ClientApp
 
 from fedloom.core.errors import FedloomError
 from fedloom.core.home import cache
+from fedloom.core.printable import in_line
 from fedloom.site import letter, link, records
 
 if TYPE_CHECKING:
@@ -65,7 +66,7 @@ def _reply(message: Message, context: Context) -> Message:
         else:
             answer = _own_answer(question, context)
     except FedloomError as error:  # an answer, too: raised, it would be asked again. The rest is nobody else's
-        print(f"fedloom: {error}", file=sys.stderr, flush=True)
+        print(f"fedloom: {in_line(error)}", file=sys.stderr, flush=True)
         site = context.node_config.get("site", "")
         told = f"site {site!r}: the message did not reach a worker; the node's own log says why."
         answer = letter.pack(letter.unpack(question).answer(error=told))

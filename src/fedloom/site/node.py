@@ -39,6 +39,7 @@ from flwr.supernode.fleet_http_client import FleetHttpClient
 from flwr.supernode.node_auth_http_interceptor import NodeAuthHttpInterceptor
 from flwr.supernode.runtime import run_clientapp as runtime
 
+from fedloom.core.printable import in_line
 from fedloom.site.app import app
 from fedloom.site.quick import look_again_soon
 
@@ -115,7 +116,7 @@ def take_tasks(address: str, secret: bytes) -> None:
                 threading.Thread(target=do_task, args=(own,), daemon=True).start()
                 continue
         except Exception as error:
-            print(f"fedloom: task: {type(error).__name__}: {error}", file=sys.stderr, flush=True)
+            print(f"fedloom: task: {type(error).__name__}: {in_line(error)}", file=sys.stderr, flush=True)
         time.sleep(POLL)
 
 
@@ -135,7 +136,7 @@ def do_task(client: RuntimeHttpClient) -> None:
         runtime.push_message(client, reply, context)
         runtime.push_task_output(client, context, status, details)
     except Exception as error:
-        print(f"fedloom: a message was given up: {type(error).__name__}: {error}", file=sys.stderr, flush=True)
+        print(f"fedloom: a message was given up: {type(error).__name__}: {in_line(error)}", file=sys.stderr, flush=True)
     finally:
         heartbeat.stop()
         client.close()

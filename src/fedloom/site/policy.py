@@ -2,13 +2,13 @@
 
 import os
 import re
-import tomllib
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field, ValidationError
 
+from fedloom.core import reading
 from fedloom.core.config import Experiment
 from fedloom.core.contracts import Local
 from fedloom.core.errors import FedloomError
@@ -248,12 +248,12 @@ def read(path: Path | None) -> Policy:
     if path is None:
         return Policy()
     try:
-        return Policy.model_validate(tomllib.loads(read_text(path)))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise FedloomError(f"{path}: cannot be read as a site's rules: {error}.") from None
-    except ValidationError as error:
+        return Policy.model_validate(reading.toml(read_text(path)))
+    except ValidationError as error:  # which is a ValueError, too
         told = "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors())
         raise FedloomError(f"{path}: {told}. Known keys: {', '.join(Policy.model_fields)}.") from None
+    except (OSError, ValueError) as error:
+        raise FedloomError(f"{path}: cannot be read as a site's rules: {error}.") from None
 
 
 def _matches(name: str, patterns: Patterns) -> bool:

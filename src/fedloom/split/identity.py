@@ -8,11 +8,11 @@ import hmac
 import re
 import secrets
 import threading
-import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from fedloom.core import reading
 from fedloom.core.errors import FedloomError
 from fedloom.core.files import read_text, write_atomic
 
@@ -52,7 +52,7 @@ def read(file: Path) -> dict[str, str]:
     """
     mend = f"Mend: `fedloom host token NAME --tokens {file}` writes one."
     try:
-        found = tomllib.loads(read_text(file))
+        found = reading.toml(read_text(file))
     except FileNotFoundError:
         raise FedloomError(f"--tokens {file}: there is no such file. {mend}") from None
     except ValueError as error:

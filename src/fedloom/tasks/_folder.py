@@ -3,16 +3,17 @@
 A record that is broken raises ``ValueError`` with what is wrong; ``gather`` says where, and refuses or skips it.
 """
 
-import json
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NoReturn, TypeVar
+from typing import Any, TypeVar
 
 from fedloom.core.contracts import IMAGE, Sample
 from fedloom.core.errors import FedloomError
 from fedloom.core.files import read_text
+from fedloom.core.printable import in_line
+from fedloom.core.reading import json_of
 from fedloom.core.samples import OnBad as OnBad
 from fedloom.core.samples import check_picture, check_text
 from fedloom.tasks._common import LETTERS
@@ -68,7 +69,7 @@ def gather(
         raise FedloomError(f"{place}: holds no usable record. Expected {expected}.")
     if problems:
         skipped = f"{len(problems)} of {len(problems) + len(samples)} records skipped"
-        warnings.warn(f"{place}: {skipped}; the first: {problems[0]}", stacklevel=2)
+        warnings.warn(in_line(f"{place}: {skipped}; the first: {problems[0]}"), stacklevel=2)
     return tuple(samples.values())
 
 
@@ -116,8 +117,8 @@ def parsed(text: str, expected: str) -> Record:
         ValueError: no JSON, or no object.
     """
     try:
-        record = json.loads(text, parse_constant=_no_number)
-    except (ValueError, RecursionError) as error:
+        record = json_of(text)
+    except ValueError as error:
         raise ValueError(f"not valid JSON: {error}.") from None
     if not isinstance(record, dict):
         raise ValueError(f"expected a JSON object {expected}, found {text.strip()[:40]!r}.")
@@ -191,7 +192,3 @@ def _words(what: str, value: object) -> str:
     if IMAGE in value:
         raise ValueError(f"{what} holds {IMAGE!r}, which stands for a picture in a prompt; expected other words.")
     return value
-
-
-def _no_number(constant: str) -> NoReturn:
-    raise ValueError(f"{constant} is no JSON number")
