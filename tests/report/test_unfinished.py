@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from fedloom.core.errors import FedloomError
-from fedloom.federation.record import Checkpoint, RunFolder
+from fedloom.federation.checkpoints import Checkpoint
+from fedloom.federation.record import RunFolder
 from fedloom.report.runs import read
 from tests.report.made_up import begin, run_folder
 

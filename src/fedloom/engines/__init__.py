@@ -23,6 +23,7 @@ from fedloom.federation.evaluate import keep_their_own
 from fedloom.federation.inputs import changed, model_of
 from fedloom.federation.places import Holding
 from fedloom.federation.record import RunFolder
+from fedloom.federation.repair import repair
 from fedloom.federation.round import Federation
 from fedloom.federation.setup import Setup
 from fedloom.federation.watch import Silent, Watch
@@ -74,14 +75,13 @@ def run(
 
 
 def _finished(experiment: Experiment, out: Path) -> dict[str, Any] | None:
-    """The result of the run that ``out`` holds, where it is finished.
-
-    Raises:
-        FedloomError: it holds a run of another experiment.
-    """
-    if not (out / "config.toml").is_file():
+    """The result of the run that ``out`` holds, where it is finished and whole."""
+    if not (out / "config.toml").is_file() or RunFolder(out).finished(experiment.rounds) is None:
         return None
-    return RunFolder.reopen(out, experiment, longer=True)[0].finished(experiment.rounds)
+    try:
+        return RunFolder.reopen(out, experiment, longer=True)[0].finished(experiment.rounds)
+    except FedloomError:  # told once nobody else writes there, where it cannot be mended
+        return None
 
 
 def _run(
@@ -94,6 +94,10 @@ def _run(
     kills: "Sequence[Kill]",
 ) -> dict[str, Any]:
     """``run`` in a folder that no other process writes."""
+    name = experiment.engine.name
+    submits = name in FLOWER and grid is None  # then it is the ServerApp that writes the folder
+    if resume and not submits:
+        repair(out, experiment)
     folder = RunFolder(out)
     begun = resume and (out / "config.toml").is_file()
     if begun:
@@ -102,7 +106,6 @@ def _run(
             return finished
     elif folder.holds_something():
         RunFolder.create(out, experiment)  # refuses, with the mend
-    name = experiment.engine.name
     if name in FLOWER and find_spec("flwr") is None:
         raise FedloomError(f"engine {name!r} needs Flower. Mend: pip install 'fedloom[flower]'.")
     resolve.builder("engines", name)
@@ -111,7 +114,7 @@ def _run(
     watch.stage("reading data and model")
     setup.check()
     _check_place(setup)
-    if name in FLOWER and grid is None:
+    if submits:
         from fedloom.engines._submit import submit  # Flower is optional, and takes a second to import
 
         return submit(experiment, out, watch, stop, kills)
@@ -138,7 +141,7 @@ def _run(
         watch.stage("writing the result")
         return result.finish(setup, folder, last, max(memory.peak(), peak))
     except FedloomError:
-        if not begun and out.is_dir() and folder.last() is None:  # refused before round 1: as if it had never begun
+        if not begun and out.is_dir() and not folder.checkpoints.rounds():  # as if it had never begun
             shutil.rmtree(out)
         raise
     except OSError as error:

@@ -14,11 +14,13 @@ from fedloom.core import shares
 from fedloom.core.contracts import ClientInfo, Engine, Parcel, Reply, State
 from fedloom.core.errors import FedloomError
 from fedloom.federation.begin import Beginning
+from fedloom.federation.checkpoints import Checkpoint
 from fedloom.federation.evaluate import AtClients, Evaluator, Scores, evaluator
 from fedloom.federation.inputs import changed, inputs
 from fedloom.federation.messages import Outbox, Tally, cut, open_reply, round_off
 from fedloom.federation.order import in_order
-from fedloom.federation.record import Checkpoint, RunFolder
+from fedloom.federation.record import RunFolder
+from fedloom.federation.restore import restore
 from fedloom.federation.setup import Setup
 from fedloom.federation.watch import Watch
 
@@ -49,7 +51,7 @@ class Federation:
             FedloomError: a round stayed below its quorum (the round before it is saved), or the run that is resumed
                 began with other data or another model.
         """
-        last = self.folder.restore()
+        last = restore(self.folder)
         self._counted = {row["client"]: row["round"] for row in self.folder.rows("clients.jsonl") if not row["error"]}
         found = evaluator(self.setup, self.folder.kept, self.engine)
         if last is not None:

@@ -3,10 +3,12 @@
 from pathlib import Path
 from typing import TypeVar
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import TypeAdapter
 
 from fedloom.core.errors import FedloomError
 from fedloom.core.files import read_text
+from fedloom.federation.rows import COPY
+from fedloom.federation.written import AGAIN, checked
 
 T = TypeVar("T")
 
@@ -24,8 +26,15 @@ def text(path: Path) -> str:
 
 
 def whole(path: Path, kind: TypeAdapter[T]) -> T:
-    """What a JSON file holds."""
-    return checked(path, kind, text(path))
+    """What a JSON file holds.
+
+    Raises:
+        FedloomError: it is missing, or not what was written; says the way out.
+    """
+    try:
+        return checked(path, kind, text(path))
+    except FedloomError as error:
+        raise FedloomError(f"{error} {AGAIN}") from None
 
 
 def lines(path: Path, kind: TypeAdapter[T], complete: bool) -> list[T]:
@@ -37,18 +46,7 @@ def lines(path: Path, kind: TypeAdapter[T], complete: bool) -> list[T]:
     rows = found.splitlines()
     if not complete and rows and not found.endswith("\n"):
         rows.pop()
-    return [checked(f"{path}, line {number}", kind, line) for number, line in enumerate(rows, start=1)]
-
-
-def checked(place: Path | str, kind: TypeAdapter[T], raw: str) -> T:
-    """A JSON text as a record.
-
-    Raises:
-        FedloomError: it is none, or not of this kind; ``place`` and the key are named.
-    """
     try:
-        return kind.validate_json(raw)
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"]) or "the file"
-        raise FedloomError(f"{place}: {where}: {first['msg']}; expected what `fedloom run` writes.") from None
+        return [checked(f"{path}, line {number}", kind, line) for number, line in enumerate(rows, start=1)]
+    except FedloomError as error:
+        raise FedloomError(f"{error} {COPY}.") from None

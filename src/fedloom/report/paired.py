@@ -13,9 +13,9 @@ from pathlib import Path
 from statistics import fmean
 
 from fedloom.federation.record import RunFolder
+from fedloom.federation.written import Result
 from fedloom.report import words
 from fedloom.report.intervals import LEVEL, Difference, paired, paired_means
-from fedloom.report.runs import Result
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,9 @@ from typing import Any
 
 from rich.table import Table
 
+from fedloom.federation.written import Measured, Result
 from fedloom.report import paired, words
 from fedloom.report.paired import Held
-from fedloom.report.runs import Measured, Result
 
 COLUMNS = {
     "zero_shot": "zero-shot",

@@ -6,10 +6,11 @@ from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 from fedloom.core.errors import FedloomError
-from fedloom.federation.record import Checkpoint, RunFolder
+from fedloom.federation.checkpoints import Checkpoint
+from fedloom.federation.record import RunFolder
 
 if TYPE_CHECKING:
-    from fedloom.report.runs import Holdings, Round, Start, Turn
+    from fedloom.federation.written import Holdings, Round, Start, Turn
 
 
 def so_far(
