@@ -5,8 +5,8 @@
 
 import logging
 import shutil
-from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict
 from importlib.util import find_spec
 from pathlib import Path
@@ -24,6 +24,7 @@ from fedloom.federation.inputs import changed, model_of
 from fedloom.federation.places import Holding
 from fedloom.federation.record import RunFolder
 from fedloom.federation.repair import repair
+from fedloom.federation.restore import restore
 from fedloom.federation.round import Federation
 from fedloom.federation.setup import Setup
 from fedloom.federation.watch import Silent, Watch
@@ -96,16 +97,18 @@ def _run(
     """``run`` in a folder that no other process writes."""
     name = experiment.engine.name
     submits = name in FLOWER and grid is None  # then it is the ServerApp that writes the folder
-    if resume and not submits:
-        repair(out, experiment)
-    folder = RunFolder(out)
-    begun = resume and (out / "config.toml").is_file()
-    if begun:
-        folder, _ = RunFolder.reopen(out, experiment, longer=True)
-        if (finished := folder.finished(experiment.rounds)) is not None:
-            return finished
-    elif folder.holds_something():
-        RunFolder.create(out, experiment)  # refuses, with the mend
+    with _disk(out):
+        if resume and not submits:
+            repair(out, experiment)
+        folder = RunFolder(out)
+        begun = resume and (out / "config.toml").is_file()
+        if begun:
+            folder, _ = RunFolder.reopen(out, experiment, longer=True)
+            if (finished := folder.finished(experiment.rounds)) is not None:
+                return finished
+        elif folder.holds_something():
+            RunFolder.create(out, experiment)  # refuses, with the mend
+        last = restore(folder) if begun and not submits else None
     if name in FLOWER and find_spec("flwr") is None:
         raise FedloomError(f"engine {name!r} needs Flower. Mend: pip install 'fedloom[flower]'.")
     resolve.builder("engines", name)
@@ -121,31 +124,48 @@ def _run(
     told = folder.read_json("sites.json") if begun and setup.scenario.sites else None
     setup.told.update({name: Holding(**held) for name, held in (told or {}).items()})
     try:
-        engine: Engine = resolve.build("engines", name, {}, setup=setup, kept=folder.kept, run=folder.id, grid=grid)
-        try:
-            if name in FLOWER:
-                watch.stage("waiting for the sites")
-            engine.gather()
-            held = result.who_holds_what(setup)
-            if not begun:
-                folder.begin(experiment)
-            folder.append(environment.FILE, [environment.environment()])
-            folder.write_json("partition.json", held)
-            folder.write_json(baselines.FILE, baselines.baselines(setup))
-            if setup.scenario.sites:
-                folder.write_json("sites.json", {name: asdict(held) for name, held in setup.told.items()})
-            last = Federation(setup, folder, engine, watch, stop).run()
-        finally:
-            peak = engine.close()
-            setup.middle.close()
-        watch.stage("writing the result")
-        return result.finish(setup, folder, last, max(memory.peak(), peak))
+        with _disk(out):
+            engine: Engine = resolve.build("engines", name, {}, setup=setup, kept=folder.kept, run=folder.id, grid=grid)
+            try:
+                if name in FLOWER:
+                    watch.stage("waiting for the sites")
+                engine.gather()
+                if not begun:
+                    folder.begin(experiment)
+                _describe(setup, folder)
+                last = Federation(setup, folder, engine, watch, stop).run(last)
+            finally:
+                peak = engine.close()
+                setup.middle.close()
+            watch.stage("writing the result")
+            return result.finish(setup, folder, last, max(memory.peak(), peak))
     except FedloomError:
         if not begun and out.is_dir() and not folder.checkpoints.rounds():  # as if it had never begun
             shutil.rmtree(out)
         raise
+
+
+@contextmanager
+def _disk(out: Path) -> Iterator[None]:
+    """Have an error of the disk be told as one that a user is meant to read.
+
+    Raises:
+        FedloomError: in the place of an ``OSError``.
+    """
+    try:
+        yield
     except OSError as error:
         raise FedloomError(f"{out}: {error}. What was finished is saved: mend the cause and resume.") from None
+
+
+def _describe(setup: Setup, folder: RunFolder) -> None:
+    """Write who holds what, what it is worth to answer without looking, and on what the run is taken up."""
+    held = result.who_holds_what(setup)
+    folder.append(environment.FILE, [environment.environment()])
+    folder.write_json("partition.json", held)
+    folder.write_json(baselines.FILE, baselines.baselines(setup))
+    if setup.scenario.sites:
+        folder.write_json("sites.json", {name: asdict(held) for name, held in setup.told.items()})
 
 
 def _check_place(setup: Setup) -> None:

@@ -123,9 +123,9 @@ def _go_back(folder: RunFolder, last: int, kept: dict[str, bytes], reasons: list
     checkpoints = [folder.checkpoints.file(round) for round in folder.checkpoints.rounds() if round > last]
     for name, lines in kept.items():
         file = folder.path / name
-        if file.exists() and rows.content(file) != lines:
-            if aside:
-                aside.copy(file)
+        if aside:
+            aside.copy(file)
+        if rows.content(file) != lines:
             write_atomic(file, lines)
     for file in [*checkpoints, *folder.kept.after(last)]:
         aside.move(file) if aside else file.unlink()

@@ -20,7 +20,6 @@ from fedloom.federation.inputs import changed, inputs
 from fedloom.federation.messages import Outbox, Tally, cut, open_reply, round_off
 from fedloom.federation.order import in_order
 from fedloom.federation.record import RunFolder
-from fedloom.federation.restore import restore
 from fedloom.federation.setup import Setup
 from fedloom.federation.watch import Watch
 
@@ -43,15 +42,14 @@ class Federation:
     stop: Callable[[], bool] = lambda: False
     _counted: dict[str, int] = field(default_factory=dict)
 
-    def run(self) -> Checkpoint:
-        """All rounds, from the last checkpoint where there is one; returns the last.
+    def run(self, last: Checkpoint | None = None) -> Checkpoint:
+        """All rounds, or those after the ``last`` one that is there; returns the last.
 
         Raises:
             Stopped: ``stop()`` became true; the last finished round is saved.
             FedloomError: a round stayed below its quorum (the round before it is saved), or the run that is resumed
                 began with other data or another model.
         """
-        last = restore(self.folder)
         self._counted = {row["client"]: row["round"] for row in self.folder.rows("clients.jsonl") if not row["error"]}
         found = evaluator(self.setup, self.folder.kept, self.engine)
         if last is not None:

@@ -84,7 +84,7 @@ def prefix(file: Path, round: int, mark: str) -> bytes:
         except FedloomError as error:
             told = str(error)
             break
-    raise Damaged(f"{file}: {told}. {COPY}.")
+    raise Damaged(f"{file}: {told.removesuffix('.')}.")
 
 
 def _of_old(file: Path, round: int, whole: bytes) -> bytes:
@@ -92,10 +92,10 @@ def _of_old(file: Path, round: int, whole: bytes) -> bytes:
     try:
         found = list(_numbered(file, whole))
     except FedloomError as error:
-        raise Damaged(f"{error} {COPY}.") from None
+        raise Damaged(str(error)) from None
     kept = [line for number, line in found if number <= round]
     if file.name == ROUNDS and [number for number, _ in found if number <= round] != [*range(1, round + 1)]:
-        raise Damaged(f"{file}: it must have one line of each round from 1 to {round}. {COPY}.")
+        raise Damaged(f"{file}: it must have one line of each round from 1 to {round}.")
     return b"".join(kept)
 
 
