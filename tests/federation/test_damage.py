@@ -4,7 +4,6 @@ Nothing is lost in silence, and what could not be used is still there.
 """
 
 import json
-import random
 import shutil
 from collections.abc import Callable
 from pathlib import Path

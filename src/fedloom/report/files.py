@@ -1,5 +1,6 @@
 """Reading the files of a run folder: each error names the file, the line and the key."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -7,8 +8,8 @@ from pydantic import TypeAdapter
 
 from fedloom.core.errors import FedloomError
 from fedloom.core.files import read_text
-from fedloom.federation.rows import COPY
-from fedloom.federation.written import AGAIN, checked
+from fedloom.federation.rows import CLIENTS, COPY, ROUNDS
+from fedloom.federation.written import AGAIN, Round, Turn, checked
 
 T = TypeVar("T")
 
@@ -35,6 +36,21 @@ def whole(path: Path, kind: TypeAdapter[T]) -> T:
         return checked(path, kind, text(path))
     except FedloomError as error:
         raise FedloomError(f"{error} {AGAIN}") from None
+
+
+def whole_lines(folder: Path, rounds: Sequence[Round], turns: Sequence[Turn]) -> None:
+    """Check that no line is missing between those of a run: neither a round's, nor a turn's that it counted.
+
+    Raises:
+        FedloomError: naming the file and the round.
+    """
+    counted = {(one.round, one.client) for one in turns if not one.error}
+    for number, one in enumerate(rounds, start=1):
+        if one.round != number:
+            raise FedloomError(f"{folder / ROUNDS}, line {number}: it is of round {one.round}. {COPY}.")
+        if missing := [name for name in one.clients if (number, name) not in counted]:
+            told = f"the turn of client {missing[0]!r} in round {number}, which counted, is missing"
+            raise FedloomError(f"{folder / CLIENTS}: {told}. {COPY}.")
 
 
 def lines(path: Path, kind: TypeAdapter[T], complete: bool) -> list[T]:

@@ -10,8 +10,9 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from fedloom.core.errors import FedloomError
+from fedloom.federation.rows import COPY, ROUNDS
 from fedloom.federation.written import Answered, Holdings, Result, Round, Scored, Start, Turn, checked
-from fedloom.report.files import lines, text, whole
+from fedloom.report.files import lines, text, whole, whole_lines
 from fedloom.report.intervals import Difference, paired, proportion
 from fedloom.report.unfinished import so_far
 
@@ -80,9 +81,12 @@ def read(folder: Path) -> Run:
     rounds = lines(folder / "rounds.jsonl", TypeAdapter(Round), finished)
     turns = lines(folder / "clients.jsonl", TypeAdapter(Turn), finished)
     holdings = whole(held, TypeAdapter(Holdings)) if held.exists() else None
+    whole_lines(folder, rounds, turns)
     starts = lines(folder / "environment.jsonl", TypeAdapter(Start), complete=False)
     if finished:
         result = whole(folder / "result.json", TypeAdapter(Result))
+        if len(rounds) != result.rounds:
+            raise FedloomError(f"{folder / ROUNDS}: {len(rounds)} lines of {result.rounds} rounds. {COPY}.")
     else:
         known = so_far(folder, settings, rounds, turns, holdings, starts)
         result = checked(folder, TypeAdapter(Result), json.dumps(known))
