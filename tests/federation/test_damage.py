@@ -4,6 +4,7 @@ Nothing is lost in silence, and what could not be used is still there.
 """
 
 import json
+import random
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -272,3 +273,45 @@ def test_what_cannot_be_mended_is_refused_by_name_and_left_as_it_is(made: Path, 
         assert told in str(error.value)
         assert contents(folder) == before
     shown(folder)
+
+
+def at_random(folder: Path, draw: random.Random) -> str:
+    """Do something to one file of a folder; says what."""
+    name = draw.choice(sorted(contents(folder)))
+    file, what = folder / name, draw.choice(["flip", "flip", "flip", "cut", "zeros", "twice", "gone", "another's"])
+    blob = bytearray(file.read_bytes())
+    first, last = sorted(draw.randrange(len(blob) + 1) for _ in range(2))
+    if what == "flip" and blob:
+        blob[draw.randrange(len(blob))] ^= 1 << draw.randrange(8)
+    elif what == "cut":
+        del blob[first:]
+    elif what == "zeros":
+        blob[first:last] = bytes(last - first)
+    elif what == "twice":
+        blob[last:last] = blob[first:last]
+    elif what == "another's":
+        blob[:] = (folder / draw.choice(sorted(contents(folder)))).read_bytes()
+    file.write_bytes(blob)
+    if what == "gone":
+        file.unlink()
+    return f"{what} {name} {first} {last}"
+
+
+@pytest.mark.parametrize("seed", range(40))
+@pytest.mark.parametrize("source", ["stopped", "whole"])
+def test_whatever_happens_to_a_file_the_bits_are_the_same_or_the_run_is_refused(
+    made: Path, tmp_path: Path, source: str, seed: int
+) -> None:
+    folder = damaged(made, tmp_path, lambda folder: None, source)
+    if source == "whole":
+        (folder / "result.json").unlink()  # or it is only read
+    what = at_random(folder, random.Random(f"{source} {seed}"))
+    before = contents(folder)
+    shown(folder)
+    try:
+        run(folder, resume=True)
+    except FedloomError as error:
+        assert what.split()[1].split("/")[-1] in str(error), what
+        return
+    assert outcome(folder) == outcome(made / "whole"), what
+    check_nothing_is_lost(folder, before)

@@ -18,12 +18,11 @@ from fedloom.core.contracts import Engine
 from fedloom.core.errors import FedloomError
 from fedloom.core.home import cache
 from fedloom.engines._guard import refuse_unguarded
-from fedloom.federation import baselines, environment, result
+from fedloom.federation import baselines, environment, repair, result
 from fedloom.federation.evaluate import keep_their_own
 from fedloom.federation.inputs import changed, model_of
 from fedloom.federation.places import Holding
 from fedloom.federation.record import RunFolder
-from fedloom.federation.repair import repair
 from fedloom.federation.restore import restore
 from fedloom.federation.round import Federation
 from fedloom.federation.setup import Setup
@@ -99,7 +98,7 @@ def _run(
     submits = name in FLOWER and grid is None  # then it is the ServerApp that writes the folder
     with _disk(out):
         if resume and not submits:
-            repair(out, experiment)
+            repair.identity(out, experiment)
         folder = RunFolder(out)
         begun = resume and (out / "config.toml").is_file()
         if begun:
@@ -108,7 +107,10 @@ def _run(
                 return finished
         elif folder.holds_something():
             RunFolder.create(out, experiment)  # refuses, with the mend
-        last = restore(folder) if begun and not submits else None
+        last = None
+        if begun and not submits:
+            last = restore(folder)
+            repair.broken(folder)
     if name in FLOWER and find_spec("flwr") is None:
         raise FedloomError(f"engine {name!r} needs Flower. Mend: pip install 'fedloom[flower]'.")
     resolve.builder("engines", name)

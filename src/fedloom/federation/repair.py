@@ -21,24 +21,32 @@ _log = logging.getLogger(__name__)
 _START = TypeAdapter(written.Start)
 
 
-def repair(path: Path, asked: Experiment) -> None:
-    """Make again what is missing or damaged of a run folder that ``asked`` is to be resumed in. Call it as the only
-    process that writes there.
+def identity(path: Path, asked: Experiment) -> None:
+    """Have configuration and id of a run folder, in which ``asked`` is to be resumed, be those of the run. Call it as
+    the only process that writes there.
 
     Raises:
         FedloomError: a file cannot be read, or what would be needed is damaged too.
     """
     folder, aside = RunFolder(path), Aside(path)
-    if not (path / "config.toml").exists() and not folder.checkpoints.rounds():
-        return
-    _configuration(folder, asked, aside)
-    _id(folder, aside)
+    if (path / "config.toml").exists() or folder.checkpoints.rounds():
+        _configuration(folder, asked, aside)
+        _id(folder, aside)
+
+
+def broken(folder: RunFolder) -> None:
+    """Move aside what is broken, and is made again by a run that goes on.
+
+    Raises:
+        FedloomError: a file cannot be read.
+    """
+    aside = Aside(folder.path)
     _lines(folder, aside)
     for name in written.KINDS:
         try:
             folder.read_json(name)
         except written.Broken as error:
-            _aside(path / name, aside, str(error))
+            _aside(folder.path / name, aside, str(error))
 
 
 def _configuration(folder: RunFolder, asked: Experiment, aside: Aside) -> None:

@@ -33,6 +33,9 @@ def restore(folder: RunFolder) -> Checkpoint | None:
         FedloomError: there were checkpoints, and none can be gone on from; or a file cannot be read.
     """
     rounds, reasons = folder.checkpoints.rounds(), list[str]()
+    for name in written.KINDS:  # what cannot be read is refused before anything is changed
+        with suppress(written.Broken):
+            folder.read_json(name)
     if not rounds:
         _refuse_lost(folder)
     for round in reversed(rounds):

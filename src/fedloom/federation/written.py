@@ -155,6 +155,16 @@ class Holdings(_Record):
     clients: list[Holder]
 
 
+class Site(BaseModel):
+    """What a site said that it holds, in ``sites.json``."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    train: int
+    test: int
+    data: str
+
+
 class Scored(_Record):
     """``before.json`` and ``after.json``: answer and score of each test example, by id; none where the clients
     answered: then sums of scores and numbers of examples."""
@@ -199,7 +209,7 @@ KINDS: dict[str, TypeAdapter[Any]] = {
     "partition.json": TypeAdapter(Holdings),
     "baselines.json": TypeAdapter(dict[str, Any]),
     "examples.json": TypeAdapter(list[Answered]),
-    "sites.json": TypeAdapter(dict[str, dict[str, Any]]),
+    "sites.json": TypeAdapter(dict[str, Site]),
 }
 """The JSON files of a run folder."""
 
