@@ -9,6 +9,7 @@ is left, or a file cannot be read, nothing is changed and the run is refused.
 import json
 import logging
 import re
+from contextlib import suppress
 
 from fedloom.core import config
 from fedloom.core.errors import FedloomError
