@@ -8,38 +8,18 @@ import random
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from fedloom import engines
 from fedloom.core.errors import FedloomError
-from fedloom.federation.round import Stopped
 from fedloom.report.runs import read
-from tests.federation import toy
-from tests.federation.test_record import after, outcome
+from tests.federation.folders import contents, run
+from tests.federation.test_record import outcome
 
-SETS = ("method=scaffold", "channel.up=['feedback','topk:0.5']", "rounds=4")
 Damage = Callable[[Path], None]
 
 LAST, BEFORE = "checkpoint/round-000003.safetensors", "checkpoint/round-000002.safetensors"
 STATE = "checkpoint/clients/1/000003.safetensors"
-
-
-def run(out: Path, *sets: str, **options: Any) -> dict[str, Any]:
-    return engines.run(toy.experiment(toy.BENT, *SETS, *sets), out, **options)
-
-
-@pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A ``whole`` run, and one that was ``stopped`` in the middle of round 4."""
-    root = tmp_path_factory.mktemp("made")
-    with pytest.MonkeyPatch.context() as patch:
-        toy.use(patch)
-        run(root / "whole")
-        with pytest.raises(Stopped):
-            run(root / "stopped", stop=after(3 * 4 + 2))
-    return root
 
 
 def lines(name: str, change: Callable[[list[str]], list[str]]) -> Damage:
@@ -196,15 +176,6 @@ def _reword(file: Path, key: str, value: float) -> None:
     rows = [json.loads(line) for line in file.read_text().splitlines()]
     rows[-1][key] = value
     file.write_text("".join(json.dumps(row) + "\n" for row in rows))
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    """Every file of a folder; of links where they lead."""
-    files = [file for file in folder.rglob("*") if file.is_symlink() or file.is_file()]
-    return {
-        str(file.relative_to(folder)): str(file.readlink()).encode() if file.is_symlink() else file.read_bytes()
-        for file in files
-    }
 
 
 def damaged(made: Path, tmp_path: Path, damage: Damage, source: str = "stopped") -> Path:
