@@ -85,9 +85,9 @@ def finished(out: Path) -> int:
     return file.read_bytes().count(b"\n") if file.exists() else 0
 
 
-def undisturbed(out: Path) -> float:
+def undisturbed(out: Path, workers: int) -> float:
     """A whole run; the seconds that it worked."""
-    process = start(out, 1)
+    process = start(out, workers)
     wait_until_it_works(process, out, 0)
     begun = time.monotonic()
     if process.wait(PATIENCE):
@@ -114,7 +114,7 @@ def struck(name: str, out: Path, whole: Path, work: float, workers: int, kills: 
     while len(rows) < kills:
         process = start(out, workers)
         wait_until_it_works(process, out, began(out))
-        at = draw.uniform(0, work / (1 + len(rows)))  # the later ones have less left to do
+        at = draw.uniform(0, work * (1 - finished(out) / (ROUNDS + 1)))
         group = workers > 1 and draw.random() < 0.5
         try:
             process.wait(at)
@@ -141,10 +141,10 @@ def rehearsed(name: str, out: Path, whole: Path, draw: random.Random) -> Row:
 
 def measure(folder: Path, kills: int, workers: list[int], rehearsals: int, seed: int) -> Iterator[Row]:
     """All rows, as they come."""
-    whole, draw = folder / "whole", random.Random(seed)
-    work, number = undisturbed(whole), 0
+    whole, draw, number = folder / f"whole-{workers[0]}", random.Random(seed), 0
     share = [kills // len(workers) + (index < kills % len(workers)) for index in range(len(workers))]
     for count, left in zip(workers, share, strict=True):
+        work = undisturbed(folder / f"whole-{count}", count)
         while left > 0:
             number += 1
             name = f"{number}, {count} worker{'s' * (count > 1)}"
