@@ -20,7 +20,7 @@ from fedloom.core import config, lock
 from fedloom.core.config import Experiment
 from fedloom.core.errors import FedloomError
 from fedloom.core.files import read_text, write_atomic
-from fedloom.federation import rows, written
+from fedloom.federation import rows, sums, written
 from fedloom.federation.checkpoints import Checkpoint, Checkpoints
 from fedloom.federation.differs import check_longer, decisive, difference
 from fedloom.federation.kept import Kept
@@ -122,7 +122,7 @@ class RunFolder:
             self.write_text("config.toml", config.dump(recorded.model_copy(update={"rounds": rounds})))
         result = self.read_json("result.json")
         if result is not None and result["rounds"] < rounds:
-            for name in ("result.json", "after.json", "examples.json"):
+            for name in ("result.json", sums.FILE, "after.json", "examples.json"):
                 (self.path / name).unlink(missing_ok=True)
 
     def finished(self, rounds: int) -> dict[str, Any] | None:
@@ -135,7 +135,7 @@ class RunFolder:
                 self.read_json(name)
         except written.Broken:
             return None
-        return dict(result)
+        return None if sums.changed(self.path) else dict(result)
 
     def write_text(self, name: str, text: str) -> None:
         """Write a text file whole or not at all."""
@@ -143,7 +143,7 @@ class RunFolder:
 
     def write_json(self, name: str, value: object) -> None:
         """Write a JSON file whole or not at all."""
-        self.write_text(name, json.dumps(value, indent=1, allow_nan=False) + "\n")
+        self.write_text(name, as_text(value))
 
     def read_json(self, name: str) -> Any:
         """A JSON file of the folder, or ``None`` where it is not there.
@@ -205,3 +205,8 @@ def _another(path: Path, asked: Experiment) -> str:
         return ""
     told = difference(recorded, asked)
     return f": a run of another experiment ({told})" if told else ": this run"
+
+
+def as_text(value: object) -> str:
+    """What a JSON file of a run folder holds."""
+    return json.dumps(value, indent=1, allow_nan=False) + "\n"

@@ -12,7 +12,7 @@ from fedloom.core import config
 from fedloom.core.config import Experiment
 from fedloom.core.errors import FedloomError
 from fedloom.core.files import read_text
-from fedloom.federation import environment, rows, written
+from fedloom.federation import environment, rows, sums, written
 from fedloom.federation.aside import Aside
 from fedloom.federation.differs import decisive, goes_on
 from fedloom.federation.record import RunFolder
@@ -47,6 +47,9 @@ def broken(folder: RunFolder) -> None:
             folder.read_json(name)
         except written.Broken as error:
             _aside(folder.path / name, aside, str(error))
+    for file in sums.changed(folder.path) if (folder.path / "result.json").exists() else ():
+        if file.name not in sums.LINES:  # those are as their checkpoint knows them
+            _aside(file, aside, f"{file} is not what was written.")
 
 
 def _configuration(folder: RunFolder, asked: Experiment, aside: Aside) -> None:

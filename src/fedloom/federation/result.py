@@ -16,12 +16,12 @@ from fedloom.core.contracts import Picture, Sample
 from fedloom.core.files import file_name
 from fedloom.core.partition import holdings
 from fedloom.core.pictures import open_picture
-from fedloom.federation import baselines
+from fedloom.federation import baselines, sums
 from fedloom.federation.card import card
 from fedloom.federation.checkpoints import Checkpoint
 from fedloom.federation.environment import versions
 from fedloom.federation.evaluate import Evaluator, Scores, answers_here, global_model, keep_their_own, own_model
-from fedloom.federation.record import RunFolder
+from fedloom.federation.record import RunFolder, as_text
 from fedloom.federation.restore import scores
 from fedloom.federation.setup import Setup
 
@@ -63,6 +63,7 @@ def finish(setup: Setup, folder: RunFolder, last: Checkpoint, peak: int) -> dict
     before, after = _before(setup, folder, last), Scores(**folder.read_json("after.json"))
     folder.write_json("examples.json", _examples(setup, before, after) if after.answers else [])
     result = _result(setup, folder, last, before, after) | {"peak_memory_bytes": peak}
+    sums.write(folder.path, as_text(result).encode())
     folder.write_json("result.json", result)
     return result
 

@@ -8,8 +8,9 @@ from pydantic import TypeAdapter
 
 from fedloom.core.errors import FedloomError
 from fedloom.core.files import read_text
+from fedloom.federation import sums
 from fedloom.federation.rows import CLIENTS, COPY, ROUNDS
-from fedloom.federation.written import AGAIN, Round, Turn, checked
+from fedloom.federation.written import AGAIN, KINDS, Round, Turn, checked
 
 T = TypeVar("T")
 
@@ -36,6 +37,17 @@ def whole(path: Path, kind: TypeAdapter[T]) -> T:
         return checked(path, kind, text(path))
     except FedloomError as error:
         raise FedloomError(f"{error} {AGAIN}") from None
+
+
+def whole_files(folder: Path) -> None:
+    """Check that the files of a finished run are what was written, where its folder tells.
+
+    Raises:
+        FedloomError: naming the first that is not, and the way out.
+    """
+    for file in sums.changed(folder, [*sums.LINES, *KINDS]):
+        told = f"{COPY}." if file.name in sums.LINES else AGAIN
+        raise FedloomError(f"{file} is not what was written: its hash tells. {told}")
 
 
 def whole_lines(folder: Path, rounds: Sequence[Round], turns: Sequence[Turn]) -> None:

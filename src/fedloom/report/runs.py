@@ -12,7 +12,7 @@ from pydantic import TypeAdapter
 from fedloom.core.errors import FedloomError
 from fedloom.federation.rows import COPY, ROUNDS
 from fedloom.federation.written import Answered, Holdings, Result, Round, Scored, Start, Turn, checked
-from fedloom.report.files import lines, text, whole, whole_lines
+from fedloom.report.files import lines, text, whole, whole_files, whole_lines
 from fedloom.report.intervals import Difference, paired, proportion
 from fedloom.report.unfinished import so_far
 
@@ -85,6 +85,7 @@ def read(folder: Path) -> Run:
     starts = lines(folder / "environment.jsonl", TypeAdapter(Start), complete=False)
     if finished:
         result = whole(folder / "result.json", TypeAdapter(Result))
+        whole_files(folder)
         if len(rounds) != result.rounds:
             raise FedloomError(f"{folder / ROUNDS}: {len(rounds)} lines of {result.rounds} rounds. {COPY}.")
     else:
