@@ -119,10 +119,11 @@ class RunFolder:
         """Take up the run for so many rounds in all: it is no longer finished where it has had fewer."""
         recorded = config.load(self.path / "config.toml")
         if recorded.rounds < rounds:
+            (self.path / sums.FILE).unlink(missing_ok=True)
             self.write_text("config.toml", config.dump(recorded.model_copy(update={"rounds": rounds})))
         result = self.read_json("result.json")
         if result is not None and result["rounds"] < rounds:
-            for name in ("result.json", sums.FILE, "after.json", "examples.json"):
+            for name in ("result.json", "after.json", "examples.json"):
                 (self.path / name).unlink(missing_ok=True)
 
     def finished(self, rounds: int) -> dict[str, Any] | None:

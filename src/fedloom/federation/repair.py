@@ -47,7 +47,7 @@ def broken(folder: RunFolder) -> None:
             folder.read_json(name)
         except written.Broken as error:
             _aside(folder.path / name, aside, str(error))
-    for file in sums.changed(folder.path) if (folder.path / "result.json").exists() else ():
+    for file in sums.changed(folder.path):
         if file.name not in sums.LINES:  # those are as their checkpoint knows them
             _aside(file, aside, f"{file} is not what was written.")
 

@@ -14,7 +14,7 @@ from contextlib import suppress
 from fedloom.core import config
 from fedloom.core.errors import FedloomError
 from fedloom.core.files import write_atomic
-from fedloom.federation import rows, written
+from fedloom.federation import rows, sums, written
 from fedloom.federation.aside import Aside
 from fedloom.federation.checkpoints import Checkpoint, none_good
 from fedloom.federation.differs import difference, goes_on
@@ -80,8 +80,11 @@ def _agreed(folder: RunFolder, found: Checkpoint) -> dict[str, bytes]:
     for client, (turn, seal) in _states(found).items():
         if folder.kept.state(client, turn)[1] != seal:
             raise Damaged(f"client {client!r}: {folder.kept.file(client, turn)} is not what goes with {file}.")
-    if found.round == recorded.rounds and scores(folder, "after.json", found.facts["score"]) is None:
-        raise Damaged(f"{folder.path / 'after.json'} is missing, or not what was written.")
+    after = "after.json"
+    if found.round == recorded.rounds and (
+        scores(folder, after, found.facts["score"]) is None or sums.changed(folder.path, [after])
+    ):
+        raise Damaged(f"{folder.path / after} is missing, or not what was written.")
     return kept
 
 
@@ -131,7 +134,8 @@ def _go_back(folder: RunFolder, last: int, kept: dict[str, bytes], reasons: list
             aside.copy(file)
         if rows.content(file) != lines:
             write_atomic(file, lines)
-    for file in [*checkpoints, *folder.kept.after(last)]:
+    ended = [file for name in ("after.json", sums.FILE) if aside and (file := folder.path / name).exists()]
+    for file in [*checkpoints, *folder.kept.after(last), *ended]:
         aside.move(file) if aside else file.unlink()
     for file in folder.path.rglob(".*.part"):  # a process killed while it wrote leaves one
         if _PART.fullmatch(file.name):
