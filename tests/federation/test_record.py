@@ -185,7 +185,7 @@ class TestFinished:
         run("method=local", resume=True)
         assert outcome(tmp_path / "run") == outcome(tmp_path / "whole")
         assert [each.read_bytes() for each in tmp_path.glob(f"run/damaged/*/{name}")] == [changed]
-        assert f"{file} is not what was written" in caplog.text
+        assert str(file) in caplog.text
         read(tmp_path / "run")
 
     def test_lines_that_were_changed_are_refused(self, run: Run, tmp_path: Path) -> None:
