@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from fedloom import engines
 from fedloom.core.errors import FedloomError
 from fedloom.report.runs import read
 from tests.federation.folders import contents, run
@@ -244,6 +245,35 @@ def test_what_cannot_be_mended_is_refused_by_name_and_left_as_it_is(made: Path, 
         assert told in str(error.value)
         assert contents(folder) == before
     shown(folder)
+
+
+EXPORTED: dict[str, tuple[str, Damage]] = {
+    "the last checkpoint is cut short": ("", cut(LAST, 0.5)),
+    "both checkpoints are cut short": (LAST, both(cut(LAST, 0.5), cut(BEFORE, 0.5))),
+    "the last checkpoint cannot be read": (LAST, unreadable(LAST)),
+    "a client's state is gone": (STATE, gone(STATE)),
+    "config.toml was changed": ("config.toml", text("config.toml", "alpha = 2.0", "alpha = 4.0")),
+    "the lines are gone": ("", gone("rounds.jsonl", "clients.jsonl")),
+}
+"""What an export says of damage: the file that is named, or nothing where the adapter is whole."""
+
+
+@pytest.mark.parametrize("name", EXPORTED)
+def test_an_export_is_of_what_was_trained_or_refused(
+    made: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, name: str
+) -> None:
+    told, damage = EXPORTED[name]
+    folder = damaged(made, tmp_path, damage)
+    before = contents(folder)
+    if told:
+        with pytest.raises(FedloomError, match=told):
+            engines.export(folder, tmp_path / "out")
+        assert not (tmp_path / "out").exists()
+    else:
+        engines.export(folder, tmp_path / "out")
+        assert (tmp_path / "out" / "adapter.safetensors").exists()
+        assert ("The checkpoint of round 2 is used" in caplog.text) == ("cut short" in name)
+    assert contents(folder) == before
 
 
 def at_random(folder: Path, draw: random.Random) -> str:

@@ -23,8 +23,9 @@ from fedloom.federation.evaluate import keep_their_own
 from fedloom.federation.inputs import changed, model_of
 from fedloom.federation.places import Holding
 from fedloom.federation.record import RunFolder
-from fedloom.federation.restore import restore
+from fedloom.federation.restore import check_adapters, restore
 from fedloom.federation.round import Federation
+from fedloom.federation.sealed import Damaged
 from fedloom.federation.setup import Setup
 from fedloom.federation.watch import Silent, Watch
 
@@ -200,6 +201,10 @@ def export(run_folder: Path, out: Path) -> None:
     last = folder.last()
     if last is None:
         raise FedloomError(f"{run_folder}: no checkpoint yet. Mend: run or resume it first.")
+    try:
+        check_adapters(folder, experiment, last)
+    except Damaged as error:
+        raise FedloomError(f"{error} `fedloom run --resume` mends it where it can; or put it back.") from None
     device.use_device("")
     setup, part = Setup(experiment), out.with_name(f".{out.name}.part")
     if what := changed(last.facts, model_of(setup), ("model",)):

@@ -12,6 +12,7 @@ import re
 from contextlib import suppress
 
 from fedloom.core import config
+from fedloom.core.config import Experiment
 from fedloom.core.errors import FedloomError
 from fedloom.core.files import write_atomic
 from fedloom.federation import rows, sums, written
@@ -66,26 +67,35 @@ def _agreed(folder: RunFolder, found: Checkpoint) -> dict[str, bytes]:
         FedloomError: a file cannot be read.
     """
     recorded, told = config.load(folder.path / "config.toml"), found.folder
-    file = folder.checkpoints.file(found.round)
     if told.get("run", folder.id) != folder.id:
+        file = folder.checkpoints.file(found.round)
         raise Damaged(f"{file} is of run {told['run']}, and {folder.path / 'run.id'} says {folder.id}.")
-    if told.get("config"):
-        began = config.parse(told["config"], str(file))
-        if not goes_on(began, recorded):
-            raise Damaged(
-                f"{folder.path / 'config.toml'} is not what {file} was made with "
-                f"({difference(began, recorded).replace('asked for', 'in config.toml')})."
-            )
     kept = {name: rows.prefix(folder.path / name, found.round, told.get(name, "")) for name in rows.KINDS}
-    for client, (turn, seal) in _states(found).items():
-        if folder.kept.state(client, turn)[1] != seal:
-            raise Damaged(f"client {client!r}: {folder.kept.file(client, turn)} is not what goes with {file}.")
+    check_adapters(folder, recorded, found)
     after = "after.json"
     if found.round == recorded.rounds and (
         scores(folder, after, found.facts["score"]) is None or sums.changed(folder.path, [after])
     ):
         raise Damaged(f"{folder.path / after} is missing, or not what was written.")
     return kept
+
+
+def check_adapters(folder: RunFolder, recorded: Experiment, found: Checkpoint) -> None:
+    """Check what decides the adapters of a checkpoint beside its own state: configuration, and what clients keep.
+
+    Raises:
+        Damaged: naming the first that is not what goes with it.
+        FedloomError: a file cannot be read.
+    """
+    file = folder.checkpoints.file(found.round)
+    if found.folder.get("config"):
+        began = config.parse(found.folder["config"], str(file))
+        if not goes_on(began, recorded):
+            told = difference(began, recorded).replace("asked for", "in config.toml")
+            raise Damaged(f"{folder.path / 'config.toml'} is not what {file} was made with ({told}).")
+    for client, (turn, seal) in _states(found).items():
+        if folder.kept.state(client, turn)[1] != seal:
+            raise Damaged(f"client {client!r}: {folder.kept.file(client, turn)} is not what goes with {file}.")
 
 
 def scores(folder: RunFolder, name: str, mean: object) -> Scores | None:

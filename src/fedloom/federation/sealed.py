@@ -49,7 +49,7 @@ def told(file: Path) -> str:
     """
     with file.open("rb") as opened:
         length = opened.read(8)
-        head = length + opened.read(int.from_bytes(length, "little"))
+        head = length + opened.read(min(int.from_bytes(length, "little"), wire.MAX_HEADER))
     return str(wire.facts(head).get(SEAL, ""))
 
 
