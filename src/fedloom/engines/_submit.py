@@ -265,7 +265,7 @@ class Follower:
                 if turn["error"]:
                     self.watch.left_out(turn["client"], turn["error"])
                 else:
-                    self.watch.reply(turn["client"], turn["loss"], turn["bytes_up"], turn["bytes_down"])
+                    self.watch.reply(turn["client"], turn["loss"], turn.get("bytes_up", 0), turn.get("bytes_down", 0))
             if row["score"] is not None:
                 self.watch.scored(row["round"], row["score"])
         self.shown = len(done)

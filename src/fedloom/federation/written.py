@@ -124,6 +124,8 @@ class Turn(_Record):
     steps: int
     loss: float | None
     error: str = ""
+    bytes_up: int = 0
+    bytes_down: int = 0
     parts_up: dict[str, int] = {}
     parts_down: dict[str, int] = {}
     split_up: int = 0
