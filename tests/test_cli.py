@@ -17,7 +17,7 @@ from PIL import Image
 
 from fedloom import __version__, cli, engines
 from fedloom.cli import lists, shell
-from fedloom.core import config, resolve
+from fedloom.core import config, lock, resolve
 from fedloom.core.errors import FedloomError
 from fedloom.federation.round import Stopped
 from fedloom.federation.setup import Setup
@@ -406,6 +406,15 @@ def test_compare_runs_only_what_is_missing(fedloom: Command, place: Path, monkey
     assert fedloom(*command, "--seeds", "2")[0] == 0
     assert ran == []
     assert [line[0] for line in (place / "c/table.md").read_text().splitlines()[:5] if line] == ["|"] * 4
+
+
+def test_a_comparison_that_is_at_work_is_let_alone(fedloom: Command, place: Path) -> None:
+    with lock.hold(place / "c" / "run.lock", "Wait."):
+        code, _, told = fedloom("compare", "toy.toml", "--axis", "method=local,fedavg", "--out", "c")
+        assert code == 1
+        assert f"c: process {os.getpid()} on " in told
+        assert "at work in it. Wait for it, or stop it and give the command again" in told
+        assert [file.name for file in (place / "c").iterdir()] == ["run.lock"]
 
 
 def test_compare_chooses_on_the_validation_part_and_measures_on_the_test_half(fedloom: Command, place: Path) -> None:

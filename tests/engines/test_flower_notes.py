@@ -70,3 +70,10 @@ def test_a_note_is_written_read_cleared_and_removed(tmp_path: Path) -> None:
     note.remove()
     assert list(tmp_path.iterdir()) == []
     note.remove()  # there is nothing to remove any more
+
+
+@pytest.mark.parametrize("text", ["", "{", "7", "{}", '{"process": "x", "error": ""}', "\0" * 9])
+def test_a_broken_note_says_nothing(tmp_path: Path, text: str) -> None:
+    note = Note(tmp_path / "run")
+    note.file.write_text(text)
+    assert note.read() == (0, "")

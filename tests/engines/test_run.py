@@ -1,6 +1,7 @@
 """``engines.run`` and ``export``: refusals that leave nothing behind, and runs that are killed and go on."""
 
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -183,6 +184,26 @@ class TestToy:
         assert not (tmp_path / "killed" / "result.json").exists()
         engines.run(experiment, tmp_path / "killed", resume=True)
         assert outcome(tmp_path / "killed") == outcome(tmp_path / "whole")
+
+    @pytest.mark.parametrize("seed", range(3))
+    def test_a_process_killed_again_and_again_at_any_moment_goes_on_to_the_same_bits(
+        self, tmp_path: Path, seed: int
+    ) -> None:
+        experiment = toy.experiment("method=scaffold", "channel.up=['feedback','topk:0.5']", "rounds=6")
+        begun = time.monotonic()
+        engines.run(experiment, tmp_path / "whole")
+        work, draw = time.monotonic() - begun, random.Random(seed)
+        for number in range(4):
+            child = os.fork()
+            if child == 0:
+                engines.run(experiment, tmp_path / "killed", resume=number > 0)
+                os._exit(0)
+            time.sleep(draw.uniform(0, work))
+            os.kill(child, signal.SIGKILL)
+            os.waitpid(child, 0)
+        engines.run(experiment, tmp_path / "killed", resume=True)
+        assert outcome(tmp_path / "killed") == outcome(tmp_path / "whole")
+        assert not (tmp_path / "killed" / "damaged").exists()
 
     def test_exports_the_last_checkpoint_of_a_run_that_is_not_finished(self, tmp_path: Path) -> None:
         experiment = toy.experiment("rounds=3", "model.name=toy")

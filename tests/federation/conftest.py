@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from fedloom import engines
-from tests.federation import toy
+from fedloom.federation.round import Stopped
+from tests.federation import folders, toy
 
 Run = Callable[..., dict[str, Any]]
 
@@ -29,3 +30,17 @@ def run(tmp_path: Path) -> Run:
         return engines.run(toy.experiment(toy.BENT, *sets), tmp_path / out, **options)
 
     return whole
+
+
+@pytest.fixture(scope="session")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A ``whole`` run, and one that was ``stopped`` in the middle of round 4."""
+    from tests.federation.test_record import after
+
+    root = tmp_path_factory.mktemp("made")
+    with pytest.MonkeyPatch.context() as patch:
+        toy.use(patch)
+        folders.run(root / "whole")
+        with pytest.raises(Stopped):
+            folders.run(root / "stopped", stop=after(3 * 4 + 2))
+    return root

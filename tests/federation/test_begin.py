@@ -16,8 +16,9 @@ from fedloom.core.contracts import Example, Job, Parcel, Reply, Tree
 from fedloom.core.errors import FedloomError
 from fedloom.core.tables import ClientTable
 from fedloom.federation import begin
+from fedloom.federation.checkpoints import START
 from fedloom.federation.plan import plan
-from fedloom.federation.record import START, RunFolder
+from fedloom.federation.record import RunFolder
 from fedloom.federation.round import Stopped
 from fedloom.federation.setup import Setup
 from fedloom.report.plan import shown

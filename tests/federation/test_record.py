@@ -1,6 +1,7 @@
 """The run folder: nothing half written, nothing lost, nothing mixed up; a resumed run has the bits of a whole one."""
 
 import json
+import subprocess
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -9,12 +10,14 @@ from typing import Any
 import pytest
 import torch
 
-from fedloom.core import config
+from fedloom.core import config, files
 from fedloom.core.contracts import Data
 from fedloom.core.errors import FedloomError
-from fedloom.federation import record
-from fedloom.federation.record import Checkpoint, RunFolder
+from fedloom.federation import record, sealed
+from fedloom.federation.checkpoints import Checkpoint
+from fedloom.federation.record import RunFolder
 from fedloom.federation.round import Stopped
+from fedloom.report.runs import read
 from tests.federation import toy
 
 Run = Callable[..., dict[str, Any]]
@@ -85,20 +88,6 @@ def test_a_checkpoint_cut_short_gives_way_to_the_one_before_it(run: Run, tmp_pat
     assert outcome(folder) == outcome(tmp_path / "whole")
 
 
-@pytest.mark.parametrize("damage", [lambda blob: blob[:50], lambda blob: b"", lambda blob: blob[:-4] + b"abcd"])
-def test_with_no_good_checkpoint_left_the_run_begins_anew(
-    run: Run, tmp_path: Path, damage: Callable[[bytes], bytes]
-) -> None:
-    run("method=scaffold", "rounds=3", out="whole")
-    with pytest.raises(Stopped):
-        run("method=scaffold", "rounds=3", stop=after(9))
-    for file in checkpoints(tmp_path / "run"):
-        file.write_bytes(damage(file.read_bytes()))
-    assert RunFolder(tmp_path / "run").last() is None
-    run("method=scaffold", "rounds=3", resume=True)
-    assert outcome(tmp_path / "run") == outcome(tmp_path / "whole")
-
-
 def test_only_the_last_checkpoints_and_turns_stay(run: Run, tmp_path: Path) -> None:
     run("method=scaffold", "rounds=7")
     folder = tmp_path / "run"
@@ -123,14 +112,15 @@ def test_a_state_survives_with_its_bits_its_empty_slots_and_its_facts(tmp_path: 
 
 def full_disk(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     """From now on there is no space for files of this name."""
-    write = record.write_atomic
+    write = files.write_atomic
 
     def full(target: Path, content: bytes) -> None:
         if target.name == name:
             raise OSError(28, "No space left on device", str(target))
         write(target, content)
 
-    monkeypatch.setattr(record, "write_atomic", full)
+    for module in (record, sealed):
+        monkeypatch.setattr(module, "write_atomic", full)
 
 
 @pytest.mark.parametrize("name", ["round-000002.safetensors", "after.json", "examples.json", "result.json"])
@@ -164,6 +154,67 @@ def test_lines_cut_short_are_passed_over(tmp_path: Path) -> None:
         file.write('{"round": 3, "sc')
     assert folder.rows("rounds.jsonl") == [{"round": 1}, {"round": 2}]
     assert folder.rows("clients.jsonl") == []
+
+
+class TestFinished:
+    """A finished run, whose files are listed with their hashes."""
+
+    def test_the_list_is_one_that_sha256sum_reads(self, run: Run, tmp_path: Path) -> None:
+        run("method=local")
+        done = subprocess.run(["sha256sum", "-c", "SHA256SUMS"], cwd=tmp_path / "run", capture_output=True, text=True)
+        assert done.returncode == 0
+        told = {line.removesuffix(": OK") for line in done.stdout.splitlines()}
+        files = {"rounds.jsonl", "clients.jsonl", "before.json", "after.json", "partition.json", "baselines.json"}
+        weights = {f"adapter/clients/{client}/adapter.safetensors" for client in "012"}
+        assert told == files | weights | {"examples.json", "result.json", "adapter/adapter.safetensors"}
+
+    @pytest.mark.parametrize("name", ["result.json", "after.json", "partition.json", "adapter/adapter.safetensors"])
+    def test_a_figure_that_was_changed_is_told_and_made_again(
+        self, run: Run, tmp_path: Path, caplog: pytest.LogCaptureFixture, name: str
+    ) -> None:
+        run("method=local", out="whole")
+        run("method=local")
+        file = tmp_path / "run" / name
+        blob = file.read_bytes()
+        last = max(blob.rfind(b"1"), blob.rfind(b"2")) if name.endswith("json") else len(blob) - 1
+        changed = blob[:last] + (b"1" if blob[last:][:1] != b"1" else b"2") + blob[last + 1 :]  # as valid as before
+        file.write_bytes(changed)
+        if not name.startswith("adapter"):
+            with pytest.raises(FedloomError, match=f"{file} is not what was written: its hash tells.*--resume"):
+                read(tmp_path / "run")
+        run("method=local", resume=True)
+        assert outcome(tmp_path / "run") == outcome(tmp_path / "whole")
+        assert [each.read_bytes() for each in tmp_path.glob(f"run/damaged/*/{name}")] == [changed]
+        assert str(file) in caplog.text
+        read(tmp_path / "run")
+
+    def test_lines_that_were_changed_are_refused(self, run: Run, tmp_path: Path) -> None:
+        run()
+        file = tmp_path / "run" / "clients.jsonl"
+        file.write_text(file.read_text().replace('"steps": 3', '"steps": 4', 1))
+        with pytest.raises(FedloomError, match=f"{file} is not what was written: its hash tells.*from a copy"):
+            read(tmp_path / "run")
+        with pytest.raises(FedloomError, match=f"{file}: the first .* were changed"):
+            run(resume=True)
+
+    def test_a_list_that_names_other_files_is_none(self, run: Run, tmp_path: Path) -> None:
+        run()
+        mine = tmp_path / "mine"
+        mine.write_text("mine")
+        with (tmp_path / "run" / "SHA256SUMS").open("a") as file:
+            file.write(f"{'0' * 64}  ../mine\n")
+        run(resume=True)
+        assert mine.read_text() == "mine"
+        assert (tmp_path / "run" / "damaged" / "1" / "SHA256SUMS").exists()
+
+    def test_more_rounds_have_a_list_of_their_own(self, run: Run, tmp_path: Path) -> None:
+        run("rounds=2")
+        with pytest.raises(Stopped):
+            run("rounds=4", resume=True, stop=after(3))
+        assert not (tmp_path / "run" / "SHA256SUMS").exists()
+        run("rounds=4", resume=True)
+        assert (tmp_path / "run" / "SHA256SUMS").exists()
+        assert not (tmp_path / "run" / "damaged").exists()
 
 
 class TestFolder:
@@ -229,15 +280,6 @@ class TestFolder:
     def test_workers_and_the_name_do_not_make_it_another(self, run: Run) -> None:
         first = run("rounds=1")
         assert run("rounds=1", "name=other", "engine.workers=2", resume=True) == first
-
-    def test_a_broken_record_is_named(self, run: Run, tmp_path: Path) -> None:
-        run("rounds=1")
-        (tmp_path / "run" / "result.json").write_text("{")
-        with pytest.raises(FedloomError, match=r"result\.json is no valid JSON"):
-            run("rounds=1", resume=True)
-        (tmp_path / "run" / "config.toml").write_text("= 3")
-        with pytest.raises(FedloomError, match=r"config\.toml: not valid TOML"):
-            run("rounds=1", resume=True)
 
     def test_holds_the_resolved_configuration(self, run: Run, tmp_path: Path) -> None:
         run("rounds=1", "client.lr=0.5")

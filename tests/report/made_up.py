@@ -64,6 +64,7 @@ def run_folder(
     turns: list[dict[str, object]] = [
         {"round": 1, "client": one, "examples": 9, "steps": 2, "loss": 1.0, "error": "", **sent} for one in names
     ]
+    turns += [{**turn, "round": number, "parts_up": {}, "parts_down": {}} for number in range(2, 13) for turn in turns]
     turns.append({**turns[0], **LEFT_OUT})
     (path / "config.toml").write_text(CONFIG.replace("fedavg", method))
     (path / "result.json").write_text(json.dumps(result))

@@ -1,5 +1,5 @@
+from fedloom.federation.written import Holder, Holdings
 from fedloom.report.held import CLIENTS, held
-from fedloom.report.runs import Holder, Holdings
 
 
 def holdings(groups: int, clients: int) -> Holdings:

@@ -102,7 +102,7 @@ def test_the_best_round_is_the_first_with_the_best_score(tmp_path: Path) -> None
     folder = run_folder(tmp_path)
     lines = [json.loads(line) for line in (folder / "rounds.jsonl").read_text().splitlines()]
     given = {1: 0.4, 2: 0.7, 3: None, 4: 0.7, 5: 0.6}
-    kept = [{**line, "score": given[line["round"]]} for line in lines[:5]]
+    kept = [{**line, "score": given.get(line["round"])} for line in lines]
     (folder / "rounds.jsonl").write_text("".join(json.dumps(line) + "\n" for line in kept))
     assert read(folder).best_round == 2
 

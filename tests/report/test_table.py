@@ -4,7 +4,8 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from fedloom.report.runs import Result, read
+from fedloom.federation.written import Result
+from fedloom.report.runs import read
 from fedloom.report.table import Row, comma_separated, markdown, rows, stat, terminal
 from tests.report.made_up import run_folder
 

@@ -1,6 +1,5 @@
 """Which candidate is taken, by scores that were written by hand."""
 
-import json
 from pathlib import Path
 
 import pytest
@@ -8,7 +7,9 @@ import pytest
 from fedloom.report import tuning
 from fedloom.report.cells import Cell, comparison
 from tests.federation import toy
+from tests.report.made_up import change, run_folder
 
+MEASURED = {"on": "validation", "examples": 4}
 GRID = ["client.lr=0.1,0.2,0.3"]
 
 
@@ -22,9 +23,8 @@ def trials(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, **given: object) -> 
 def finish(cells: list[Cell], out: Path, scores: list[float | None]) -> None:
     for cell, score in zip(cells, scores, strict=True):
         if score is not None:
-            (out / cell.folder).mkdir(parents=True)
-            result = {"final": score, "measured": {"on": "validation", "examples": 4}}
-            (out / cell.folder / "result.json").write_text(json.dumps(result))
+            target = out / cell.folder
+            change(run_folder(target.parent, target.name), final=score, measured=MEASURED)
 
 
 def test_the_best_is_taken_for_each_combination_and_the_first_of_equals(

@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from fedloom.core.errors import FedloomError
-from fedloom.federation.record import Checkpoint, RunFolder
+from fedloom.federation.checkpoints import Checkpoint
+from fedloom.federation.record import RunFolder
 from fedloom.report.runs import read
 from tests.report.made_up import begin, run_folder
 
@@ -70,13 +71,16 @@ def test_a_run_that_only_began(folder: Path) -> None:
     assert (run.finished, run.result.rounds, run.result.final, run.result.clients) == (False, 0, None, 8)
 
 
-def test_a_checkpoint_alone_tells_its_round_and_scores(folder: Path) -> None:
+def test_a_checkpoint_tells_its_figures_and_what_lines_are_missing(folder: Path) -> None:
     only(folder, "config.toml")
     facts: dict[str, float | int | str] = {"zero_shot": 0.2, "score": 0.6, "best": 0.7, "seconds.total": 9.0}
-    RunFolder(folder).save(Checkpoint(5, {"adapter": {"a": torch.zeros(2)}}, facts))
+    RunFolder(folder).save(Checkpoint(0, {"adapter": {"a": torch.zeros(2)}}, facts))
     result = read(folder).result
-    assert (result.rounds, result.zero_shot, result.final, result.best) == (5, 0.2, 0.6, 0.7)
+    assert (result.rounds, result.zero_shot, result.final, result.best) == (0, 0.2, 0.6, 0.7)
     assert result.seconds["total"] == 9.0
+    RunFolder(folder).save(Checkpoint(5, {"adapter": {"a": torch.zeros(2)}}, facts))
+    with pytest.raises(FedloomError, match=r"rounds.jsonl: 0 lines of the 5 rounds that are done.*from a copy"):
+        read(folder)
 
 
 @pytest.mark.parametrize(

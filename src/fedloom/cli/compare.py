@@ -23,8 +23,11 @@ from fedloom.core.errors import FedloomError
 from fedloom.core.printable import in_line
 
 if TYPE_CHECKING:
-    from fedloom.report.cells import Cell
+    from fedloom.report.cells import Cell, Comparison
     from fedloom.report.outcome import Outcome
+
+
+BUSY = "Wait for it, or stop it and give the command again, or choose another folder with --out."
 
 
 @app.command()
@@ -59,7 +62,8 @@ def compare(
 ) -> None:
     """Run every combination of choices under several seeds; finished cells are not run again."""
     from fedloom.core import device as devices
-    from fedloom.report import cells, outcome, tuning
+    from fedloom.federation.record import RunFolder
+    from fedloom.report import cells
 
     devices.use_device(device)
     given = {"seeds": seeds, "tune": tune, "tune_seeds": tune_seeds, "tune_over": tune_over, "baseline": baseline}
@@ -69,9 +73,24 @@ def compare(
     folder, side_by_side = out or Path("runs") / f"{name}-compare", jobs or made.table.jobs
     if folder.exists() and not folder.is_dir():
         raise FedloomError(f"{folder} is a file; expected the folder of a comparison. Choose another one with --out.")
+    with RunFolder(folder).alone(BUSY):
+        if trials:
+            say(f"{len(trials)} runs choose {', '.join(made.table.tune)} on a validation part")
+        _compare(made, found, trials, name, folder, side_by_side)
+
+
+def _compare(
+    made: "Comparison", found: "list[Cell]", trials: "list[Cell]", name: str, folder: Path, side_by_side: int
+) -> None:
+    """Run the ``trials``, and the cells that they choose the values of, and write what came of them.
+
+    Raises:
+        FedloomError: some of them failed.
+    """
+    from fedloom.report import outcome, tuning
+
     tuned = None
     if trials:
-        say(f"{len(trials)} runs choose {', '.join(made.table.tune)} on a validation part")
         tuned = tuning.choose(trials, folder, _run_all(trials, folder, side_by_side))
         found = made.cells(tuned.chosen)
     told = outcome.outcome(name, made, found, tuned)

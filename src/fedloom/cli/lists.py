@@ -89,8 +89,8 @@ def show_scenario(
     from fedloom.core.errors import FedloomError
     from fedloom.federation.result import who_holds_what
     from fedloom.federation.setup import Setup
+    from fedloom.federation.written import Holdings
     from fedloom.report.held import held
-    from fedloom.report.runs import Holdings
     from fedloom.report.svg import save
 
     if out is None:

@@ -166,7 +166,8 @@ def run_shown(experiment: Any, folder: Path, resume: bool, kills: Sequence[Any] 
         Stopped: the user asked for it.
     """
     from fedloom.engines import run as run_experiment
-    from fedloom.federation.record import RunFolder, decisive
+    from fedloom.federation.differs import decisive
+    from fedloom.federation.record import RunFolder
     from fedloom.report.live import Live
 
     if (folder / "result.json").is_file():

@@ -77,6 +77,16 @@ def unpack(blob: bytes, *, max_bytes: int, expected: Expected | None = None) -> 
     return parcel
 
 
+def facts(head: bytes) -> dict[str, Any]:
+    """The facts of a parcel of which only the beginning is here, up to the end of its header.
+
+    Raises:
+        FedloomError: as ``unpack``, of what stands in the header.
+    """
+    found: dict[str, Any] = _header(head)["facts"]
+    return found
+
+
 def sizes(blob: bytes) -> dict[str, int]:
     """Where the bytes of a packed parcel go: ``header``, and each slot; they add up to all of them.
 

@@ -5,8 +5,8 @@
 
 import logging
 import shutil
-from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict
 from importlib.util import find_spec
 from pathlib import Path
@@ -19,12 +19,14 @@ from fedloom.core.errors import FedloomError
 from fedloom.core.home import cache
 from fedloom.core.printable import in_line
 from fedloom.engines._guard import refuse_unguarded
-from fedloom.federation import baselines, environment, result
+from fedloom.federation import baselines, environment, repair, result
 from fedloom.federation.evaluate import keep_their_own
 from fedloom.federation.inputs import changed, model_of
 from fedloom.federation.places import Holding
 from fedloom.federation.record import RunFolder
+from fedloom.federation.restore import check_adapters, restore
 from fedloom.federation.round import Federation
+from fedloom.federation.sealed import Damaged
 from fedloom.federation.setup import Setup
 from fedloom.federation.watch import Silent, Watch
 
@@ -75,14 +77,13 @@ def run(
 
 
 def _finished(experiment: Experiment, out: Path) -> dict[str, Any] | None:
-    """The result of the run that ``out`` holds, where it is finished.
-
-    Raises:
-        FedloomError: it holds a run of another experiment.
-    """
-    if not (out / "config.toml").is_file():
+    """The result of the run that ``out`` holds, where it is finished and whole."""
+    if not (out / "config.toml").is_file() or RunFolder(out).finished(experiment.rounds) is None:
         return None
-    return RunFolder.reopen(out, experiment, longer=True)[0].finished(experiment.rounds)
+    try:
+        return RunFolder.reopen(out, experiment, longer=True)[0].finished(experiment.rounds)
+    except FedloomError:  # told once nobody else writes there, where it cannot be mended
+        return None
 
 
 def _run(
@@ -95,15 +96,23 @@ def _run(
     kills: "Sequence[Kill]",
 ) -> dict[str, Any]:
     """``run`` in a folder that no other process writes."""
-    folder = RunFolder(out)
-    begun = resume and (out / "config.toml").is_file()
-    if begun:
-        folder, _ = RunFolder.reopen(out, experiment, longer=True)
-        if (finished := folder.finished(experiment.rounds)) is not None:
-            return finished
-    elif folder.holds_something():
-        RunFolder.create(out, experiment)  # refuses, with the mend
     name = experiment.engine.name
+    submits = name in FLOWER and grid is None  # then it is the ServerApp that writes the folder
+    with _disk(out):
+        if resume and not submits:
+            repair.identity(out, experiment)
+        folder = RunFolder(out)
+        begun = resume and (out / "config.toml").is_file()
+        if begun:
+            folder, _ = RunFolder.reopen(out, experiment, longer=True)
+            if (finished := folder.finished(experiment.rounds)) is not None:
+                return finished
+        elif folder.holds_something():
+            RunFolder.create(out, experiment)  # refuses, with the mend
+        last = None
+        if begun and not submits:
+            last = restore(folder)
+            repair.broken(folder)
     if name in FLOWER and find_spec("flwr") is None:
         raise FedloomError(f"engine {name!r} needs Flower. Mend: pip install 'fedloom[flower]'.")
     resolve.builder("engines", name)
@@ -112,38 +121,55 @@ def _run(
     watch.stage("reading data and model")
     setup.check()
     _check_place(setup)
-    if name in FLOWER and grid is None:
+    if submits:
         from fedloom.engines._submit import submit  # Flower is optional, and takes a second to import
 
         return submit(experiment, out, watch, stop, kills)
     told = folder.read_json("sites.json") if begun and setup.scenario.sites else None
     setup.told.update({name: Holding(**held) for name, held in (told or {}).items()})
     try:
-        engine: Engine = resolve.build("engines", name, {}, setup=setup, kept=folder.kept, run=folder.id, grid=grid)
-        try:
-            if name in FLOWER:
-                watch.stage("waiting for the sites")
-            engine.gather()
-            held = result.who_holds_what(setup)
-            if not begun:
-                folder.begin(experiment)
-            folder.append(environment.FILE, [environment.environment(getattr(setup.backbone, "commit", ""))])
-            folder.write_json("partition.json", held)
-            folder.write_json(baselines.FILE, baselines.baselines(setup))
-            if setup.scenario.sites:
-                folder.write_json("sites.json", {name: asdict(held) for name, held in setup.told.items()})
-            last = Federation(setup, folder, engine, watch, stop).run()
-        finally:
-            peak = engine.close()
-            setup.middle.close()
-        watch.stage("writing the result")
-        return result.finish(setup, folder, last, max(memory.peak(), peak))
+        with _disk(out):
+            engine: Engine = resolve.build("engines", name, {}, setup=setup, kept=folder.kept, run=folder.id, grid=grid)
+            try:
+                if name in FLOWER:
+                    watch.stage("waiting for the sites")
+                engine.gather()
+                if not begun:
+                    folder.begin(experiment)
+                _describe(setup, folder)
+                last = Federation(setup, folder, engine, watch, stop).run(last)
+            finally:
+                peak = engine.close()
+                setup.middle.close()
+            watch.stage("writing the result")
+            return result.finish(setup, folder, last, max(memory.peak(), peak))
     except FedloomError:
-        if not begun and out.is_dir() and folder.last() is None:  # refused before round 1: as if it had never begun
+        if not begun and out.is_dir() and not folder.checkpoints.rounds():  # as if it had never begun
             shutil.rmtree(out)
         raise
+
+
+@contextmanager
+def _disk(out: Path) -> Iterator[None]:
+    """Have an error of the disk be told as one that a user is meant to read.
+
+    Raises:
+        FedloomError: in the place of an ``OSError``.
+    """
+    try:
+        yield
     except OSError as error:
         raise FedloomError(f"{out}: {error}. What was finished is saved: mend the cause and resume.") from None
+
+
+def _describe(setup: Setup, folder: RunFolder) -> None:
+    """Write who holds what, what it is worth to answer without looking, and on what the run is taken up."""
+    held = result.who_holds_what(setup)
+    folder.append(environment.FILE, [environment.environment(getattr(setup.backbone, "commit", ""))])
+    folder.write_json("partition.json", held)
+    folder.write_json(baselines.FILE, baselines.baselines(setup))
+    if setup.scenario.sites:
+        folder.write_json("sites.json", {name: asdict(held) for name, held in setup.told.items()})
 
 
 def _check_place(setup: Setup) -> None:
@@ -176,6 +202,10 @@ def export(run_folder: Path, out: Path) -> None:
     last = folder.last()
     if last is None:
         raise FedloomError(f"{run_folder}: no checkpoint yet. Mend: run or resume it first.")
+    try:
+        check_adapters(folder, experiment, last)
+    except Damaged as error:
+        raise FedloomError(f"{error} `fedloom run --resume` mends it where it can; or put it back.") from None
     device.use_device("")
     setup, part = Setup(experiment), out.with_name(f".{out.name}.part")
     if what := changed(last.facts, model_of(setup), ("model",)):

@@ -53,11 +53,14 @@ class Note:
         write_atomic(self.file, json.dumps({"process": os.getpid(), "error": error}).encode())
 
     def read(self) -> tuple[int, str]:
-        """The process (0: none yet), and why it gave up."""
+        """The process (0: none yet, or the file is broken), and why it gave up."""
         if not self.file.exists():
             return 0, ""
-        found = json.loads(self.file.read_text(encoding="utf-8"))
-        return int(found["process"]), str(found["error"])
+        try:
+            found = json.loads(self.file.read_text(encoding="utf-8"))
+            return int(found["process"]), str(found["error"])
+        except (ValueError, TypeError, KeyError, RecursionError):
+            return 0, ""
 
 
 class Told:

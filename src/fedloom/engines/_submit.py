@@ -17,6 +17,7 @@ from fedloom.deploy import app
 from fedloom.deploy.loopback import READY, Consortium, Kill
 from fedloom.deploy.superlink import Flower, SuperLink
 from fedloom.engines._notes import MEND, Note
+from fedloom.federation import rows
 from fedloom.federation.record import RunFolder
 from fedloom.federation.round import Stopped
 from fedloom.federation.setup import Setup
@@ -251,23 +252,23 @@ class Follower:
 
     def _tell(self) -> None:
         """Show what the run folder has that was not shown yet."""
-        rows = _rows(self.out / "rounds.jsonl")
-        if len(rows) < self.shown:  # a resumed run does its last rounds again
-            self.shown = len(rows)
-        if len(rows) == self.shown:
+        done = _rows(self.out / rows.ROUNDS)
+        if len(done) < self.shown:  # a resumed run does its last rounds again
+            self.shown = len(done)
+        if len(done) == self.shown:
             return
-        turns = _rows(self.out / "clients.jsonl")
-        for row in rows[self.shown :]:
+        turns = _rows(self.out / rows.CLIENTS)
+        for row in done[self.shown :]:
             mine = [turn for turn in turns if turn["round"] == row["round"]]
             self.watch.round(row["round"], self.experiment.rounds, len(mine))
             for turn in mine:
                 if turn["error"]:
                     self.watch.left_out(turn["client"], turn["error"])
                 else:
-                    self.watch.reply(turn["client"], turn["loss"], turn["bytes_up"], turn["bytes_down"])
+                    self.watch.reply(turn["client"], turn["loss"], turn.get("bytes_up", 0), turn.get("bytes_down", 0))
             if row["score"] is not None:
                 self.watch.scored(row["round"], row["score"])
-        self.shown = len(rows)
+        self.shown = len(done)
 
     def _why(self, told: str) -> str:
         superlink = self.place.superlink
@@ -275,6 +276,12 @@ class Follower:
 
 
 def _rows(file: Path) -> list[dict[str, Any]]:
-    """The whole lines of a file that another process writes."""
-    lines = file.read_text(encoding="utf-8").split("\n")[:-1] if file.exists() else []
-    return [json.loads(line) for line in lines]
+    """The whole lines of a file that another process writes, up to one that is broken: that process says so."""
+    found: list[dict[str, Any]] = []
+    for line in rows.content(file).split(b"\n")[:-1]:
+        try:
+            rows.KINDS[file.name].validate_json(line)
+        except ValueError:
+            break
+        found.append(json.loads(line))
+    return found

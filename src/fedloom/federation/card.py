@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 from fedloom import __version__
-from fedloom.federation.record import Checkpoint
+from fedloom.federation.checkpoints import Checkpoint
 from fedloom.federation.setup import Setup
 
 

@@ -16,11 +16,11 @@ from fedloom.core.contracts import Backbone, Example, Job, LocalRun, Method, Par
 from fedloom.core.errors import FedloomError
 from fedloom.core.tables import ClientTable
 from fedloom.federation import begin, gradients, optimisers, steps
+from fedloom.federation.checkpoints import START
 from fedloom.federation.evaluate import answered
 from fedloom.federation.facts import PRIVATE, RANK, declared
 from fedloom.federation.kept import Kept
 from fedloom.federation.messages import check_ranks, coded_reply, cut, received, shared_start
-from fedloom.federation.record import START
 from fedloom.federation.setup import Setup
 
 MAX_PARCEL = 8 * 2**30

@@ -63,8 +63,12 @@ class Scores:
 
 def evaluator(setup: Setup, kept: Kept, engine: Engine) -> "Evaluator | AtClients":
     """Who answers the test half: ``evaluation.where``; where all data is in one place, whoever has it."""
-    here = setup.experiment.evaluation.where == "server" or setup.method.pooled
-    return Evaluator(setup, kept) if here else AtClients(setup, engine)
+    return Evaluator(setup, kept) if answers_here(setup) else AtClients(setup, engine)
+
+
+def answers_here(setup: Setup) -> bool:
+    """Whether the test half is answered in the server's process."""
+    return setup.experiment.evaluation.where == "server" or setup.method.pooled
 
 
 @dataclass

@@ -1,14 +1,17 @@
 """What clients keep between their turns: control variates, personal adapters, error feedback; on disk, by round."""
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
-from fedloom.core import wire
 from fedloom.core.contracts import Parcel, Tree
-from fedloom.core.files import file_name, write_atomic
+from fedloom.core.errors import FedloomError
+from fedloom.core.files import file_name
+from fedloom.federation import sealed
+from fedloom.federation.sealed import Damaged
 
-MAX_KEPT = 16 * 2**30
+NAME = re.compile(r"(\d{6,18})\.safetensors")
 LONGEST = 255
 """Bytes of the longest name that file systems take."""
 
@@ -26,35 +29,67 @@ class Kept:
     folder: Path
 
     def read(self, client: str, before: int) -> dict[str, Tree]:
-        """What the client kept in its latest turn before round ``before``, slot by slot; empty at first."""
-        found = [file for file in self._files(client) if int(file.stem) < before]
-        return wire.unpack(found[-1].read_bytes(), max_bytes=MAX_KEPT).trees if found else {}
+        """What the client kept in its latest turn before round ``before``, slot by slot; empty at first.
+
+        Raises:
+            FedloomError: it is damaged, or cannot be read.
+        """
+        found = [round for round in self._rounds(self._of(client)) if round < before]
+        if not found:
+            return {}
+        try:
+            return self.state(client, found[-1])[0]
+        except Damaged as error:
+            raise FedloomError(f"{error} Put it back from a copy, or begin a new run.") from None
+
+    def state(self, client: str, round: int) -> tuple[dict[str, Tree], str]:
+        """What the client kept in the turn of a round, and its seal.
+
+        Raises:
+            Damaged: it is not there, or not what was written.
+            FedloomError: it cannot be read.
+        """
+        file = self.file(client, round)
+        try:
+            parcel, mark = sealed.read(file)
+        except FileNotFoundError:
+            raise Damaged(f"client {client!r}: {file}, what it kept in round {round}, is missing.") from None
+        except FedloomError as error:
+            raise type(error)(f"client {client!r}: {error}") from None
+        if parcel.facts != ({"client": client, "round": round} if mark else {}):
+            raise Damaged(f"client {client!r}: {file} is damaged: it is not what this client kept in round {round}.")
+        return parcel.trees, mark
+
+    def seal(self, client: str, round: int) -> str:
+        """The seal of what a client kept in the turn of a round, as its file says; ``""``: it kept nothing."""
+        file = self.file(client, round)
+        return sealed.told(file) if file.exists() else ""
 
     def write(self, client: str, round: int, trees: dict[str, Tree]) -> None:
         """Keep ``trees`` from round ``round`` on (nothing is written for an empty dict)."""
         if not trees:
             return
-        target = self._of(client) / f"{round:06d}.safetensors"
-        write_atomic(target, wire.pack(Parcel(trees)))
-        earlier = [file for file in self._files(client) if int(file.stem) <= round]
-        for file in earlier[:-VERSIONS]:
-            file.unlink()
+        sealed.write(self.file(client, round), Parcel(trees, {"client": client, "round": round}))
+        for old in [each for each in self._rounds(self._of(client)) if each <= round][:-VERSIONS]:
+            self.file(client, old).unlink()
 
     def forget(self, client: str, round: int) -> None:
         """Drop what a client kept from a turn that does not count."""
-        (self._of(client) / f"{round:06d}.safetensors").unlink(missing_ok=True)
+        self.file(client, round).unlink(missing_ok=True)
 
-    def forget_after(self, round: int) -> None:
-        """Drop what later rounds kept: a resumed run does them again."""
-        for file in self.folder.glob("*/*.safetensors"):
-            if int(file.stem) > round:
-                file.unlink()
+    def after(self, round: int) -> list[Path]:
+        """The files of turns after a round, of all clients."""
+        folders = self.folder.iterdir() if self.folder.is_dir() else ()
+        return [folder / _name(each) for folder in folders for each in self._rounds(folder) if each > round]
 
     def keep_until(self, client: str, round: int) -> None:
         """Drop what a client kept in turns after round ``round``: they do not count."""
-        for file in self._files(client):
-            if int(file.stem) > round:
-                file.unlink()
+        for later in [each for each in self._rounds(self._of(client)) if each > round]:
+            self.file(client, later).unlink()
+
+    def file(self, client: str, round: int) -> Path:
+        """Where what a client kept in the turn of a round is."""
+        return self._of(client) / _name(round)
 
     def _of(self, client: str) -> Path:
         former = quote(client, safe="", errors="replace")
@@ -62,5 +97,11 @@ class Kept:
             return self.folder / former
         return self.folder / file_name(client)
 
-    def _files(self, client: str) -> list[Path]:
-        return sorted(self._of(client).glob("*.safetensors"))
+    def _rounds(self, folder: Path) -> list[int]:
+        """The rounds that a client's folder has a file of; files of other names are nobody's business here."""
+        names = [match for file in folder.glob("*.safetensors") if (match := NAME.fullmatch(file.name))]
+        return sorted(int(match[1]) for match in names if match[0] == _name(int(match[1])))
+
+
+def _name(round: int) -> str:
+    return f"{round:06d}.safetensors"

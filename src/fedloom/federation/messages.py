@@ -14,8 +14,8 @@ from fedloom.core import lora, wire
 from fedloom.core import tree as trees
 from fedloom.core.contracts import ClientInfo, Job, Parcel, Reply, State, Tree
 from fedloom.core.errors import FedloomError
+from fedloom.federation.checkpoints import START
 from fedloom.federation.facts import PRIVATE, RANK, SPLIT, check_turn
-from fedloom.federation.record import START
 from fedloom.federation.setup import Setup
 
 LARGEST = 4

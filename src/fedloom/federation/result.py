@@ -4,6 +4,8 @@ import base64
 import hashlib
 import io
 import json
+import logging
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +16,16 @@ from fedloom.core.contracts import Picture, Sample
 from fedloom.core.files import file_name
 from fedloom.core.partition import holdings
 from fedloom.core.pictures import open_picture
-from fedloom.federation import baselines
+from fedloom.federation import baselines, sums
 from fedloom.federation.card import card
+from fedloom.federation.checkpoints import Checkpoint
 from fedloom.federation.environment import versions
-from fedloom.federation.evaluate import Scores, global_model, keep_their_own, own_model
-from fedloom.federation.record import Checkpoint, RunFolder
+from fedloom.federation.evaluate import Evaluator, Scores, answers_here, global_model, keep_their_own, own_model
+from fedloom.federation.record import RunFolder, as_text
+from fedloom.federation.restore import scores
 from fedloom.federation.setup import Setup
+
+_log = logging.getLogger(__name__)
 
 WAYS = {"up": "bytes_up", "down": "bytes_down", "split_up": "split_up", "split_down": "split_down"}
 """Kinds of bytes, and where a line of ``clients.jsonl`` has them."""
@@ -54,11 +60,32 @@ def _telling_field(setup: Setup) -> str | None:
 def finish(setup: Setup, folder: RunFolder, last: Checkpoint, peak: int) -> dict[str, Any]:
     """Write the adapter, the examples and ``result.json``; returns the last. ``peak``: bytes of the largest process."""
     save_adapter(setup, folder, last, folder.path / "adapter")
-    before, after = (Scores(**folder.read_json(name)) for name in ("before.json", "after.json"))
+    before, after = _before(setup, folder, last), Scores(**folder.read_json("after.json"))
     folder.write_json("examples.json", _examples(setup, before, after) if after.answers else [])
     result = _result(setup, folder, last, before, after) | {"peak_memory_bytes": peak}
+    sums.write(folder.path, as_text(result).encode())
     folder.write_json("result.json", result)
     return result
+
+
+def _before(setup: Setup, folder: RunFolder, last: Checkpoint) -> Scores:
+    """The zero-shot scores; where they are not in the folder any more, they are measured again. Where only clients can,
+    what the checkpoint has of them is used: the mean."""
+    mean = float(last.facts["zero_shot"])
+    if (found := scores(folder, "before.json", mean)) is not None:
+        return found
+    file = folder.path / "before.json"
+    if answers_here(setup):
+        _log.warning("%s is missing, or not what was written: the zero-shot scores are measured again.", file)
+        setup.begun.clear()  # they are those of the adapter before its first update
+        found = Evaluator(setup, folder.kept).state({}, 0, {})
+        setup.begun.update(last.start)
+    else:
+        _log.warning("%s is missing, or not what was written: of zero-shot scores only the mean is known.", file)
+        tested = sum(map(len, setup.partition.test))
+        found = Scores([], [], unnamed=[mean * tested, tested])
+    folder.write_json("before.json", asdict(found))
+    return found
 
 
 def save_adapter(setup: Setup, folder: RunFolder, last: Checkpoint, target: Path, shown: Path | None = None) -> None:

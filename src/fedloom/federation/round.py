@@ -9,11 +9,12 @@ from typing import Any
 from fedloom.core.contracts import Engine, State
 from fedloom.core.errors import FedloomError
 from fedloom.federation.begin import Beginning
+from fedloom.federation.checkpoints import Checkpoint
 from fedloom.federation.evaluate import AtClients, Evaluator, Scores, evaluator
 from fedloom.federation.exchange import Exchange, Stopped
 from fedloom.federation.inputs import changed, inputs
 from fedloom.federation.messages import Tally, round_off
-from fedloom.federation.record import Checkpoint, RunFolder
+from fedloom.federation.record import RunFolder
 from fedloom.federation.setup import Setup
 from fedloom.federation.watch import Watch
 
@@ -34,15 +35,14 @@ class Federation:
     stop: Callable[[], bool] = lambda: False
     _counted: dict[str, int] = field(default_factory=dict)
 
-    def run(self) -> Checkpoint:
-        """All rounds, from the last checkpoint where there is one; returns the last.
+    def run(self, last: Checkpoint | None = None) -> Checkpoint:
+        """All rounds, or those after the ``last`` one that is there; returns the last.
 
         Raises:
             Stopped: ``stop()`` became true; the last finished round is saved.
             FedloomError: a round stayed below its quorum (the round before it is saved), or the run that is resumed
                 began with other data or another model.
         """
-        last = self.folder.restore()
         self._counted = {row["client"]: row["round"] for row in self.folder.rows("clients.jsonl") if not row["error"]}
         found = evaluator(self.setup, self.folder.kept, self.engine)
         if last is not None:

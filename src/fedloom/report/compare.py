@@ -48,8 +48,9 @@ def run_missing(
     """
     missing = []
     for cell in found:
-        if (out / cell.folder / "result.json").exists():
-            RunFolder.reopen(out / cell.folder, cell.experiment)
+        folder = RunFolder(out / cell.folder)
+        if folder.finished(0) is not None:
+            RunFolder.reopen(folder.path, cell.experiment)
         else:
             missing.append(cell)
     done = _side_by_side(missing, out, jobs, stop) if jobs > 1 and missing else _in_turn(missing, out, run)

@@ -5,7 +5,7 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from fedloom.report.runs import Holder, Holdings
+from fedloom.federation.written import Holder, Holdings
 from fedloom.report.svg import INK, PAPER, SERIES, canvas, plain
 
 CLIENTS = 60

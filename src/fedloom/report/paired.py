@@ -11,11 +11,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import fmean
+from typing import Any
 
 from fedloom.federation.record import RunFolder
+from fedloom.federation.written import Result
 from fedloom.report import words
 from fedloom.report.intervals import LEVEL, Difference, paired, paired_means
-from fedloom.report.runs import Result
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,7 @@ def scored(folder: Path, result: Result) -> Scored | None:
     """The scores of a finished run; ``None`` where it has no final one."""
     if result.final is None:
         return None
-    after = RunFolder(folder).read_json("after.json") or {}
+    after: dict[str, Any] = RunFolder(folder).read_json("after.json") or {}
     ids, scores = after.get("ids", []), after.get("scores", [])
     known = dict(zip(ids, scores, strict=True)) if len(ids) == len(scores) else {}
     return Scored(result.final, known if len(known) == len(scores) else {})

@@ -7,9 +7,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from fedloom.federation.written import ClientScore
 from fedloom.report import words
 from fedloom.report.lines import Line
-from fedloom.report.runs import ClientScore, Run, interval
+from fedloom.report.runs import Run, interval
 from fedloom.report.svg import INK, MARKERS, SERIES, canvas, percent, plain
 
 MANY = 32

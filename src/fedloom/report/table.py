@@ -11,10 +11,10 @@ from rich.table import Table
 from rich.text import Text
 
 from fedloom.core.printable import in_line
+from fedloom.federation.written import Measured, Result
 from fedloom.report import paired, words
 from fedloom.report.csv_cells import safe
 from fedloom.report.paired import Held
-from fedloom.report.runs import Measured, Result
 
 COLUMNS = {
     "zero_shot": "zero-shot",

@@ -6,7 +6,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import fmean
-from typing import Any
 
 from fedloom.core.files import write_atomic
 from fedloom.federation.record import RunFolder
@@ -64,7 +63,7 @@ def choose(trials: Sequence[Cell], out: Path, failed: Sequence[tuple[Cell, str]]
 def _candidate(cells: Sequence[Cell], out: Path, reasons: Mapping[Path, str]) -> Candidate:
     scores, examples, reason = [], 0, ""
     for cell in cells:
-        result: dict[str, Any] | None = RunFolder(out / cell.folder).read_json("result.json")
+        result = RunFolder(out / cell.folder).finished(0)
         if result is None:
             reason = reason or reasons.get(cell.folder, NOT_FINISHED)
             continue

@@ -6,10 +6,12 @@ from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 from fedloom.core.errors import FedloomError
-from fedloom.federation.record import Checkpoint, RunFolder
+from fedloom.federation.checkpoints import Checkpoint
+from fedloom.federation.record import RunFolder
+from fedloom.federation.rows import COPY, ROUNDS
 
 if TYPE_CHECKING:
-    from fedloom.report.runs import Holdings, Round, Start, Turn
+    from fedloom.federation.written import Holdings, Round, Start, Turn
 
 
 def so_far(
@@ -28,6 +30,8 @@ def so_far(
     opened = RunFolder(folder)
     before, guessed = opened.read_json("before.json"), opened.read_json("baselines.json") or {}
     last = opened.last()
+    if last and last.round > max(len(rounds), len(opened.rows(ROUNDS))):  # some may have been written meanwhile
+        raise FedloomError(f"{folder / ROUNDS}: {len(rounds)} lines of the {last.round} rounds that are done. {COPY}.")
     facts = last.facts if last else {}
     scores = [one.score for one in rounds if one.score is not None]
     known = starts[-1].versions if starts else {}

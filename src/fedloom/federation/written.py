@@ -1,0 +1,252 @@
+"""The files of a run folder as typed records: what is read back is checked, and an error names file, line and key."""
+
+import json
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, field_validator
+
+from fedloom.core.errors import FedloomError
+from fedloom.core.files import read_text
+
+T = TypeVar("T")
+
+# Only pictures that stand in the file itself: a page must not be made to fetch anything.
+Picture = Annotated[str, Field(pattern=r"^data:image/(png|jpeg|webp|gif);base64,[A-Za-z0-9+/=]+$")]
+
+
+class _Record(BaseModel):
+    """Keys that a later version adds are kept and ignored."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+
+class Bytes(_Record):
+    """Bytes on the wire over the whole run."""
+
+    up: int
+    down: int
+    split_up: int = 0
+    split_down: int = 0
+
+    @property
+    def total(self) -> int:
+        """Everything that travelled."""
+        return self.up + self.down + self.split_up + self.split_down
+
+
+class ClientScore(_Record):
+    """One client's score on its own test examples (``None`` where it has none); ``examples`` it trained on, ``tested``
+    it is measured on (``None``: an older folder does not tell)."""
+
+    client: str
+    examples: int
+    final: float | None
+    zero_shot: float | None = None
+    tested: int | None = None
+
+
+class Majority(_Record):
+    """The score of always giving one ``answer``, the most frequent one ``of`` the training or the test half."""
+
+    answer: str
+    score: float
+    of: str = "train"
+
+
+class Measured(_Record):
+    """What the scores are of: the ``"test"`` half or a ``"validation"`` part, and how many ``examples`` (0: an older
+    folder does not tell)."""
+
+    on: str = "test"
+    examples: int = 0
+
+
+def _total(seconds: dict[str, float]) -> dict[str, float]:
+    if "total" not in seconds:
+        raise ValueError("'total' is missing")
+    return seconds
+
+
+class Result(_Record):
+    """``result.json``."""
+
+    fedloom: str
+    seed: int
+    metric: str
+    measured: Measured = Measured()
+    zero_shot: float | None
+    final: float | None
+    best: float | None
+    chance: float | None = None
+    majority: Majority | None = None
+    worst_client: float | None
+    per_client: list[ClientScore]
+    rounds: int
+    clients: int
+    bytes: Bytes
+    parameters: dict[str, int]
+    seconds: Annotated[dict[str, float], AfterValidator(_total)]
+    peak_memory_bytes: int
+    left_out: list[Any]
+    data: str
+    versions: dict[str, str]
+
+
+class LeftOut(_Record):
+    """A client whose reply did not count in a round."""
+
+    client: str
+    error: str
+
+
+class Round(_Record):
+    """A line of ``rounds.jsonl``; ``score`` is ``None`` in a round that was not evaluated."""
+
+    round: int
+    score: float | None
+    loss: float | None
+    bytes_up: int
+    bytes_down: int
+    seconds: float
+    clients: list[str]
+    left_out: list[LeftOut] = []
+
+
+class Turn(_Record):
+    """A line of ``clients.jsonl``: one client in one round; ``error`` says why it was left out. ``parts_up``,
+    ``parts_down``: its bytes by what they are; older folders have none. ``split_up``, ``split_down``: bytes to and from
+    a language model that is elsewhere."""
+
+    round: int
+    client: str
+    examples: int
+    steps: int
+    loss: float | None
+    error: str = ""
+    bytes_up: int = 0
+    bytes_down: int = 0
+    parts_up: dict[str, int] = {}
+    parts_down: dict[str, int] = {}
+    split_up: int = 0
+    split_down: int = 0
+
+
+class Start(_Record):
+    """A line of ``environment.jsonl``: when and how a process took the run up, and on what."""
+
+    date: str
+    command: str = ""
+    device: str = ""
+    versions: dict[str, str] = {}
+
+
+class Holder(_Record):
+    """What one client holds, counted by group."""
+
+    name: str
+    train: dict[str, int]
+    test: dict[str, int]
+
+
+class Holdings(_Record):
+    """``partition.json``: who holds what."""
+
+    by: str
+    groups: list[str]
+    clients: list[Holder]
+
+
+class Site(BaseModel):
+    """What a site said that it holds, in ``sites.json``."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    train: int
+    test: int
+    data: str
+
+
+class Scored(_Record):
+    """``before.json`` and ``after.json``: answer and score of each test example, by id; none where the clients
+    answered: then sums of scores and numbers of examples."""
+
+    answers: list[str] = []
+    scores: list[float] = []
+    ids: list[str] = []
+    sums: dict[str, tuple[float, float]] = {}
+    unnamed: tuple[float, float] = (0.0, 0)
+    missing: dict[str, str] = {}
+
+
+class Answered(_Record):
+    """An entry of ``examples.json``: a test example and the answers before and after."""
+
+    id: str
+    client: str
+    prompt: str
+    choices: list[str]
+    answer: str
+    before: str
+    before_score: float
+    after: str
+    after_score: float
+    image: list[Picture] = []
+
+    @field_validator("image", mode="before")
+    @classmethod
+    def _listed(cls, raw: Any) -> Any:
+        return [raw] if isinstance(raw, str) else raw or []
+
+
+class Broken(FedloomError):
+    """A file is not what was written, and can be made again."""
+
+
+AGAIN = "`fedloom run --resume` makes it again."
+KINDS: dict[str, TypeAdapter[Any]] = {
+    "result.json": TypeAdapter(Result),
+    "before.json": TypeAdapter(Scored),
+    "after.json": TypeAdapter(Scored),
+    "partition.json": TypeAdapter(Holdings),
+    "baselines.json": TypeAdapter(dict[str, Any]),
+    "examples.json": TypeAdapter(list[Answered]),
+    "sites.json": TypeAdapter(dict[str, Site]),
+}
+"""The JSON files of a run folder."""
+
+
+def sound(folder: Path, name: str) -> Any:
+    """What one of ``KINDS`` holds, as JSON; ``None`` where it is not there.
+
+    Raises:
+        Broken: it is not what was written.
+        FedloomError: it cannot be read.
+    """
+    file = folder / name
+    try:
+        text = read_text(file)
+        checked(file, KINDS[name], text)
+        return json.loads(text)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise FedloomError(f"{file}: cannot be read: {error.strerror or error}. See that this user can.") from None
+    except (ValueError, RecursionError) as error:
+        raise Broken(f"{file}: {error}. {AGAIN}") from None
+    except FedloomError as error:
+        raise Broken(f"{error} {AGAIN}") from None
+
+
+def checked(place: Path | str, kind: TypeAdapter[T], raw: str) -> T:
+    """A JSON text as a record.
+
+    Raises:
+        FedloomError: it is none, or not of this kind; ``place`` and the key are named.
+    """
+    try:
+        return kind.validate_json(raw)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"]) or "the file"
+        raise FedloomError(f"{place}: {where}: {first['msg']}; expected what `fedloom run` writes.") from None
