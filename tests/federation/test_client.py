@@ -164,7 +164,7 @@ class TestErrors:
         def full(*_: Any) -> None:
             raise OSError(28, "No space left on device")
 
-        monkeypatch.setattr("fedloom.federation.kept.write_atomic", full)
+        monkeypatch.setattr("fedloom.federation.sealed.write_atomic", full)
         setup = Setup(toy.experiment("method=scaffold"))
         parcel = Parcel({"adapter": setup.initial, "control": setup.initial})
         reply = client.Trainer(setup, Kept(tmp_path)).run(Job(1, "0", wire.pack(parcel)))
