@@ -148,8 +148,9 @@ def test_private_labels_do_not_travel_as_such_but_their_gradient_tells_them(tiny
     seen = []
 
     def listen(blob: bytes) -> bytes:
-        seen.append(desk.read("a", blob).request)
-        return desk.ask("a", blob)
+        job = desk.read("a", blob)
+        seen.append(job.request)
+        return desk.run([job])[0]
 
     boundary.ask = listen
     gradients(moved(model))

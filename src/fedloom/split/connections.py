@@ -25,7 +25,7 @@ SITE = 32
 """Connections of one site; those that it used the longest ago go first."""
 
 FILES = 65536
-"""Open files that a host asks its system for. One address has fewer ports than this to connect from."""
+"""Open files that a host asks its system for: one address has no more ports than these to connect from."""
 
 _FILES = Path("/dev/fd" if sys.platform == "darwin" else "/proc/self/fd")
 
@@ -44,7 +44,10 @@ def limit() -> int:
     most = FILES if hard == unlimited else min(hard, FILES)
     if soft == unlimited or soft >= most:
         return FILES if soft == unlimited else soft
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+    except (OSError, ValueError):  # a container may forbid it
+        return soft
     return most
 
 
@@ -63,15 +66,13 @@ class Connections:
             self._sites.pop(found, None)  # to the end, as the one that was used last
             self._sites[found] = site
 
-    def sweep(self, port: int) -> int:
-        """End what has no place; how many that were."""
+    def sweep(self, port: int) -> None:
+        """End what has no place."""
         now, here = time.monotonic(), dict(_open(port))
         self._sites = {peer: site for peer, site in self._sites.items() if peer in here}
         self._since = {peer: self._since.get(peer, now) for peer in here if peer not in self._sites}
-        ends = [*self._many(), *self._old(now), *self._crowd()]
-        for peer in set(ends):
+        for peer in {*self._many(), *self._old(now), *self._crowd()}:
             _shut(here[peer], peer)
-        return len(set(ends))
 
     def _many(self) -> Iterator[Peer]:
         """Connections of a site beyond those that it may have."""

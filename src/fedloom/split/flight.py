@@ -118,7 +118,7 @@ class Seat:
         self.move(count)
 
     def stay(self) -> None:
-        """The request is whole."""
+        """Nothing moves any more: the request is whole, or its answer has left."""
         self.moves = False
 
     def answer(self, total: int) -> None:

@@ -159,7 +159,11 @@ class Host:
         port = parted(self.address, "--listen")[1]
         while True:
             await asyncio.sleep(connections.EVERY)
-            self.connections.sweep(port)
+            try:
+                self.connections.sweep(port)
+            except Exception as error:  # else nobody would look any more, and nobody know
+                self._tell("".join(traceback.format_exception(error)))
+                await asyncio.sleep(connections.PATIENCE)
 
     def _listen(self) -> int:
         door = self.door

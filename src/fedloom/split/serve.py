@@ -120,7 +120,6 @@ class Service:
                 seat.come(len(part))
                 came.add(part)
                 self.queue.check_open()
-            seat.stay()
         self.metrics.bytes.labels("in").inc(came.total)
         return came.blob()
 
@@ -132,13 +131,18 @@ class Service:
         begun = loop.time()
         try:
             async with asyncio.timeout(sending) as patience:
-                seat.cut = lambda: patience.reschedule(loop.time())
+
+                def cut() -> None:
+                    with contextlib.suppress(RuntimeError):  # its time is over as it is
+                        patience.reschedule(loop.time())
+
+                seat.cut = cut
                 yield lambda: patience.reschedule(begun + sending + seat.moved / RATE)
         except TimeoutError:
             seat.check()
             raise Late(f"{what} within {sending:g} s ({SENDING}) and one more for each megabyte.") from None
         finally:
-            seat.moves = False
+            seat.stay()
 
     async def _read(self, site: str, blob: bytes) -> Job:
         loop, reads = asyncio.get_running_loop(), self._reads.setdefault(site, asyncio.Lock())
