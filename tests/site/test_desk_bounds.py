@@ -112,8 +112,14 @@ def test_a_site_gives_each_round_again_a_few_times_and_no_more(tmp_path: Path) -
     for turn in range(14):  # a worker that is started again has forgotten nothing
         good(desk(tmp_path).answer(letter(experiment, round=1 + turn % 2, nonce=f"n{turn}")))
     told = "the site gave 14 turns of kind 'train' in this run: a run of 2 rounds has 14 of them at most."
-    for nonce in ("n14", "n13"):  # a new letter, and the last once more
-        refused(desk(tmp_path).answer(letter(experiment, nonce=nonce)), f"{told} Begin a new run.")
+    last = letter(experiment, round=2, nonce="n13")
+    refused(desk(tmp_path).answer(letter(experiment, nonce="n14")), f"{told} Begin a new run.")
+    for _ in range(3):  # its answer was lost: that is no other turn
+        good(desk(tmp_path).answer(last))
+    other = wire.pack(Parcel({"adapter": {toy.B: torch.ones(2, 2)}}))
+    refused(  # nor is another turn the last under its nonce
+        desk(tmp_path).answer(replace(last, parcel=other)), "the message n13 of round 2 was answered before: a replay."
+    )
     good(desk(tmp_path).answer(letter(experiment, run="run2")))
 
 
@@ -146,8 +152,9 @@ def test_a_run_under_another_name_is_one_more_run(tmp_path: Path) -> None:
     )
 
 
-def test_a_nonce_of_two_lines_is_refused(tmp_path: Path) -> None:
-    refused(desk(tmp_path).answer(letter(toy.experiment(), nonce="a\nb")), "nonce 'a\\nb': expected one line.")
+@pytest.mark.parametrize("nonce", ["a\nb", "a b", "a\x1b"])
+def test_a_nonce_of_more_than_a_word_is_refused(tmp_path: Path, nonce: str) -> None:
+    refused(desk(tmp_path).answer(letter(toy.experiment(), nonce=nonce)), f"nonce {nonce!r}: expected one word.")
 
 
 def test_turns_that_cannot_be_read_are_not_counted_anew(tmp_path: Path) -> None:
@@ -203,7 +210,8 @@ def test_the_change_to_the_base_may_grow_to_what_a_weight_can_hold(tmp_path: Pat
     good(here.answer(sending(["method=stacking"], base=pair)))
     told: list[str] = []
     here.tell = told.append
-    assert here.answer(sending(["method=stacking"], base={toy.A: torch.ones(5, 4), toy.B: torch.ones(2, 5)})).error
+    large = sending(["method=stacking"], base={toy.A: torch.ones(5, 4), toy.B: torch.ones(2, 5)})
+    assert here.answer(replace(large, nonce="other")).error
     assert "of rank 5; expected at most 4, as its weight has" in told[-1]
 
 
