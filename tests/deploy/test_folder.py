@@ -145,6 +145,23 @@ def test_a_site_s_rules_allow_this_experiment_and_nothing_else(tmp_path: Path) -
         rules.check_work(config.load(source, ["client.max_steps=51"]), examples=8 * 51)
 
 
+def test_a_site_s_rules_let_the_method_tell_what_it_tells_and_nothing_else(tmp_path: Path) -> None:
+    pinned = READS.replace('b-hf"\n', 'b-hf"\nrevision = "v1"\n', 1)
+    for method, word in (("hetlora", "rank"), ("scaffold", "gradients"), ("ditto", "")):
+        source = written(tmp_path, pinned.replace("hetlora", method).replace("[4, 16]", "[4]"))
+        experiment, file = of_sites(source, NAMES), tmp_path / "site.toml"
+        file.write_text(rendered(source)["sites/mercy/site.toml"])
+        rules = policy.read(file)
+        assert rules.reveals == [word] * bool(word)
+        rules.check(experiment)
+        rules.check_local(method, config.build(experiment, "method").local)
+        rules.check_work(experiment, 8 * 50, passes=2 if method == "ditto" else 1)
+        with pytest.raises(FedloomError, match="which reveals 'squared-gradients'"):
+            rules.check_local("fednano", resolve.build("methods", "fednano", {}).local)
+        with pytest.raises(FedloomError, match=r"the site refuses model 'llava-hf/.*@v2'"):
+            rules.check(config.load(source, ["model.revision=v2"]))
+
+
 def test_code_is_let_in_by_the_site_alone(tmp_path: Path) -> None:
     experiment = of_sites(source := written(tmp_path, CODE), NAMES)
     text, file = rendered(source)["sites/mercy/site.toml"], tmp_path / "site.toml"

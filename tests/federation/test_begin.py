@@ -11,7 +11,7 @@ from rich.console import Console
 from safetensors.torch import load_file
 
 from fedloom import models
-from fedloom.core import lora, wire
+from fedloom.core import limits, lora, wire
 from fedloom.core.contracts import Example, Job, Parcel, Reply, Tree
 from fedloom.core.errors import FedloomError
 from fedloom.core.tables import ClientTable
@@ -22,6 +22,7 @@ from fedloom.federation.record import RunFolder
 from fedloom.federation.round import Stopped
 from fedloom.federation.setup import Setup
 from fedloom.report.plan import shown
+from tests.core.test_limits import Counter
 from tests.federation import toy
 from tests.federation.test_extra import lines, same
 
@@ -66,6 +67,14 @@ def by_hand(setup: Setup) -> torch.Tensor:
         eta = 0.1 / max(1.0, 0.02 * steps)
         total -= info.examples / 18 * eta * torch.sign(-2 * y.T @ x)
     return total
+
+
+def test_a_first_update_looks_before_every_batch_whether_it_may_go_on() -> None:
+    setup, meter = Setup(toy.experiment(*SETS)), Counter()
+    _ = setup.initial, setup.training_examples("0")
+    with limits.metered(meter):
+        begin.signs(setup, "0")
+    assert meter.ticks == 3  # 6 examples in batches of 2
 
 
 def test_the_start_is_the_svd_of_the_mean_first_update(run: Run, tmp_path: Path) -> None:

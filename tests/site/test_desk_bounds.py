@@ -2,6 +2,7 @@
 
 import json
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -111,8 +112,14 @@ def test_a_site_gives_each_round_again_a_few_times_and_no_more(tmp_path: Path) -
     for turn in range(14):  # a worker that is started again has forgotten nothing
         good(desk(tmp_path).answer(letter(experiment, round=1 + turn % 2, nonce=f"n{turn}")))
     told = "the site gave 14 turns of kind 'train' in this run: a run of 2 rounds has 14 of them at most."
-    for nonce in ("n14", "n13"):  # a new letter, and the last once more
-        refused(desk(tmp_path).answer(letter(experiment, nonce=nonce)), f"{told} Begin a new run.")
+    last = letter(experiment, round=2, nonce="n13")
+    refused(desk(tmp_path).answer(letter(experiment, nonce="n14")), f"{told} Begin a new run.")
+    for _ in range(3):  # its answer was lost: that is no other turn
+        good(desk(tmp_path).answer(last))
+    other = wire.pack(Parcel({"adapter": {toy.B: torch.ones(2, 2)}}))
+    refused(  # nor is another turn the last under its nonce
+        desk(tmp_path).answer(replace(last, parcel=other)), "the message n13 of round 2 was answered before: a replay."
+    )
     good(desk(tmp_path).answer(letter(experiment, run="run2")))
 
 
@@ -145,8 +152,9 @@ def test_a_run_under_another_name_is_one_more_run(tmp_path: Path) -> None:
     )
 
 
-def test_a_nonce_of_two_lines_is_refused(tmp_path: Path) -> None:
-    refused(desk(tmp_path).answer(letter(toy.experiment(), nonce="a\nb")), "nonce 'a\\nb': expected one line.")
+@pytest.mark.parametrize("nonce", ["a\nb", "a b", "a\x1b"])
+def test_a_nonce_of_more_than_a_word_is_refused(tmp_path: Path, nonce: str) -> None:
+    refused(desk(tmp_path).answer(letter(toy.experiment(), nonce=nonce)), f"nonce {nonce!r}: expected one word.")
 
 
 def test_turns_that_cannot_be_read_are_not_counted_anew(tmp_path: Path) -> None:
@@ -202,7 +210,8 @@ def test_the_change_to_the_base_may_grow_to_what_a_weight_can_hold(tmp_path: Pat
     good(here.answer(sending(["method=stacking"], base=pair)))
     told: list[str] = []
     here.tell = told.append
-    assert here.answer(sending(["method=stacking"], base={toy.A: torch.ones(5, 4), toy.B: torch.ones(2, 5)})).error
+    large = sending(["method=stacking"], base={toy.A: torch.ones(5, 4), toy.B: torch.ones(2, 5)})
+    assert here.answer(replace(large, nonce="other")).error
     assert "of rank 5; expected at most 4, as its weight has" in told[-1]
 
 
@@ -254,50 +263,71 @@ def test_examples_without_end_are_refused_before_one_is_drawn(
 class Clock:
     """A clock that is five minutes later every time that it is looked at."""
 
-    now = 0.0
+    def __init__(self) -> None:
+        self.now = time.monotonic()
 
     def __call__(self) -> float:
         self.now += 300
         return self.now
 
 
+Slow = Callable[[], None]
+
+
 @pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    made = Clock()
-    monkeypatch.setattr("fedloom.site.work.time.monotonic", made)
-    return made
+def slow(monkeypatch: pytest.MonkeyPatch) -> Slow:
+    """Have time run as ``Clock`` has it, from then on."""
+    return lambda: monkeypatch.setattr("fedloom.site.work.time.monotonic", Clock())
 
 
 @pytest.mark.parametrize("kind", ["train", "evaluate"])
 def test_a_turn_that_takes_too_long_ends_between_two_batches(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, clock: Clock, kind: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, slow: Slow, kind: str
 ) -> None:
-    here, experiment = desk(tmp_path, policy=rules(max_seconds=1200)), toy.experiment(EVALUATED, "client.epochs=4")
-    good(desk(tmp_path / "other", policy=rules(max_seconds=0)).answer(letter(experiment, kind)))
+    """Three batches of an epoch, and four epochs; a thousand seconds are three looks at the clock and a bit."""
+    here, experiment = desk(tmp_path, policy=rules(max_seconds=1000)), toy.experiment(EVALUATED, "client.epochs=4")
+    asked = letter(experiment, kind)
+    good(here.answer(hello(experiment)))
     steps: list[int] = []
-    answer = toy.Toy.answer
+    answer, step = toy.Toy.answer, client._step
 
-    def slow(self: toy.Toy, examples: Any) -> list[str]:
+    def in_batches(self: toy.Toy, examples: Any) -> list[str]:
         for _ in range(9):
             limits.tick()
+            steps.append(1)
         return answer(self, examples)
 
-    monkeypatch.setattr(toy.Toy, "answer", slow)
-    collate = toy.Toy.collate
-    monkeypatch.setattr(toy.Toy, "collate", lambda self, given: steps.append(1) or collate(self, given))
+    def counted(*given: Any) -> float:
+        steps.append(1)
+        return step(*given)
+
+    monkeypatch.setattr(toy.Toy, "answer", in_batches)
+    monkeypatch.setattr(client, "_step", counted)
+    slow()
     refused(
-        here.answer(letter(experiment, kind)),
-        "the site refuses work of more than 1200 seconds for one message: its site.toml says max_seconds = 1200.",
+        here.answer(asked),
+        "the site refuses work of more than 1000 seconds for one message: its site.toml says max_seconds = 1000.",
     )
-    assert len(steps) < 6
+    assert len(steps) == 3
     assert kept(tmp_path) == {}
 
 
-def test_time_is_looked_at_wherever_a_method_passes_over_all_examples(tmp_path: Path, clock: Clock) -> None:
-    for method in ("q-fedavg", "fednano"):  # before the first step, and after the last
-        here = desk(tmp_path / method, policy=rules(max_seconds=900))
-        experiment = toy.experiment(f"method={method}", "client.max_steps=1")
-        assert "max_seconds = 900" in here.answer(letter(experiment)).error
+@pytest.mark.parametrize(("method", "words"), [("fedavg", ""), ("q-fedavg", "= 700."), ("fednano", "= 700.")])
+def test_time_is_looked_at_wherever_a_method_passes_over_all_examples(
+    tmp_path: Path, slow: Slow, method: str, words: str
+) -> None:
+    """One step looks once; q-fedavg passes over the data before and after it, fednano over each example."""
+    experiment = toy.experiment(f"method={method}", "client.max_steps=1")
+    here, asked = desk(tmp_path, policy=rules(max_seconds=700)), letter(experiment)
+    good(here.answer(hello(experiment)))
+    slow()
+    assert here.answer(asked).error[-6:] == words
+
+
+def test_data_that_takes_too_long_to_read_is_not_read_on(tmp_path: Path, slow: Slow) -> None:
+    slow()
+    here = desk(tmp_path, policy=rules(max_seconds=1000))
+    assert "the site refuses work of more than 1000 seconds" in here.answer(hello(toy.experiment())).error
 
 
 # --- what a method tells ------------------------------------------------------------------------------------------

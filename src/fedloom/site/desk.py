@@ -79,8 +79,8 @@ class Desk:
             raise Refusal(f"{letter.kind!r} is nothing that a server asks.")
         if not letter.run.isalnum():
             raise Refusal(f"run {letter.run[:40]!r}: expected letters and digits.")
-        if not letter.nonce.isprintable():
-            raise Refusal(f"nonce {letter.nonce!r}: expected one line.")
+        if not letter.nonce.isprintable() or " " in letter.nonce:
+            raise Refusal(f"nonce {letter.nonce!r}: expected one word.")
         trainer = self._trainer(letter)
         setup = trainer.setup
         if letter.kind == "hello":

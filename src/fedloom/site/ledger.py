@@ -1,9 +1,10 @@
 """What a site remembers of the turns that it was asked for, so that a server can ask for no more than was agreed.
 
 <state>/turns.json            how many turns of each kind were begun, run by run; runs are never forgotten here
-<state>/runs/<run>/answered   the nonces of a run's letters, in their order
+<state>/runs/<run>/answered   the nonce of each of a run's letters, and the letter's hash, in their order
 """
 
+import hashlib
 import json
 import shutil
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ from pathlib import Path
 
 from fedloom.core.errors import FedloomError
 from fedloom.core.files import write_atomic
-from fedloom.site.letter import Letter
+from fedloom.site.letter import Letter, pack
 from fedloom.site.policy import Policy, Refusal
 
 Turns = dict[str, dict[str, int]]
@@ -29,14 +30,17 @@ class Ledger:
         return self.state / "runs" / run
 
     def begin(self, letter: Letter, rounds: int) -> None:
-        """Note a turn before it is begun: one that fails, or ends the worker, was asked for all the same.
+        """Note a turn before it is begun: one that fails, or ends the worker, was asked for all the same. The very last
+        letter may come once more, as it was, since its answer may have been lost: that is no other turn.
 
         Raises:
-            Refusal: its letter was answered before and is not the very last, whose answer may have been lost; or it is
-                one turn, or one run, too many.
+            Refusal: its letter was answered before and is not the very last, or not as it was; or it is one turn, or
+                one run, too many.
         """
-        nonces = self._nonces(letter.run)
-        if letter.nonce in nonces[:-1]:
+        answered, mark = self._answered(letter.run), f"{letter.nonce} {hashlib.sha256(pack(letter)).hexdigest()}"
+        if answered and answered[-1] == mark:
+            return
+        if any(line.split(" ")[0] == letter.nonce for line in answered):
             raise Refusal(f"the message {letter.nonce[:8]} of round {letter.round} was answered before: a replay.")
         turns = self._turns()
         if letter.run not in turns:
@@ -45,8 +49,7 @@ class Ledger:
         self.policy.check_turns(letter.kind, mine.get(letter.kind, 0), rounds)
         mine[letter.kind] = mine.get(letter.kind, 0) + 1
         write_atomic(self._file, json.dumps(turns).encode())
-        if letter.nonce not in nonces:
-            write_atomic(self.run(letter.run) / "answered", "\n".join([*nonces, letter.nonce]).encode())
+        write_atomic(self.run(letter.run) / "answered", "\n".join([*answered, mark]).encode())
 
     def prune(self, run: str) -> None:
         """Drop what is kept of the runs that are longest past, beyond those that the site keeps; not of ``run``."""
@@ -73,6 +76,6 @@ class Ledger:
             f"{self._file}: cannot be read as the turns that this site gave. Put it back, or remove it to count anew."
         )
 
-    def _nonces(self, run: str) -> list[str]:
+    def _answered(self, run: str) -> list[str]:
         file = self.run(run) / "answered"
         return file.read_text(encoding="utf-8").split("\n") if file.exists() else []

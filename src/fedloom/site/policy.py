@@ -135,6 +135,8 @@ class Policy(Table):
         self._bound("max_rounds", "rounds", experiment.rounds)
         for key, name in BOUNDED:
             table, _, leaf = name.partition(".")
+            if table == "split" and experiment.split.wire == "none":  # no host is waited for
+                continue
             self._bound(key, f"{name} =", getattr(getattr(experiment, table), leaf))
 
     def _check_model(self, model: ModelTable) -> None:
