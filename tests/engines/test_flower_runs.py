@@ -253,8 +253,9 @@ def test_a_round_below_its_quorum_is_done_again_with_those_who_are_back(three: C
     assert told == {
         ("0", "client '0', round 2: no reply within 30 s."),
         ("1", "client '1', round 2: no reply within 30 s."),
-        ("2", "round 2 was done again: 1 of 3 clients answered"),
     }
+    again = [row["error"] for row in RunFolder(three.folder / "flower").rows("clients.jsonl") if row["client"] == "2"]
+    assert "round 2 was done again: 1 of 3 clients answered" in again
     three.locally("method=scaffold")
     assert adapter(three.folder / "flower") == adapter(three.folder / "local")
 

@@ -229,7 +229,8 @@ def _site_facts(experiment: Experiment, place: Place, site: str) -> dict[str, An
 def _language_host(experiment: Experiment) -> list[str]:
     """The command of the language model's host."""
     model = experiment.model
-    own = ["--model", model.name, "--dtype", model.dtype, "--listen", f"0.0.0.0:{HOST_PORT}"]
+    revision = ["--revision", model.revision] if model.revision else []
+    own = ["--model", model.name, *revision, "--dtype", model.dtype, "--listen", f"0.0.0.0:{HOST_PORT}"]
     return [f"{BIN}/fedloom", "host", *own, "--certificates", f"{ETC}/certificates", "--tokens", TOKENS]
 
 
