@@ -83,7 +83,14 @@ def gap(method: str, rounds: int) -> float:
             for info, job in zip(cohort, outbox.jobs(), strict=True):
                 start = outbox.start(info)
                 cuts = setup.method.local.rank is not None
-                reply = open_reply(trainer.run(job), start, info.examples, setup.up, cuts=cuts)
+                reply = open_reply(
+                    trainer.run(job),
+                    start,
+                    info.examples,
+                    setup.experiment.client.steps(info.examples),
+                    setup.up,
+                    cuts=cuts,
+                )
                 base = wire.unpack(job.parcel, max_bytes=len(job.parcel)).trees.get("base", {})
                 mine = dense(setup.start(info) | start | reply.trees["adapter"], base, setup.scale)
                 share = info.examples / weight

@@ -64,6 +64,22 @@ def test_what_is_no_vector_of_floats_passes_as_it_is(name: str) -> None:
 
 
 @every
+def test_numbers_near_the_largest_come_out_finite(name: str) -> None:
+    channel = alone(name)
+    sent = {"a": torch.full((40, 40), 2e38), "b": torch.tensor([3e38, -3e38, 1.0])}
+    back = channel.decode(channel.encode(sent, sent, change=True), sent, change=True)
+    assert all(bool(value.isfinite().all()) for value in back.values())
+
+
+@every
+@pytest.mark.parametrize("bad", [float("nan"), float("inf"), 1e300])
+def test_what_is_not_finite_is_refused_by_who_sends_it(name: str, bad: float) -> None:
+    channel, sent = alone(name), {"a": torch.tensor([bad], dtype=torch.float64)}
+    with pytest.raises(FedloomError, match="NaN, infinity or more than float32"):
+        channel.encode(sent, sent, change=True)
+
+
+@every
 @pytest.mark.parametrize("value", [0.0, 1.0, -1e-30])
 def test_zeros_constants_and_empty_tensors(name: str, value: float) -> None:
     channel = alone(name)

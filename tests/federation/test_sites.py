@@ -2,6 +2,7 @@
 
 import json
 import re
+import struct
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -473,6 +474,14 @@ def test_late_and_second_replies_count_as_bytes_alone() -> None:
     assert found.bytes_up == sum(len(reply.parcel) for reply in good) + 50 + len(good[1].parcel)
 
 
+def listed(blob: bytes) -> bytes:
+    """The reply with a tensor in its header whose type is a list: nothing that could be looked up."""
+    (length,) = struct.unpack("<Q", blob[:8])
+    header = json.loads(blob[8 : 8 + length]) | {"x": {"dtype": ["F32"], "shape": [0], "data_offsets": [0, 0]}}
+    text = json.dumps(header).encode()
+    return struct.pack("<Q", len(text)) + text + blob[8 + length :]
+
+
 @pytest.mark.parametrize(
     ("reply", "words"),
     [
@@ -484,7 +493,13 @@ def test_late_and_second_replies_count_as_bytes_alone() -> None:
         (told("1", score="3", tested=3), "score is '3'"),
         (told("1", tested=3), "score is None"),
         (told("1", score=1.0), "over None examples"),
+        (told("1", score=float("3e38"), tested=3), r"score is 3e\+38"),
+        (told("1", score=1.0, tested=3, split_down=2**62), "split_down"),
         (Reply("1", b"nonsense" * 9), "Parcel"),
+        (
+            Reply("1", listed(told("1", score=1.0, tested=3).parcel)),
+            r"client '1': Parcel: tensor 'x' is of type \['F32'",
+        ),
         (Reply("1", b""), "Parcel"),
     ],
 )

@@ -52,6 +52,24 @@ def test_one_client_alone_stays_as_it_is() -> None:
     assert merged(fednano(), (theta, [1e-30, 3e38, 0.0], 2)) == theta
 
 
+def test_no_client_has_more_than_its_part_of_an_entry() -> None:
+    # K = 5, s = 2/5: the attacker's weight becomes (2/5) (1 + 1 + 2 + 4) / (3/5) = 16/3;
+    # entry 1: (1 * 1 + 1 * 2 + 2 * 3 + 4 * 4 + 16/3 * 100) / (8 + 16/3) = (25 + 1600/3) / (40/3) = 41.875
+    # entry 2: only the attacker has a Fisher: 2/5 * 100 and 3/5 of the others' plain mean 2.5
+    # entry 3: nobody has too much, and nothing changes: (4 + 2 * 100) / 6
+    thetas = ([1.0] * 3, [2.0, 2, 1], [3.0, 3, 1], [4.0, 4, 1])
+    honest = [(theta, [float(f), 0, 1], 1) for theta, f in zip(thetas, (1, 1, 2, 4), strict=True)]
+    attacker = ([100.0] * 3, [3e38, 3e38, 2.0], 1)
+    assert merged(fednano(), *honest, attacker) == pytest.approx([41.875, 41.5, 34.0])
+    assert merged(fednano(cap=0), *honest, attacker) == pytest.approx([100, 100, 34])
+
+
+@pytest.mark.parametrize("cap", [0.5, -1.0, float("nan")])
+def test_no_such_cap(cap: float) -> None:
+    with pytest.raises(FedloomError, match="fednano: cap"):
+        fednano(cap)
+
+
 @pytest.mark.parametrize("weight", [1e-44, 1e-30, 1.0, 1e37])
 def test_weights_of_any_size_lose_no_precision(weight: float) -> None:
     rng = np.random.default_rng(0)
@@ -59,7 +77,9 @@ def test_weights_of_any_size_lose_no_precision(weight: float) -> None:
     weights = (np.abs(fishers) * weight).astype(np.float32)
     wide = weights.astype(np.longdouble)
     wanted = (wide / wide.sum(axis=0) * thetas).sum(axis=0).astype(np.float32)
-    got = merged(fednano(), *((theta.tolist(), own.tolist(), 1) for theta, own in zip(thetas, weights, strict=True)))
+    got = merged(
+        fednano(cap=0), *((theta.tolist(), own.tolist(), 1) for theta, own in zip(thetas, weights, strict=True))
+    )
     np.testing.assert_allclose(np.float32(got), wanted, rtol=2e-7, atol=1e-8)
     same = thetas[0].tolist()  # identical adapters are their own mean, bit by bit
     assert merged(fednano(), *((same, own.tolist(), 1) for own in weights)) == same

@@ -72,6 +72,18 @@ def test_a_client_without_products_counts_nothing() -> None:
         assert torch.equal(beside[B], alone[B])
 
 
+def test_no_product_is_so_long_that_a_client_counts_for_more_than_its_part() -> None:
+    # lengths 1, 1, 2 and 1000 (A is one row of length 1): of four at most 1/2, so that of 1000 counts as 4
+    lengths = (1.0, 1.0, 2.0, 1000.0)
+    turns = [(client(str(n), rank=1), ends([[1.0, 0.0]], [[b], [0.0]])) for n, b in enumerate(lengths)]
+    start = {A: torch.ones(1, 2), B: torch.zeros(2, 1)}
+    state = step(hetlora(gamma=1.0), hetlora(gamma=1.0).server.init(start, 1.0, 4), turns)
+    assert state["adapter"][B].tolist() == [[pytest.approx((1 + 1 + 2 * 2 + 4 * 1000) / 8)], [0.0]]
+    paper = hetlora(gamma=1.0, cap=0)
+    state = step(paper, paper.server.init(start, 1.0, 4), turns)
+    assert state["adapter"][B][0, 0].item() == pytest.approx((1 + 1 + 4 + 1e6) / 1004)
+
+
 def test_where_no_client_has_products_examples_count() -> None:
     # (1 * 4 + 3 * 8) / 4 = 7
     turns = [(client(str(n), n, rank=1), ends([[value, value]], [[0.0], [0.0]])) for n, value in ((1, 4.0), (3, 8.0))]

@@ -25,9 +25,9 @@ def told(loss: float, lr: float) -> Tree:
     return {name: torch.tensor(value, dtype=torch.float64) for name, value in (("loss", loss), ("lr", lr))}
 
 
-def stepped(q: float, start: Tree, replies: list[tuple[Tree, float, float]]) -> Tree:
+def stepped(q: float, start: Tree, replies: list[tuple[Tree, float, float]], cap: float = 0.0) -> Tree:
     """The adapter after replies of ``(adapter, loss, lr)``; clients hold 1, 2, 3 ... examples."""
-    method = q_fedavg(q, "1/lr")
+    method = q_fedavg(q, "1/lr", cap)
     state = method.server.init(start, 1.0, len(replies))
     parcels = [
         (Parcel({"adapter": tree, "loss": told(loss, lr)}), client(str(number), examples=number + 1))
@@ -147,9 +147,11 @@ def test_in_a_real_turn_it_is_the_mean_loss_of_the_adapter_received(monkeypatch:
     assert sent.trees["loss"]["lr"].item() == 0.05
 
 
-def fallen(q: float, start: Tree, replies: list[tuple[Tree, float, float]], lipschitz: Any = "fall") -> Tree:
+def fallen(
+    q: float, start: Tree, replies: list[tuple[Tree, float, float]], lipschitz: Any = "fall", cap: float = 0.0
+) -> Tree:
     """The adapter after replies of ``(adapter, loss before, loss after)``."""
-    method = q_fedavg(q, lipschitz)
+    method = q_fedavg(q, lipschitz, cap)
     state, parcels = method.server.init(start, 1.0, len(replies)), []
     for number, (tree, before, after) in enumerate(replies):
         numbers = {"loss": before} | ({"after": after} if lipschitz == "fall" else {})
@@ -198,6 +200,25 @@ def test_three_rounds_with_another_cohort_in_each(q: float, lipschitz: Any) -> N
         ]
         wanted = aggregate_qffl([wanted.copy()], [delta for delta, _ in parts], [h for _, h in parts])[0]
         np.testing.assert_allclose(mine.numpy(), wanted, rtol=0, atol=1e-8)
+
+
+def test_no_loss_makes_a_client_count_for_more_than_its_part() -> None:
+    # K = 4, s = 1/2: of the losses 1, 1, 2 and 1e6 the last becomes 4. L = 1, dw = -change:
+    # Delta = 1 * 1 + 1 * 1 + 2 * 1 + 4 * 10 = 44; h = (1 + 1) + (1 + 1) + (1 + 2) + (100 + 4) = 111
+    replies = [(a(1.0), 1.0, 1.0), (a(1.0), 1.0, 1.0), (a(1.0), 2.0, 1.0), (a(10.0), 1e6, 1.0)]
+    assert stepped(1.0, a(0.0), replies, cap=2.0)["a"].item() == pytest.approx(44 / 111)
+    # without: (4 + 1e7) / (7 + 100 + 1e6)
+    assert stepped(1.0, a(0.0), replies)["a"].item() == pytest.approx(10.0, rel=1e-3)
+
+
+def test_no_fall_of_its_loss_lets_a_client_stop_all_others() -> None:
+    # losses are as before, so the last F is 4; falls 0.5, 0.5, 1 and 1e6, whose part is at most 1/2: it becomes 2
+    # L = 2 * 4 / 12 (squared changes 1, 1, 1 and 9); W = 8; sum F^0 |dw|^2 = L^2 12; part = 8 / (8 + L 12)
+    replies = [(a(1.0), 1.0, 0.5), (a(1.0), 1.0, 0.5), (a(1.0), 2.0, 1.0), (a(3.0), 1e6, 0.0)]
+    mean = (1 + 1 + 2 + 4 * 3) / 8
+    assert fallen(1.0, a(0.0), replies, cap=2.0)["a"].item() == pytest.approx(mean * 8 / (8 + 8 / 12 * 12))
+    alone = fallen(1.0, a(0.0), replies)["a"].item()
+    assert alone == pytest.approx(3 * 1e6 / (1e6 + 2e6 / 12 * 12), rel=1e-4)
 
 
 def train_loss(lipschitz: Any, q: float, size: float = 1.0) -> tuple[float, float]:

@@ -20,6 +20,7 @@ from fedloom.channel._stage import ORDER, Coded, Shapes, Stage, length
 from fedloom.core import resolve
 from fedloom.core.contracts import Tree
 from fedloom.core.errors import FedloomError
+from fedloom.core.tree import finite
 
 __all__ = ["Channel", "Stage", "pipeline"]
 
@@ -42,7 +43,11 @@ class Channel:
 
     def encode(self, tree: Tree, like: Tree, *, change: bool = False, seed: int = 0) -> Tree:
         """What goes on the wire. ``like``: a tree that the receiver has, perhaps of the same names and shapes.
-        ``change``: the tree is what is to be added to ``like``; otherwise stages for changes alone pass it by."""
+        ``change``: the tree is what is to be added to ``like``; otherwise stages for changes alone pass it by.
+
+        Raises:
+            FedloomError: numbers that are not finite, or larger than float32 holds, which no stage can send.
+        """
         stages = self._stages(change)
         if not stages:
             return tree
@@ -53,6 +58,8 @@ class Channel:
         layout = _layout(floats)
         parts = {} if layout == _layout(like) else {LAYOUT: _as_bytes(layout)}
         values = torch.cat([value.detach().cpu().float().reshape(-1) for value in floats.values()])
+        if not finite(values):
+            raise FedloomError("channel: what is to be sent holds NaN, infinity or more than float32. Lower client.lr.")
         shapes: Shapes = tuple(shape for _, _, shape in layout)
         for stage in stages:
             coded = stage.encode(values, shapes, seed)

@@ -18,7 +18,7 @@ def sign() -> Stage:
     """
 
     def encode(values: Tensor, shapes: Shapes, seed: int) -> Coded:
-        means = [piece.abs().mean() if len(piece) else torch.zeros(()) for piece in pieces(values, shapes)]
+        means = [_mean(piece.abs()) for piece in pieces(values, shapes)]
         bits = torch.where(values < 0, -1.0, 1.0)
         return Coded(SIGNS.pack(bits), {"scales": torch.stack(means) if means else torch.zeros(0)})
 
@@ -30,3 +30,11 @@ def sign() -> Stage:
         return values
 
     return Stage("format", 1.0, encode, decode, change=True)
+
+
+def _mean(magnitudes: Tensor) -> Tensor:
+    """The mean, also where the sum is beyond float32; 0 of nothing."""
+    if not len(magnitudes):
+        return torch.zeros(())
+    mean = magnitudes.mean()
+    return mean if mean.isfinite() else magnitudes.double().mean().float()

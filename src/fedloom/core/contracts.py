@@ -260,13 +260,15 @@ class Reduce:
     ``lift(reply, client, start)``: ``start`` is the shared part of the adapter that the client began from, as it came
     out of the channel; what is lifted must not alias memory that ``merge`` changes. ``merge`` may reuse its first
     argument. ``additive``: what is merged stays as large, however many were lifted, so the server's memory does not
-    grow with the number of clients.
+    grow with the number of clients. ``bounded``: slots of a reply that may hold numbers of any size, because the rule
+    itself bounds what one client's do.
     """
 
     lift: Callable[[Parcel, ClientInfo, Tree], Any]
     merge: Callable[[Any, Any], Any]
     lower: Callable[[Any], Parcel]
     additive: bool
+    bounded: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

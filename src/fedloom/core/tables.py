@@ -176,6 +176,11 @@ class ClientTable(Table):
     max_steps: Limit = 0
     """The most steps in a round (0: no limit but ``epochs``)."""
 
+    def steps(self, examples: int) -> int:
+        """Optimiser steps of a turn of a client that trains on so many examples."""
+        every = self.epochs * -(-examples // self.batch_size)
+        return min(every, self.max_steps) if self.max_steps else every
+
 
 class ChannelTable(Table):
     """How bytes travel: stages in the order the sender applies them, each "name" or "name:argument"."""
@@ -219,6 +224,8 @@ class EngineTable(Table):
     """Torch's threads in each (0: its own choice); they may change a result's last bits."""
     quorum: Annotated[float, Field(gt=0, le=1)] = 0.5
     """The least share of a cohort that must answer, else the round is done again once."""
+    outliers: Annotated[float, Field(ge=0)] = 100.0
+    """A reply that moved so many times as far as its cohort is left out (0: none is for that)."""
     superlink: str = ""
     """Of "flower": a connection of Flower's configuration ("": SuperLink and sites are started on this machine)."""
     deadline: Annotated[float, Field(ge=0)] = 0.0

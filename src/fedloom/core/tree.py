@@ -1,6 +1,7 @@
 """Arithmetic on named tensors: what an adapter, an update or a control variate is between two processes."""
 
 import hashlib
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -57,6 +58,11 @@ def check_same(tree: Tree, expected: Tree, what: str) -> None:
                 f"{what}: tensor {name!r} is {value.dtype} {list(value.shape)}, expected {other.dtype} "
                 f"{list(other.shape)}. Both sides must train the same adapter."
             )
+
+
+def finite(value: Tensor) -> bool:
+    """Whether no entry is NaN or infinite: the least and the greatest tell, in one pass and without a mask."""
+    return value.numel() == 0 or all(math.isfinite(end.item()) for end in value.aminmax())
 
 
 def nbytes(tree: Tree) -> int:

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from fedloom.core.contracts import Parcel, Tree
 from fedloom.core.errors import FedloomError
+from fedloom.core.tree import finite
 
 Expected = Mapping[str, Mapping[str, tuple[int, ...] | Tensor]]
 """Slot -> name -> what the tensor must be: a shape (of any floating type), or a tensor of that shape and type."""
@@ -114,7 +115,7 @@ def check(parcel: Parcel, expected: Expected) -> None:
         _check_slot(slot, parcel.trees[slot], wanted)
     for slot, tree in parcel.trees.items():
         for name, value in tree.items():
-            if value.is_floating_point() and not _finite(value):
+            if value.is_floating_point() and not finite(value):
                 raise FedloomError(f"Parcel: tensor '{slot}/{name}' holds NaN or infinity. Lower client.lr.")
 
 
@@ -129,11 +130,6 @@ def _alone(value: Tensor, taken: set[int]) -> Tensor:
         value = value.clone()
     taken.add(value.untyped_storage().data_ptr())
     return value
-
-
-def _finite(value: Tensor) -> bool:
-    """Whether no entry is NaN or infinite: the least and the greatest tell, in one pass and without a mask."""
-    return value.numel() == 0 or all(math.isfinite(end.item()) for end in value.aminmax())
 
 
 def _check_slot(slot: str, tree: Tree, wanted: Mapping[str, tuple[int, ...] | Tensor]) -> None:
@@ -163,7 +159,7 @@ def _header(blob: bytes) -> dict[str, Any]:
     header = _json(blob[8 : 8 + length], "header")
     for name, entry in header.items():
         dtype = entry.get("dtype") if isinstance(entry, dict) else None
-        if name != "__metadata__" and dtype not in DTYPES:
+        if name != "__metadata__" and not (isinstance(dtype, str) and dtype in DTYPES):
             raise FedloomError(f"Parcel: tensor {name!r} is of type {dtype!r}; known: {', '.join(sorted(DTYPES))}.")
     outer = header.get("__metadata__")
     text = outer.get(KEY) if isinstance(outer, dict) else None

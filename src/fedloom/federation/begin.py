@@ -13,7 +13,8 @@ from fedloom.core import wire
 from fedloom.core.contracts import ClientInfo, Engine, Example, Parcel, Reply, Tree
 from fedloom.core.errors import FedloomError
 from fedloom.core.tables import ClientTable
-from fedloom.federation.messages import PRIVATE, Outbox, Tally, open_facts
+from fedloom.federation.facts import PRIVATE, check_turn, costs_the_reply
+from fedloom.federation.messages import Outbox, Tally
 from fedloom.federation.order import in_order
 from fedloom.federation.setup import Setup
 from fedloom.federation.watch import Watch
@@ -55,9 +56,7 @@ def signs(setup: Setup, client: str) -> Parcel:
 
 def rate(table: ClientTable, examples: int, rounds: int) -> float:
     """eta of a client's first step, if its rate warmed up over ``WARM_UP`` of all its steps."""
-    steps = table.epochs * math.ceil(examples / table.batch_size)
-    steps = rounds * (min(steps, table.max_steps) if table.max_steps else steps)
-    return table.lr / max(1.0, WARM_UP * steps)
+    return table.lr / max(1.0, WARM_UP * rounds * table.steps(examples))
 
 
 @dataclass
@@ -87,7 +86,7 @@ class Beginning:
             sums, weight, count = self._attempt(cohort)
             if count >= needed:
                 return setup.start_of({name: total / weight for name, total in sums.items()})
-            reasons = "; ".join(dict.fromkeys(entry["error"] for entry in self.tally.left_out))
+            reasons = "; ".join(self.tally.reasons)
             self.tally.void(f"the first update was asked for again: {count} of {len(cohort)} clients answered")
         raise FedloomError(
             f"before round 1: {count} of {len(cohort)} clients sent their first update (adapter.init = 'update'), "
@@ -126,13 +125,14 @@ class Beginning:
         """
         if reply.error or info is None:
             raise FedloomError(reply.error or "a second reply, or one that was not asked for; it is passed over.")
-        shapes = self.setup.adapted
-        parcel = wire.unpack(reply.parcel, max_bytes=largest(self.setup))
-        wire.check(parcel, {SLOT: {n: torch.empty(s, dtype=torch.int8, device="meta") for n, s in shapes.items()}})
-        for name, signed in parcel.trees[SLOT].items():
-            if signed.numel() and not -1 <= int(signed.min()) <= int(signed.max()) <= 1:
-                raise FedloomError(f"Parcel: tensor '{SLOT}/{name}' has entries other than -1, 0 and 1.")
-        open_facts(parcel, info.examples)
+        with costs_the_reply():
+            parcel = wire.unpack(reply.parcel, max_bytes=largest(self.setup))
+            signs = {n: torch.empty(s, dtype=torch.int8, device="meta") for n, s in self.setup.adapted.items()}
+            wire.check(parcel, {SLOT: signs})
+            for name, signed in parcel.trees[SLOT].items():
+                if signed.numel() and not -1 <= int(signed.min()) <= int(signed.max()) <= 1:
+                    raise FedloomError(f"Parcel: tensor '{SLOT}/{name}' has entries other than -1, 0 and 1.")
+            check_turn(parcel, info.examples, 0)
         parcel.facts.pop(PRIVATE, None)
         return parcel
 

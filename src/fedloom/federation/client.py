@@ -18,8 +18,9 @@ from fedloom.core.tables import ClientTable
 from fedloom.federation import begin, gradients, optimisers
 from fedloom.federation.checkpoints import START
 from fedloom.federation.evaluate import answered
+from fedloom.federation.facts import PRIVATE, RANK
 from fedloom.federation.kept import Kept
-from fedloom.federation.messages import PRIVATE, RANK, coded_reply, cut, received, shared_start
+from fedloom.federation.messages import coded_reply, cut, received, shared_start
 from fedloom.federation.setup import Setup
 
 MAX_PARCEL = 8 * 2**30
@@ -53,8 +54,12 @@ class Trainer:
             parcel = wire.pack(reply)
         except Exception as error:
             reason = str(error) if isinstance(error, FedloomError) else f"{type(error).__name__}: {error}"
-            return Reply(job.client, error=f"client {job.client!r}, round {job.round}: {reason}", seconds=_since(begun))
-        return Reply(job.client, parcel, seconds=_since(begun))
+            return Reply(
+                job.client,
+                error=f"client {job.client!r}, round {job.round}: {reason}",
+                seconds=time.perf_counter() - begun,
+            )
+        return Reply(job.client, parcel, seconds=time.perf_counter() - begun)
 
     def _told(self, reply: Parcel) -> Parcel:
         """The reply with those of its figures that may leave."""
@@ -294,7 +299,3 @@ def learning_rate(table: ClientTable, round: int, rounds: int) -> float:
         return table.lr
     fall = 0.5 * (1 + math.cos(math.pi * (round - 1) / (rounds - 1)))
     return table.lr * (0.1 + 0.9 * fall)
-
-
-def _since(begun: float) -> float:
-    return time.perf_counter() - begun

@@ -14,8 +14,9 @@ from fedloom.core import wire
 from fedloom.core.contracts import Engine, Parcel, Reply, Sample, State, Tree
 from fedloom.core.errors import FedloomError
 from fedloom.core.partition import Partition
+from fedloom.federation.facts import check_scores, costs_the_reply, split_bytes
 from fedloom.federation.kept import Kept
-from fedloom.federation.messages import PRIVATE, Outbox, split_bytes
+from fedloom.federation.messages import Outbox
 from fedloom.federation.order import in_order
 from fedloom.federation.setup import Setup
 
@@ -130,13 +131,13 @@ def _opened(reply: Reply, tested: int) -> tuple[list[float], bool, dict[str, int
     """
     if reply.error:
         raise FedloomError(reply.error)
-    parcel = wire.unpack(reply.parcel, max_bytes=wire.MAX_HEADER)
-    facts = parcel.facts
-    total, count = facts.get("score"), facts.get("tested")
-    if count != tested or not isinstance(total, int | float) or not 0 <= total <= tested:
-        told = f"its score is {total!r} over {count!r} examples, expected one from 0 to {tested} over {tested}."
-        raise FedloomError(f"client {reply.client!r}: {told}")
-    return [float(total), tested], not facts.get(PRIVATE), split_bytes(parcel)
+    try:
+        with costs_the_reply():
+            parcel = wire.unpack(reply.parcel, max_bytes=wire.MAX_HEADER)
+            total, alone = check_scores(parcel, tested)
+            return [total, tested], alone, split_bytes(parcel)
+    except FedloomError as error:
+        raise FedloomError(f"client {reply.client!r}: {error}") from error
 
 
 def answered(setup: Setup, client: str, received: Parcel, kept: dict[str, Tree]) -> Parcel:

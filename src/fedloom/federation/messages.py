@@ -15,22 +15,11 @@ from fedloom.core import tree as trees
 from fedloom.core.contracts import ClientInfo, Job, Parcel, Reply, State, Tree
 from fedloom.core.errors import FedloomError
 from fedloom.federation.checkpoints import START
+from fedloom.federation.facts import PRIVATE, RANK, SPLIT, check_turn
 from fedloom.federation.setup import Setup
 
 LARGEST = 4
 """Adapters' worth of bytes that a reply may have, beside its header."""
-
-PRIVATE = "private"
-"""The fact of a reply whose other figures may stand in a file only as a part of a sum."""
-
-RANK = "rank"
-"""The fact of a reply that says how many components its pairs have, where the method lets a client cut them."""
-
-SPLIT = ("split_up", "split_down")
-"""Facts of a reply: bytes that went to the language model's host and came from it, where it is elsewhere."""
-
-LARGEST_LOSS = 3e38
-"""No float32 is larger; a loss beyond it is no loss, and the mean of such would be no number."""
 
 
 @dataclass
@@ -42,6 +31,7 @@ class Tally:
     travels: bool = True
     lines: list[dict[str, Any]] = field(default_factory=list)
     losses: list[float | None] = field(default_factory=list)
+    _void: set[int] = field(default_factory=set)
 
     def add(self, round: int, reply: Reply, down: dict[str, int], facts: dict[str, Any], error: str) -> None:
         """Note one client's turn; ``down``: the bytes of what it was sent, by what they are."""
@@ -68,8 +58,10 @@ class Tally:
 
     def void(self, reason: str) -> None:
         """Nothing noted so far counts: the bytes were sent, but the round is done again."""
-        for line in self.lines:
-            line["error"] = line["error"] or reason
+        for number, line in enumerate(self.lines):
+            if not line["error"]:
+                line["error"] = reason
+                self._void.add(number)
 
     @property
     def loss(self) -> float:
@@ -83,9 +75,23 @@ class Tally:
 
     @property
     def left_out(self) -> list[dict[str, Any]]:
-        """Clients whose reply did not count, with the reason."""
+        """Clients whose reply did not count, with the reason; not who only had to do it again, and then counted."""
         keys = ("round", "client", "error")
-        return [{key: line[key] for key in keys} for line in self.lines if line["error"]]
+        counted = {line["client"] for line in self.lines if not line["error"]}
+        told = [each for each in enumerate(self.lines) if each[0] not in self._void or each[1]["client"] not in counted]
+        return [{key: line[key] for key in keys} for _, line in told if line["error"]]
+
+    @property
+    def reasons(self) -> list[str]:
+        """Why replies could not be used, each reason once."""
+        told = (line["error"] for number, line in enumerate(self.lines) if number not in self._void)
+        return list(dict.fromkeys(filter(None, told)))
+
+    def blame(self, client: str, reason: str) -> None:
+        """Say of a client whose reply counted that it does not, and why."""
+        for line in self.lines:
+            if line["client"] == client and not line["error"]:
+                line["error"] = reason
 
 
 @dataclass
@@ -181,12 +187,12 @@ def cut(start: Tree, reply: Parcel) -> Tree:
     return lora.truncate(start, int(rank))
 
 
-def open_reply(reply: Reply, start: Tree, held: int, up: Channel, *, cuts: bool = False) -> Parcel:
+def open_reply(reply: Reply, start: Tree, held: int, steps: int, up: Channel, *, cuts: bool = False) -> Parcel:
     """A client's reply, decoded and checked: the adapter's names, shapes and types, finite numbers, sensible facts.
 
-    ``start``: the shared part of the adapter that it began from; ``held``: the examples that the client is known to
-    train on. A reply may be ``LARGEST`` times as large as what its adapter takes: room for control variates and the
-    like, not for more. ``cuts``: whether the method lets a client cut its rank.
+    ``start``: the shared part of the adapter that it began from; ``held``, ``steps``: the examples and optimiser steps
+    that the client is known to train with. A reply may be ``LARGEST`` times as large as what its adapter takes: room
+    for control variates and the like, not for more. ``cuts``: whether the method lets a client cut its rank.
 
     Raises:
         FedloomError: no reply, or one that is not what was asked for.
@@ -202,37 +208,8 @@ def open_reply(reply: Reply, start: Tree, held: int, up: Channel, *, cuts: bool 
         parcel.trees = {slot: up.decode(tree, start) for slot, tree in parcel.trees.items()}
         parcel.trees["adapter"] = trees.add(start, change)
     wire.check(parcel, {"adapter": start})
-    open_facts(parcel, held)
+    check_turn(parcel, held, steps)
     return parcel
-
-
-def open_facts(parcel: Parcel, held: int) -> None:
-    """Check a reply's facts; ``held``: the examples that the client is known to train on.
-
-    Raises:
-        FedloomError: naming the first that cannot be.
-    """
-    examples, steps, loss = (parcel.facts.get(fact) for fact in ("examples", "steps", "loss"))
-    if not isinstance(examples, int) or examples != held:
-        raise FedloomError(f"Parcel: fact 'examples' is {examples!r}, expected {held}, which the client holds.")
-    if not isinstance(steps, int) or steps < 0:
-        raise FedloomError(f"Parcel: fact 'steps' is {steps!r}, expected a whole number from 0.")
-    if loss is not None and (not isinstance(loss, int | float) or abs(loss) > LARGEST_LOSS):
-        raise FedloomError(f"Parcel: fact 'loss' is {loss!r}, expected a number of at most {LARGEST_LOSS:g}.")
-    split_bytes(parcel)
-
-
-def split_bytes(parcel: Parcel) -> dict[str, int]:
-    """What a reply says of its traffic with the language model's host.
-
-    Raises:
-        FedloomError: it is no number of bytes.
-    """
-    found = {fact: parcel.facts[fact] for fact in SPLIT if fact in parcel.facts}
-    for fact, count in found.items():
-        if not isinstance(count, int) or count < 0:
-            raise FedloomError(f"Parcel: fact {fact!r} is {count!r}, expected a whole number from 0.")
-    return {fact: int(count) for fact, count in found.items()}
 
 
 def _differs(one: Tensor, other: Tensor) -> bool:

@@ -1,34 +1,27 @@
-"""The only round loop: sample a cohort, send, fold the replies in as they come, step, evaluate, record.
+"""The only round loop: exchange (``exchange.py``), evaluate, record, save; again."""
 
-cohort -> server.send -> channel.down -> engine -> channel.up -> reduce.lift/merge/lower -> server.step
-"""
-
+import json
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, replace
-from functools import partial
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from fedloom.core import shares
-from fedloom.core.contracts import ClientInfo, Engine, Parcel, Reply, State
+from fedloom.core.contracts import Engine, State
 from fedloom.core.errors import FedloomError
 from fedloom.federation.begin import Beginning
 from fedloom.federation.checkpoints import Checkpoint
 from fedloom.federation.evaluate import AtClients, Evaluator, Scores, evaluator
+from fedloom.federation.exchange import Exchange, Stopped
 from fedloom.federation.inputs import changed, inputs
-from fedloom.federation.messages import Outbox, Tally, cut, open_reply, round_off
-from fedloom.federation.order import in_order
+from fedloom.federation.messages import Tally, round_off
 from fedloom.federation.record import RunFolder
 from fedloom.federation.setup import Setup
 from fedloom.federation.watch import Watch
 
-ATTEMPTS = 2
-"""How often a round is tried whose replies stay below the quorum."""
+__all__ = ["Federation", "Stopped"]
 
-
-class Stopped(Exception):
-    """The user asked the run to stop; what is finished is saved."""
+SUSPECTS = "suspects"
+"""The fact of a checkpoint that names the clients whose replies were out of proportion."""
 
 
 @dataclass
@@ -112,12 +105,16 @@ class Federation:
         begun = time.perf_counter()
         setup, experiment = self.setup, self.setup.experiment
         facts = dict(last.facts)
-        total, tally, server_seconds = self._exchange(number, last.state)
-        mark = time.perf_counter()
-        state = setup.method.server.step(last.state, total)
+        suspects = set(json.loads(str(facts.get(SUSPECTS, "[]"))))
+        exchange = Exchange(
+            setup, self.engine, self.watch, self.folder.kept, self.stop, number, last.state, self._counted, suspects
+        )
+        state, tally = exchange.next_state(), exchange.tally
+        if suspects:
+            facts[SUSPECTS] = json.dumps(sorted(suspects))
         now = time.perf_counter()
-        facts["seconds.server"] = float(facts["seconds.server"]) + server_seconds + now - mark
-        facts["seconds.train"] = float(facts["seconds.train"]) + mark - begun - server_seconds
+        facts["seconds.server"] = float(facts["seconds.server"]) + exchange.seconds
+        facts["seconds.train"] = float(facts["seconds.train"]) + now - begun - exchange.seconds
         self._counted |= {line["client"]: number for line in tally.lines if not line["error"]}
         score: float | None = None
         missing: dict[str, str] = {}
@@ -140,93 +137,6 @@ class Federation:
         done = Checkpoint(number, state, facts, last.start)
         self.folder.save(done)
         return done
-
-    def _exchange(self, number: int, state: State) -> tuple[Parcel, Tally, float]:
-        """One round's replies as one parcel, tried again below the quorum; and the seconds that the server took."""
-        setup = self.setup
-        cohort = setup.sampler(list(setup.clients.values()), number, setup.seeds.numpy(f"round/{number}/cohort"))
-        needed = max(1, shares.count(1 / (1 + shares.exact(setup.experiment.sampling.extra)), len(cohort)))
-        tally, seconds = Tally(travels=not setup.method.pooled), 0.0
-        for attempt in range(ATTEMPTS):
-            if attempt:
-                self.engine.gather()
-            total, count, more = self._attempt(number, state, cohort, needed, tally)
-            seconds += more
-            if count >= max(1, shares.count(setup.experiment.engine.quorum, needed, "up")):
-                return setup.method.reduce.lower(total), tally, seconds
-            reasons = "; ".join(dict.fromkeys(entry["error"] for entry in tally.left_out))
-            tally.void(f"round {number} was done again: {count} of {needed} clients answered")
-        raise FedloomError(
-            f"round {number}: {count} of {needed} clients answered, twice; the quorum is "
-            f"{setup.experiment.engine.quorum:g} of them. {reasons} The rounds before it are saved: mend the cause and "
-            "resume."
-        )
-
-    def _attempt(
-        self, number: int, state: State, cohort: list[ClientInfo], needed: int, tally: Tally
-    ) -> tuple[Any, int, float]:
-        setup = self.setup
-        self.watch.round(number, setup.experiment.rounds, len(cohort))
-        outbox = Outbox(setup, number, state, cohort, self._counted)
-        total, count, seconds = None, 0, 0.0
-        replies = self.engine.exchange(outbox.jobs())
-        if needed < len(cohort):  # only what can be used is one of those needed, and its turn may be late
-            replies = map(partial(self._judged, outbox), replies)
-        ordered = in_order(replies, cohort, needed)
-        del replies  # or the engine is not told that nobody waits any more
-        for info, reply in ordered:
-            begun = time.perf_counter()
-            down = outbox.sizes.get(info.name, {}) if info else {}
-            try:
-                lifted, facts = self._lifted(reply, info, outbox)
-                with _costs_the_reply():
-                    total = lifted if total is None else setup.method.reduce.merge(total, lifted)
-                del lifted
-            except FedloomError as error:
-                reason = reply.error or f"client {reply.client!r}, round {number}: {error}"
-                tally.add(number, reply, down, {}, reason)
-                if info:  # a turn that does not count leaves nothing with the client either
-                    self.folder.kept.forget(info.name, number)
-                self.watch.left_out(reply.client, reason)
-            else:
-                count += 1
-                tally.add(number, reply, down, facts, "")
-                line = tally.lines[-1]
-                self.watch.reply(reply.client, line["loss"], line["bytes_up"], line["bytes_down"])
-            del reply  # or it stays in memory while the next client trains
-            seconds += time.perf_counter() - begun
-            if self.stop():
-                raise Stopped
-        return total, count, seconds + outbox.seconds
-
-    def _judged(self, outbox: Outbox, reply: Reply) -> Reply:
-        """The reply, with the reason as its error where it cannot be used. It is opened once more in its turn: what is
-        lifted of it has no place to wait on disk."""
-        info = next((info for info in outbox.cohort if info.name == reply.client), None)
-        if reply.error or info is None:
-            return reply
-        begun = time.perf_counter()
-        try:
-            self._lifted(reply, info, outbox)
-        except FedloomError as error:
-            return replace(reply, error=f"client {reply.client!r}, round {outbox.number}: {error}")
-        finally:
-            outbox.seconds += time.perf_counter() - begun
-        return reply
-
-    def _lifted(self, reply: Reply, info: ClientInfo | None, outbox: Outbox) -> tuple[Any, dict[str, Any]]:
-        """What the method folds of a reply, and its facts; nothing else of it stays.
-
-        Raises:
-            FedloomError: no reply, or one that cannot be used.
-        """
-        if info is None:
-            raise FedloomError(reply.error or "a second reply, or one that was not asked for; it is passed over.")
-        start = outbox.start(info)
-        with _costs_the_reply():
-            method = self.setup.method
-            parcel = open_reply(reply, start, info.examples, self.setup.up, cuts=method.local.rank is not None)
-            return method.reduce.lift(parcel, info, cut(start, parcel)), parcel.facts
 
     def _note(
         self,
@@ -252,21 +162,6 @@ class Federation:
 
     def _after(self, scores: Scores) -> None:
         self.folder.write_json("after.json", asdict(scores))
-
-
-@contextmanager
-def _costs_the_reply() -> Iterator[None]:
-    """Whatever a reply makes go wrong costs that reply, and no more.
-
-    Raises:
-        FedloomError: in the place of any other exception.
-    """
-    try:
-        yield
-    except FedloomError:
-        raise
-    except Exception as error:
-        raise FedloomError(f"the reply cannot be used: {type(error).__name__}: {error}") from error
 
 
 def _evaluation_bytes(facts: Mapping[str, float | int | str], scores: Scores) -> dict[str, int]:

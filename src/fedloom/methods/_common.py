@@ -1,14 +1,20 @@
 """What several methods are made of: the plain mean, stacked pairs, the plain server, checks of options."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
+
+import torch
+from torch import Tensor
 
 from fedloom.core import lora, tree
 from fedloom.core.contracts import ClientInfo, Parcel, Reduce, Server, State, Tree
 from fedloom.core.errors import FedloomError
 from fedloom.core.tree import WeightedSum
+
+BLOCK = 2**16
+"""Entries of each client that are looked at together: what a rule needs in float64 beside the replies themselves."""
 
 Weighting = Literal["examples", "uniform"]
 """Clients count by their training examples, or all the same."""
@@ -132,6 +138,12 @@ def replace_server() -> Server:
         return {"adapter": state["adapter"] | total.trees["adapter"]}
 
     return Server(init, step, send_adapter)
+
+
+def side_by_side(values: Sequence[Tensor]) -> Iterator[Tensor]:
+    """The clients' values of one tensor, side by side in float64: ``[clients, entries]``, some entries at a time."""
+    for parts in zip(*(torch.split(value.detach().flatten(), BLOCK) for value in values), strict=True):
+        yield torch.stack(parts).to("cpu", torch.float64)
 
 
 def number(

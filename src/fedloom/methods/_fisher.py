@@ -3,32 +3,40 @@
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor
 
 from fedloom.core import tree
 from fedloom.core.contracts import ClientInfo, Local, LocalRun, Method, Parcel, Reduce, Tree
 from fedloom.core.errors import FedloomError
 from fedloom.core.tree import WeightedSum
-from fedloom.methods._common import replace_server
+from fedloom.methods._capped import capped
+from fedloom.methods._common import BLOCK, replace_server, side_by_side
 
 
 @dataclass
-class Merged:
-    """Replies so far, in float64: ``sum_k F_k theta_k``, ``sum_k F_k``, and the plain example-weighted mean."""
+class Turns:
+    """Replies so far, side by side: adapters, their Fisher information, and the running plain mean by examples."""
 
-    weighted: Tree
-    fisher: Tree
+    adapters: list[Tree]
+    fisher: list[Tree]
     plain: WeightedSum
 
 
-def by_fisher(local: Local) -> Method:
+def by_fisher(local: Local, cap: float) -> Method:
     """The mean of the clients' adapters, each entry weighted by the client's slot ``fisher``, which ``local`` sends::
 
         theta = sum_k F_k theta_k / sum_k F_k
 
-    An entry whose Fisher is zero at every client is their plain mean, weighted by examples; otherwise a client counts
-    by its Fisher alone. ``lift`` refuses a Fisher whose names or shapes are not the adapter's, or that is negative.
+    where no F_k counts for more than ``cap / K`` of an entry's sum (``capped``; 0: the formula as it is). An entry
+    whose Fisher is zero at every client is their plain mean, weighted by examples; otherwise a client counts by its
+    Fisher alone. ``lift`` refuses a Fisher whose names or shapes are not the adapter's, or that is negative. Not
+    additive: a share is known when all are there, so it grows by a client's adapter and its Fisher.
     """
-    return Method(Reduce(_lift, _merge, _lower, additive=True), replace_server(), local)
+
+    def lower(total: Turns) -> Parcel:
+        return Parcel({"adapter": _merged(total, cap)})
+
+    return Method(Reduce(_lift, _merge, lower, additive=False, bounded=("fisher",)), replace_server(), local)
 
 
 def of_examples() -> Local:
@@ -73,7 +81,7 @@ def _of_batches(run: LocalRun) -> dict[str, Tree]:
     return _slot(run.scratch.get("squares", _zeros(run)), run.steps, run)
 
 
-def _lift(reply: Parcel, client: ClientInfo, start: Tree) -> Merged:
+def _lift(reply: Parcel, client: ClientInfo, start: Tree) -> Turns:
     adapter, slot = reply.trees["adapter"], reply.trees.get("fisher", {})
     what = f"Slot 'fisher' of the reply of client {client.name!r}"
     tree.check_same(slot, adapter, what)
@@ -82,23 +90,31 @@ def _lift(reply: Parcel, client: ClientInfo, start: Tree) -> Merged:
             raise FedloomError(
                 f"{what}: tensor {name!r} has an entry that is not at least zero, expected mean squares of gradients."
             )
-    weights = {name: value.to(torch.float64, copy=True) for name, value in slot.items()}
-    weighted = {name: weights[name] * value.double() for name, value in adapter.items()}
-    return Merged(weighted, weights, WeightedSum.of(adapter, client.examples))
+    return Turns([adapter], [slot], WeightedSum.of(adapter, client.examples))
 
 
-def _merge(left: Merged, right: Merged) -> Merged:
-    left.plain.merge(right.plain)
-    for name, value in left.weighted.items():
-        value.add_(right.weighted[name])
-        left.fisher[name].add_(right.fisher[name])
-    return left
+def _merge(left: Turns, right: Turns) -> Turns:
+    return Turns(left.adapters + right.adapters, left.fisher + right.fisher, left.plain.merge(right.plain))
 
 
-def _lower(total: Merged) -> Parcel:
+def _merged(total: Turns, cap: float) -> Tree:
     means = total.plain.mean()
     for name, mean in means.items():
-        found = total.fisher[name] > 0
-        merged = total.weighted[name] / total.fisher[name].where(found, torch.ones(()).double())
-        means[name] = torch.where(found, merged.to(mean.dtype), mean)
-    return Parcel({"adapter": means})
+        blocks = zip(
+            side_by_side([tree[name] for tree in total.adapters]),
+            side_by_side([tree[name] for tree in total.fisher]),
+            torch.split(mean.flatten(), BLOCK),
+            strict=True,
+        )
+        parts = [_entries(values, capped(fisher, cap), plain) for values, fisher, plain in blocks]
+        means[name] = torch.cat(parts).reshape(mean.shape)
+    return means
+
+
+def _entries(values: Tensor, weights: Tensor, plain: Tensor) -> Tensor:
+    """Some entries' weighted mean ``[entries]``; ``plain`` where nobody has a weight."""
+    weighted, sums = values[0] * weights[0], weights[0].clone()
+    for value, weight in zip(values[1:], weights[1:], strict=True):  # one after the other, as they came
+        weighted, sums = weighted + weight * value, sums + weight
+    found = sums > 0
+    return torch.where(found, (weighted / sums.where(found, torch.ones(()).double())).to(plain.dtype), plain)

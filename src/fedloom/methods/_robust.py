@@ -1,7 +1,7 @@
 """What the robust rules are made of: replies kept side by side, rules for one entry at a time, Krum's choice."""
 
 import functools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import torch
@@ -11,10 +11,7 @@ from fedloom.core import tree
 from fedloom.core.contracts import ClientInfo, Method, Parcel, Reduce, State, Tree
 from fedloom.core.errors import FedloomError
 from fedloom.core.tree import WeightedSum
-from fedloom.methods._common import number, replace_server
-
-BLOCK = 2**16
-"""Entries of each client that are looked at together: what a rule needs in float64 beside the replies themselves."""
+from fedloom.methods._common import number, replace_server, side_by_side
 
 
 def gathered(rule: Callable[[list[Tree]], Tree]) -> Reduce:
@@ -48,7 +45,7 @@ def by_entry(rule: Callable[[Tensor], Tensor]) -> Method:
     def each(adapters: list[Tree]) -> Tree:
         result = {}
         for name, like in adapters[0].items():
-            parts = [rule(block.sort(dim=0).values) for block in _blocks([adapter[name] for adapter in adapters])]
+            parts = [rule(block.sort(dim=0).values) for block in side_by_side([adapter[name] for adapter in adapters])]
             result[name] = torch.cat(parts).reshape(like.shape).to(like.dtype)
         return result
 
@@ -59,7 +56,7 @@ def nearest_to_all(method: str, byzantine: int | None, keep: int | None) -> Meth
     """The plain mean of the ``keep`` adapters with the lowest Krum scores; ``method`` names it in messages.
 
     Raises:
-        FedloomError: byzantine < 0 or keep < 1; once the clients are known, 2 byzantine + 2 >= n or keep > n - f.
+        FedloomError: byzantine < 0 or keep < 1; once the clients are known, 2 byzantine + 2 >= n; keep > n - f.
     """
     if byzantine is not None:
         number(f"{method}: byzantine", byzantine, least=0)
@@ -68,7 +65,7 @@ def nearest_to_all(method: str, byzantine: int | None, keep: int | None) -> Meth
 
     def rule(adapters: list[Tree]) -> Tree:
         count = len(adapters)
-        bad = _tolerated(method, count, byzantine)
+        bad = min(_most(count), _most(count) if byzantine is None else byzantine)
         wanted = max(1, count - bad - 2) if keep is None else keep
         if wanted > count - bad:
             raise FedloomError(
@@ -96,27 +93,23 @@ def krum_scores(adapters: Sequence[Tree], byzantine: int) -> Tensor:
     count = len(adapters)
     distances = torch.zeros(count, count, dtype=torch.float64)
     for name in adapters[0]:
-        for block in _blocks([adapter[name] for adapter in adapters]):
+        for block in side_by_side([adapter[name] for adapter in adapters]):
             for place, row in enumerate(block):
                 distances[place] += (block - row).square().sum(dim=1)
     others = distances.sort(dim=1).values[:, 1:]
     return others[:, : max(1, count - byzantine - 2)].sum(dim=1)
 
 
-def _tolerated(method: str, clients: int, byzantine: int | None) -> int:
-    """The number f of Byzantine clients: as given, or the largest with 2f + 2 < n (0 where there is none)."""
-    if byzantine is None:
-        return max(0, (clients - 3) // 2)
-    if 2 * byzantine + 2 >= clients:
+def _tolerated(method: str, clients: int, byzantine: int | None) -> None:
+    """Refuse more Byzantine clients than all there are can outvote."""
+    if byzantine is not None and 2 * byzantine + 2 >= clients:
         raise FedloomError(
             f"{method}: {clients} clients cannot outvote {byzantine} Byzantine ones: 2 * byzantine + 2 must be less "
-            f"than the clients of a round. Let at least {2 * byzantine + 3} answer, or leave byzantine out, which "
-            "takes the largest that the round allows."
+            f"than the clients that there are. Let at least {2 * byzantine + 3} take part, or leave byzantine out, "
+            "which takes the largest that each round allows."
         )
-    return byzantine
 
 
-def _blocks(values: Sequence[Tensor]) -> Iterator[Tensor]:
-    """The clients' values of one tensor, side by side in float64: ``[clients, entries]``, some entries at a time."""
-    for parts in zip(*(torch.split(value.detach().flatten(), BLOCK) for value in values), strict=True):
-        yield torch.stack(parts).to("cpu", torch.float64)
+def _most(count: int) -> int:
+    """The largest f with 2f + 2 < n; 0 where there is none."""
+    return max(0, (count - 3) // 2)

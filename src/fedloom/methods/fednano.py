@@ -1,10 +1,11 @@
 """Averaging in which each entry of a client's adapter counts by how much the client's data depend on it."""
 
 from fedloom.core.contracts import Method
+from fedloom.methods._capped import check_cap
 from fedloom.methods._fisher import by_fisher, of_examples
 
 
-def fednano() -> Method:
+def fednano(cap: float = 2.0) -> Method:
     """The mean of the clients' adapters, entry by entry weighted by their Fisher information after training.
 
     FedNano, arXiv 2506.14824 (as recalled; no code was released), entry by entry::
@@ -25,5 +26,14 @@ def fednano() -> Method:
 
     A contrastive loss within a batch tells nothing of one example alone (F_k is zero): use ``fednano-ef`` there.
     The merge takes any adapter; that of the paper is ``adapter.kind = "nano"``.
+
+    ``cap`` is ours: whoever sends a Fisher of 1e30 would otherwise be the model. Of the K clients of a round, none
+    counts for more than ``cap / K`` of an entry, so that of five an attacker has at most 2/5 of it (FedAvg: its share
+    of the examples). It takes effect without attackers, too, where one client's data alone depend on an entry;
+    docs/results/caps.md has what that costs. ``cap = 0`` is the paper's formula.
+
+    Raises:
+        FedloomError: a cap that is neither 0 nor at least 1.
     """
-    return by_fisher(of_examples())
+    check_cap("fednano: cap", cap)
+    return by_fisher(of_examples(), cap)

@@ -1,10 +1,11 @@
 """FedNano's merge with a Fisher information that costs no pass over the data."""
 
 from fedloom.core.contracts import Method
+from fedloom.methods._capped import check_cap
 from fedloom.methods._fisher import by_fisher, of_batches
 
 
-def fednano_ef() -> Method:
+def fednano_ef(cap: float = 2.0) -> Method:
     """The mean of the clients' adapters, entry by entry weighted by the running mean of squared training gradients.
 
     FedNano-EF, arXiv 2506.14824 (as recalled; no code was released), entry by entry::
@@ -18,5 +19,14 @@ def fednano_ef() -> Method:
     What the paper leaves open, and what is done here: the mean is plain, of all the steps of one turn alike, none of it
     kept for the next. A step's gradient is that of its batch's mean loss, whose square is at most the mean of its
     examples' squares, and smaller the larger the batch: clients are compared fairly where all have one batch size.
+
+    ``cap`` is ours: whoever sends a Fisher of 1e30 would otherwise be the model. Of the K clients of a round, none
+    counts for more than ``cap / K`` of an entry, so that of five an attacker has at most 2/5 of it (FedAvg: its share
+    of the examples). It takes effect without attackers, too, where one client's data alone depend on an entry;
+    docs/results/caps.md has what that costs. ``cap = 0`` is the paper's formula.
+
+    Raises:
+        FedloomError: a cap that is neither 0 nor at least 1.
     """
-    return by_fisher(of_batches())
+    check_cap("fednano-ef: cap", cap)
+    return by_fisher(of_batches(), cap)

@@ -1,5 +1,6 @@
 """Adapters of different ranks, filled up with zeros and averaged."""
 
+import functools
 import math
 from dataclasses import dataclass
 
@@ -10,25 +11,22 @@ from fedloom.core import lora, shares
 from fedloom.core.contracts import ClientInfo, Local, LocalRun, Method, Parcel, Reduce, Server, State, Tree
 from fedloom.core.errors import FedloomError
 from fedloom.core.tree import WeightedSum
+from fedloom.methods._capped import capped, check_cap
 from fedloom.methods._common import number, only_pairs, rest
 
 
 @dataclass
-class Padded:
-    """Replies so far: running means of the pairs (float64), in the largest rank so far, and of all else.
+class Turn:
+    """One reply: the length of its products (0: they are all zero), its pairs (float64), their rank, and all else."""
 
-    ``moved``: some client's products are not all zero. Then the pairs are weighted by norms, else by examples.
-    ``ranks``: the rank of each client's reply.
-    """
-
-    moved: bool
+    client: ClientInfo
+    norm: float
+    pairs: Tree
     rank: int
-    pairs: WeightedSum
-    rest: WeightedSum
-    ranks: dict[str, int]
+    rest: Tree
 
 
-def hetlora(gamma: float = 0.99, penalty: float = 1e-3) -> Method:
+def hetlora(gamma: float = 0.99, penalty: float = 1e-3, cap: float = 2.0) -> Method:
     """A and B of any ranks, which clients may cut, filled up with zeros and averaged by the size of their products.
 
     HetLoRA, Cho et al. 2024 (arXiv 2401.06432, Fig. 2). Rank self-pruning at a client of rank r: with g = ``gamma`` and
@@ -46,9 +44,15 @@ def hetlora(gamma: float = 0.99, penalty: float = 1e-3) -> Method:
     were, since zeros in both A and B would never learn again. Other tensors are averaged by training examples. Slot
     ``ranks`` of the state has the ranks that clients have cut.
 
+    ``cap`` is ours: whoever sends a product a thousand times as long would otherwise be the model. Of the K clients of
+    a round, none has a w_k above ``cap / K``. ``cap = 0`` is the paper's formula. Not additive: a share is known when
+    all are there.
+
     Raises:
-        FedloomError: gamma not above 0 and at most 1, penalty < 0; of ``init``: a tensor R between B and A.
+        FedloomError: gamma not above 0 and at most 1, penalty < 0, a cap that is neither 0 nor at least 1; of ``init``:
+            a tensor R between B and A.
     """
+    check_cap("hetlora: cap", cap)
     if not 0 < gamma <= 1:
         raise FedloomError(f"hetlora: gamma is {gamma!r}, expected a number above 0 and at most 1.")
     number("hetlora: penalty", penalty, least=0.0)
@@ -83,39 +87,32 @@ def hetlora(gamma: float = 0.99, penalty: float = 1e-3) -> Method:
         ranks = state.get("ranks", {})
         return Parcel({"adapter": lora.truncate(adapter, int(ranks.get(client.name, client.rank)))})
 
-    reduce, server = Reduce(_lift, _merge, _lower, additive=True), Server(init, step, send)
+    reduce = Reduce(_lift, _merge, lambda turns: _lower(turns, cap), additive=False)
+    server = Server(init, step, send)
     return Method(reduce, server, Local(term=term, rank=rank) if gamma < 1 else Local(), mixed_ranks=True)
 
 
-def _lift(reply: Parcel, client: ClientInfo, start: Tree) -> Padded:
+def _lift(reply: Parcel, client: ClientInfo, start: Tree) -> list[Turn]:
     adapter = reply.trees["adapter"]
     norm = math.sqrt(sum(lora.squared_norm(a, b) for a, b in lora.pairs(adapter).values()))
     halves = {name: value.double() for name, value in adapter.items() if lora.is_pair(name)}
-    pairs = WeightedSum.of(halves, norm or client.examples)
     rank = len(next(iter(lora.pairs(adapter).values()))[0])
-    return Padded(norm > 0, rank, pairs, WeightedSum.of(rest(adapter), client.examples), {client.name: rank})
+    return [Turn(client, norm, halves, rank, rest(adapter))]
 
 
-def _merge(left: Padded, right: Padded) -> Padded:
-    left.rest.merge(right.rest)
-    ranks = left.ranks | right.ranks
-    if left.moved != right.moved:
-        counts = left if left.moved else right
-        return Padded(True, counts.rank, counts.pairs, left.rest, ranks)
-    rank = max(left.rank, right.rank)
-    return Padded(left.moved, rank, _padded(left, rank).merge(_padded(right, rank)), left.rest, ranks)
+def _merge(left: list[Turn], right: list[Turn]) -> list[Turn]:
+    return left + right
 
 
-def _lower(total: Padded) -> Parcel:
-    ranks = {name: torch.tensor(rank) for name, rank in total.ranks.items()}
-    return Parcel({"adapter": total.rest.mean() | total.pairs.mean(), "ranks": ranks})
-
-
-def _padded(total: Padded, rank: int) -> WeightedSum:
-    """The mean of the pairs with zeros up to ``rank``, of the same weight."""
-    if total.rank == rank:
-        return total.pairs
-    return WeightedSum.of(lora.pad(total.pairs.mean(), rank), total.pairs.weight)
+def _lower(turns: list[Turn], cap: float) -> Parcel:
+    """The means of pairs, by norms where some are not zero, and of all else; and the clients' ranks."""
+    norms = capped(torch.tensor([turn.norm for turn in turns], dtype=torch.float64), cap).tolist()
+    weights = norms if any(norms) else [float(turn.client.examples) for turn in turns]
+    highest = max(turn.rank for turn in turns)
+    padded = (WeightedSum.of(lora.pad(turn.pairs, highest), w) for turn, w in zip(turns, weights, strict=True) if w)
+    plain = (WeightedSum.of(turn.rest, turn.client.examples) for turn in turns)
+    means = functools.reduce(WeightedSum.merge, plain).mean() | functools.reduce(WeightedSum.merge, padded).mean()
+    return Parcel({"adapter": means, "ranks": {turn.client.name: torch.tensor(turn.rank) for turn in turns}})
 
 
 def _over(adapter: Tree, mean: Tree) -> Tree:

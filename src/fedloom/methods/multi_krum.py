@@ -13,6 +13,6 @@ def multi_krum(byzantine: int | None = None, keep: int | None = None) -> Method:
     recalled); up to n - f may be asked for. For LoRA pairs A and B are averaged as they are, tensor by tensor.
 
     Raises:
-        FedloomError: byzantine < 0 or keep < 1; in a round of n clients, 2 byzantine + 2 >= n or keep > n - f.
+        FedloomError: byzantine < 0 or keep < 1; of n clients, 2 byzantine + 2 >= n or keep > n - f.
     """
     return nearest_to_all("multi-krum", byzantine, keep)

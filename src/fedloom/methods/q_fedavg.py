@@ -1,5 +1,6 @@
 """Averaging in which a client counts the more, the worse the model serves it."""
 
+import functools
 from dataclasses import dataclass
 from typing import Literal
 
@@ -9,6 +10,7 @@ from fedloom.core import tree
 from fedloom.core.contracts import ClientInfo, Local, LocalRun, Method, Parcel, Reduce, Server, State, Tree
 from fedloom.core.errors import FedloomError
 from fedloom.core.tree import WeightedSum
+from fedloom.methods._capped import capped, check_cap
 from fedloom.methods._common import number, send_adapter
 
 Lipschitz = Literal["fall", "1/lr"] | float
@@ -21,20 +23,18 @@ LARGEST_LOSS, LARGEST_H = 1e10, 1e250
 
 
 @dataclass
-class Steps:
-    """Replies so far, with ``L_k`` the client's own L, or 1 where L is found from all together.
+class Turn:
+    """One reply: its ``change`` and the square of its norm, F_k, how far that fell, and the client's own L, or 1 where
+    L is found from all together."""
 
-    ``changes``: the mean change, weighted by ``L_k F_k^q``. ``squares``: the sum of ``q F_k^(q-1) L_k^2 ||change||^2``.
-    ``fall``, ``norms``: the sums of the losses' falls and of the changes' squared norms.
-    """
-
-    changes: WeightedSum
-    squares: float
+    change: Tree
+    norm: float
+    loss: float
     fall: float
-    norms: float
+    own: float
 
 
-def q_fedavg(q: float = 1.0, lipschitz: Lipschitz = "fall") -> Method:
+def q_fedavg(q: float = 1.0, lipschitz: Lipschitz = "fall", cap: float = 2.0) -> Method:
     """q-FedAvg: the larger a client's loss at the global adapter, the more its change counts.
 
     Li et al. 2020 (arXiv 1905.10497), Algorithm 2, with F_k the mean loss over the client's training set at the
@@ -59,10 +59,16 @@ def q_fedavg(q: float = 1.0, lipschitz: Lipschitz = "fall") -> Method:
     its learning rate, as numbers in slot ``loss``; the rest is worked out where ``start_k`` is known. The paper draws
     clients by their size; here that is ``sampling``'s matter. Where all losses are zero, all have the same tiny weight.
 
+    ``cap`` is ours: whoever says that its loss is 1e6 would otherwise be the model. Of the K clients of a round, none
+    counts for more than ``cap / K`` of ``sum_k L_k F_k^q`` (the largest F_k are lowered to where that holds), nor of
+    the falls by which L is found. ``cap = 0`` is the paper's formula. Not additive: a share is known when all are
+    there.
+
     Raises:
         FedloomError: q < 0, or q >= 20 (the paper's go to 15), where powers of small losses leave float64; an unknown
-            ``lipschitz``, or one that is not above 0.
+            ``lipschitz``, or one that is not above 0; a cap that is neither 0 nor at least 1.
     """
+    check_cap("q-fedavg: cap", cap)
     number("q-fedavg: q", q, least=0.0, below=20.0)
     if isinstance(lipschitz, str):
         if lipschitz not in ("fall", "1/lr"):
@@ -83,29 +89,41 @@ def q_fedavg(q: float = 1.0, lipschitz: Lipschitz = "fall") -> Method:
             told["lr"] = torch.tensor(run.lr, dtype=torch.float64)
         return {"loss": told}
 
-    def lift(reply: Parcel, client: ClientInfo, start: Tree) -> Steps:
+    def lift(reply: Parcel, client: ClientInfo, start: Tree) -> list[Turn]:
         told = _numbers(reply, client, ("loss", *also))
         loss, own = told["loss"], 1.0 if lipschitz == "fall" else 1 / told["lr"] if lipschitz == "1/lr" else lipschitz
-        changes = tree.sub(reply.trees["adapter"], start)
-        norm = float(tree.squared_norm({name: value.double() for name, value in changes.items()}))
-        base = loss + TINY
-        weight, square = float(own) * base**q, q * base ** (q - 1) * float(own) ** 2 * norm
+        change = tree.sub(reply.trees["adapter"], start)
+        norm = float(tree.squared_norm({name: value.double() for name, value in change.items()}))
+        turn = Turn(change, norm, loss, loss - told.get("after", loss), float(own))
+        weight, square = _weight(turn, loss, q), _square(turn, loss, q)
         if not 0 < weight + square < LARGEST_H:
             rate = f" at learning rate {told['lr']:g}" if "lr" in told else ""
             raise FedloomError(
                 f"q-fedavg: client {client.name!r} has loss {loss:g}{rate} and a change of squared norm {norm:g}: h is "
                 f"{weight + square:g}, expected less than {LARGEST_H:g}. Lower q or client.lr."
             )
-        return Steps(WeightedSum.of(changes, weight), square, loss - told.get("after", loss), norm)
+        return [turn]
 
-    def merge(left: Steps, right: Steps) -> Steps:
-        sums = (left.squares + right.squares, left.fall + right.fall, left.norms + right.norms)
-        return Steps(left.changes.merge(right.changes), *sums)
+    def merge(left: list[Turn], right: list[Turn]) -> list[Turn]:
+        return left + right
 
-    def lower(total: Steps) -> Parcel:
-        found = max(0.0, 2 * total.fall) / total.norms if total.norms else 0.0
-        part = total.changes.weight / (total.changes.weight + (found if lipschitz == "fall" else 1.0) * total.squares)
-        return Parcel({"change": {name: value * part for name, value in total.changes.mean().items()}})
+    def lower(turns: list[Turn]) -> Parcel:
+        weights = [_weight(turn, turn.loss, q) for turn in turns]
+        most = capped(torch.tensor(weights, dtype=torch.float64), cap).tolist()
+        losses = [turn.loss for turn in turns]
+        if q > 0:  # the loss that has the weight which counts
+            pairs = zip(turns, weights, most, strict=True)
+            losses = [t.loss if at == was else (at / t.own) ** (1 / q) - TINY for t, was, at in pairs]
+        changes = functools.reduce(
+            WeightedSum.merge, (WeightedSum.of(turn.change, weight) for turn, weight in zip(turns, most, strict=True))
+        )
+        squares = sum(_square(turn, loss, q) for turn, loss in zip(turns, losses, strict=True))
+        falls = torch.tensor([turn.fall for turn in turns], dtype=torch.float64)
+        fall = sum((capped(falls.abs(), cap) * falls.sign()).tolist())
+        norms = sum(turn.norm for turn in turns)
+        found = max(0.0, 2 * fall) / norms if norms else 0.0
+        part = changes.weight / (changes.weight + (found if lipschitz == "fall" else 1.0) * squares)
+        return Parcel({"change": {name: value * part for name, value in changes.mean().items()}})
 
     def init(adapter: Tree, scale: float, clients: int) -> State:
         return {"adapter": adapter}
@@ -113,8 +131,18 @@ def q_fedavg(q: float = 1.0, lipschitz: Lipschitz = "fall") -> Method:
     def step(state: State, total: Parcel) -> State:
         return {"adapter": tree.add(state["adapter"], total.trees["change"])}
 
-    reduce = Reduce(lift, merge, lower, additive=True)
+    reduce = Reduce(lift, merge, lower, additive=False, bounded=("loss",))
     return Method(reduce, Server(init, step, send_adapter), Local(begin=begin, send=send))
+
+
+def _weight(turn: Turn, loss: float, q: float) -> float:
+    """``L F^q`` at a loss."""
+    return float(turn.own * (loss + TINY) ** q)
+
+
+def _square(turn: Turn, loss: float, q: float) -> float:
+    """``q F^(q-1) ||dw||^2`` at a loss."""
+    return float(q * (loss + TINY) ** (q - 1) * turn.own**2 * turn.norm)
 
 
 def _numbers(reply: Parcel, client: ClientInfo, names: tuple[str, ...]) -> dict[str, float]:

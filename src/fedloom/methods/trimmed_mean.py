@@ -7,6 +7,9 @@ from fedloom.core.contracts import Method
 from fedloom.methods._common import number
 from fedloom.methods._robust import by_entry
 
+FEWEST = 3
+"""Of so many clients and more, one at either end is dropped whatever the share."""
+
 
 def trimmed_mean(cut: float = 0.1) -> Method:
     """The coordinate-wise mean of the clients' adapters without the share ``cut`` of them at either end.
@@ -23,7 +26,8 @@ def trimmed_mean(cut: float = 0.1) -> Method:
     number("trimmed-mean: cut", cut, least=0.0, below=0.5)
 
     def rule(ascending: Tensor) -> Tensor:
-        drop = shares.count(cut, len(ascending), "down")
+        clients = len(ascending)
+        drop = max(shares.count(cut, clients, "down"), int(cut > 0 and clients >= FEWEST))
         return ascending[drop : len(ascending) - drop].mean(dim=0)
 
     return by_entry(rule)

@@ -1,0 +1,104 @@
+"""What a client's reply says in numbers, and the range that each of them has; whatever one reply makes go wrong."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from fedloom.core.contracts import Parcel
+from fedloom.core.errors import FedloomError
+
+PRIVATE = "private"
+"""The fact of a reply whose other figures may stand in a file only as a part of a sum: 1."""
+
+RANK = "rank"
+"""The fact of a reply that says how many components its pairs have, where the method lets a client cut them."""
+
+SPLIT = ("split_up", "split_down")
+"""Facts of a reply: bytes that went to the language model's host and came from it, where it is elsewhere."""
+
+MOST_BYTES = 2**50
+"""No turn sends more."""
+
+MOST_LOSS = 1e10
+"""A mean loss beyond it is that of a model which has diverged."""
+
+_KNOWN = {"examples", "steps", "loss", PRIVATE, RANK, *SPLIT}
+
+
+def check_turn(parcel: Parcel, held: int, steps: int) -> None:
+    """Check the facts of a reply to training, but ``rank``, which needs the adapter.
+
+    Args:
+        parcel: the reply.
+        held: the examples that the client is known to train on.
+        steps: the optimiser steps that the experiment gives it; 0 where it only tells its first update.
+
+    Raises:
+        FedloomError: naming the first fact that cannot be.
+    """
+    facts = parcel.facts
+    if unknown := sorted(facts.keys() - _KNOWN):
+        raise FedloomError(
+            f"Parcel: fact {unknown[0]!r} is not one that a reply has. Both sides need the same fedloom."
+        )
+    if _whole(facts.get("examples"), held) != held:
+        raise _out_of_range("examples", facts.get("examples"), f"{held}, which the client holds")
+    if _whole(facts.get("steps"), steps) is None:
+        raise _out_of_range("steps", facts.get("steps"), f"a whole number from 0 to {steps}")
+    loss = facts.get("loss")
+    if loss is not None and (not isinstance(loss, int | float) or not abs(loss) <= MOST_LOSS):
+        raise _out_of_range("loss", loss, f"a number of at most {MOST_LOSS:g}")
+    if PRIVATE in facts and _whole(facts[PRIVATE], 1) != 1:
+        raise _out_of_range(PRIVATE, facts[PRIVATE], "1")
+    split_bytes(parcel)
+
+
+def check_scores(parcel: Parcel, tested: int) -> tuple[float, bool]:
+    """The sum of a client's scores on its ``tested`` examples, each from 0 to 1, and whether it may stand alone in a
+    file.
+
+    Raises:
+        FedloomError: the reply says something else.
+    """
+    facts = parcel.facts
+    total, count = facts.get("score"), facts.get("tested")
+    if _whole(count, tested) != tested or not isinstance(total, int | float) or not 0 <= total <= tested:
+        told = f"its score is {total!r} over {count!r} examples, expected one from 0 to {tested} over {tested}."
+        raise FedloomError(told)
+    return float(total), not facts.get(PRIVATE)
+
+
+def split_bytes(parcel: Parcel) -> dict[str, int]:
+    """What a reply says of its traffic with the language model's host.
+
+    Raises:
+        FedloomError: it is no number of bytes.
+    """
+    found = {fact: _whole(parcel.facts[fact], MOST_BYTES) for fact in SPLIT if fact in parcel.facts}
+    for fact, count in found.items():
+        if count is None:
+            raise _out_of_range(fact, parcel.facts[fact], f"a whole number from 0 to {MOST_BYTES}")
+    return {fact: count for fact, count in found.items() if count is not None}
+
+
+@contextmanager
+def costs_the_reply() -> Iterator[None]:
+    """Whatever a reply makes go wrong costs that reply, and no more.
+
+    Raises:
+        FedloomError: in the place of any other exception.
+    """
+    try:
+        yield
+    except FedloomError:
+        raise
+    except Exception as error:
+        raise FedloomError(f"the reply cannot be used: {type(error).__name__}: {error}") from error
+
+
+def _whole(value: object, most: int) -> int | None:
+    """The value where it is a whole number from 0 to ``most``."""
+    return value if type(value) is int and 0 <= value <= most else None
+
+
+def _out_of_range(fact: str, value: object, expected: str) -> FedloomError:
+    return FedloomError(f"Parcel: fact {fact!r} is {value!r}, expected {expected}.")
