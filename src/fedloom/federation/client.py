@@ -54,11 +54,8 @@ class Trainer:
             parcel = wire.pack(reply)
         except Exception as error:
             reason = str(error) if isinstance(error, FedloomError) else f"{type(error).__name__}: {error}"
-            return Reply(
-                job.client,
-                error=f"client {job.client!r}, round {job.round}: {reason}",
-                seconds=time.perf_counter() - begun,
-            )
+            reason = f"client {job.client!r}, round {job.round}: {reason}"
+            return Reply(job.client, error=reason, seconds=time.perf_counter() - begun)
         return Reply(job.client, parcel, seconds=time.perf_counter() - begun)
 
     def _told(self, reply: Parcel) -> Parcel:
