@@ -1,7 +1,10 @@
 """Sealed parcels, checkpoints and client states: every change is told, what cannot be read again is not written."""
 
 import os
+import re
+import resource
 import shutil
+import signal
 import stat
 import tempfile
 from collections.abc import Callable, Iterator
@@ -175,16 +178,21 @@ def elsewhere(made: Path) -> Iterator[Path]:
             path.chmod(stat.S_IRWXU)
 
 
-def as_nobody(work: Callable[[], object]) -> str:
-    """Do something as a user whom permissions bind; the error that it ends in."""
+def become_nobody() -> None:
+    """Be a user whom permissions bind."""
+    os.setgroups([])
+    os.setgid(NOBODY)
+    os.setuid(NOBODY)
+
+
+def apart(begin: Callable[[], None], work: Callable[[], object]) -> str:
+    """Do something in a process of its own; the error that it ends in."""
     reading, writing = os.pipe()
     child = os.fork()
     if child == 0:
         told = "no error"
         try:
-            os.setgroups([])
-            os.setgid(NOBODY)
-            os.setuid(NOBODY)
+            begin()
             work()
         except BaseException as error:
             told = f"{type(error).__name__}: {error}"
@@ -224,7 +232,7 @@ def test_what_this_user_may_not_read_or_write_is_named_and_stays(
     checkpoints = {name: blob for name, blob in contents(elsewhere).items() if "round-00000" in name}
     (elsewhere / place).chmod(mode)
     experiment = toy.experiment(toy.BENT, *SETS)
-    told = as_nobody(lambda: engines.run(experiment, elsewhere, resume=True))
+    told = apart(become_nobody, lambda: engines.run(experiment, elsewhere, resume=True))
     assert told == words if words == "no error" else told.startswith("FedloomError: ")
     assert words in told
     assert str(elsewhere / place).removesuffix("/.") in told or words == "no error"
@@ -232,5 +240,23 @@ def test_what_this_user_may_not_read_or_write_is_named_and_stays(
         now = contents(elsewhere)
         assert checkpoints.items() <= now.items()
         (elsewhere / place).chmod(0o700)
-        assert as_nobody(lambda: engines.run(experiment, elsewhere, resume=True)) == "no error"
+        assert apart(become_nobody, lambda: engines.run(experiment, elsewhere, resume=True)) == "no error"
     assert outcome(elsewhere) == outcome(made / "whole")
+
+
+@pytest.mark.parametrize("size", range(0, 3600, 450))
+def test_a_disk_that_takes_no_more_ends_the_run_and_what_was_saved_goes_on(
+    made: Path, tmp_path: Path, size: int
+) -> None:
+    """A limit on the size of files, at which the system refuses to write, wherever in a file that is."""
+
+    def limit() -> None:
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
+
+    out = tmp_path / "run"
+    told = apart(limit, lambda: run(out))
+    assert re.fullmatch(rf"FedloomError: {out}: .*File too large.* What was finished is saved: .*resume\.", told)
+    run(out, resume=True)
+    assert outcome(out) == outcome(made / "whole")
+    assert not (out / "damaged").exists()
