@@ -76,6 +76,20 @@ def test_a_request_is_cut_off_by_what_came_of_it_and_not_by_what_was_announced(
         end.set()
 
 
+def test_a_host_that_ends_waits_for_no_slow_sender(place: Place, threads: ThreadPoolExecutor) -> None:
+    end = threading.Event()
+    host = place.host(FakeDesk(max_bytes=MOST))
+    host.start()
+    stuck = threads.submit(raw, place, host, stalling(MOST, PART, end), timeout=30)
+    until(lambda: counted(host, "in_flight_bytes") == PART - 8)
+    begun = time.monotonic()
+    host.stop()
+    assert time.monotonic() - begun < 10  # and not the minute that answers have
+    error = stuck.result()
+    assert (error.code(), "the host is stopping" in error.details()) == (grpc.StatusCode.UNAVAILABLE, True)
+    end.set()
+
+
 def test_a_site_is_answered_while_others_fill_the_queue(place: Place, threads: ThreadPoolExecutor) -> None:
     desk = FakeDesk(together=1)
     desk.gate.clear()

@@ -72,6 +72,7 @@ class Service:
         self.worker = Worker(self.desk, self.queue, self.metrics)
         self._readers = ThreadPoolExecutor(2, "read")
         self._reads: dict[str, asyncio.Lock] = {}
+        self._arriving: set[Seat] = set()
         self.metrics.watch(
             queue_length=lambda: len(self.queue),
             open_requests=lambda: len(self.flight),
@@ -80,8 +81,10 @@ class Service:
         )
 
     def end(self) -> None:
-        """Take nothing any more; what the model works at is answered."""
+        """Take nothing any more; what the model works at is answered, and nobody who sends slowly is waited for."""
         self.queue.close()
+        for seat in list(self._arriving):
+            seat.cut()
         self._readers.shutdown(wait=False)
 
     async def ask(self, stream: AsyncIterator[bytes], context: Any) -> None:
@@ -109,17 +112,20 @@ class Service:
 
     async def _receive(self, context: Any, seat: Seat) -> bytes:
         self.queue.check(seat.site)  # before anything is sent in vain
-        async with self._paced("the request did not arrive", seat) as pace:
-            first = await _part(context)
-            came = Gathered(first, self.desk.max_bytes)
-            seat.expect(came.total)
-            seat.come(came.have)
-            while not came.done:
-                pace()
-                part = await _part(context)
-                seat.come(len(part))
-                came.add(part)
-                self.queue.check_open()
+        self._arriving.add(seat)
+        try:
+            async with self._paced("the request did not arrive", seat) as pace:
+                came = Gathered(await _part(context), self.desk.max_bytes)
+                seat.expect(came.total)
+                seat.come(came.have)
+                while not came.done:
+                    pace()
+                    part = await _part(context)
+                    seat.come(len(part))
+                    came.add(part)
+                    self.queue.check_open()
+        finally:
+            self._arriving.remove(seat)
         self.metrics.bytes.labels("in").inc(came.total)
         return came.blob()
 
@@ -140,6 +146,7 @@ class Service:
                 yield lambda: patience.reschedule(begun + sending + seat.moved / RATE)
         except TimeoutError:
             seat.check()
+            self.queue.check_open()
             raise Late(f"{what} within {sending:g} s ({SENDING}) and one more for each megabyte.") from None
         finally:
             seat.stay()
