@@ -5,7 +5,7 @@ from collections.abc import Iterable
 
 from fedloom.core.printable import printable
 
-_FORMULA = re.compile(r"\s*[=+\-@\t\r]", re.ASCII)
+_FORMULA = re.compile(r"\s*[=+\-@\t\r]")
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.IGNORECASE | re.ASCII)
 
 
