@@ -20,10 +20,7 @@ def fednano_ef(cap: float = 2.0) -> Method:
     kept for the next. A step's gradient is that of its batch's mean loss, whose square is at most the mean of its
     examples' squares, and smaller the larger the batch: clients are compared fairly where all have one batch size.
 
-    ``cap`` is ours: whoever sends a Fisher of 1e30 would otherwise be the model. Of the K clients of a round, none
-    counts for more than ``cap / K`` of an entry, so that of five an attacker has at most 2/5 of it (FedAvg: its share
-    of the examples). It takes effect without attackers, too, where one client's data alone depend on an entry;
-    docs/results/caps.md has what that costs. ``cap = 0`` is the paper's formula.
+    ``cap`` is ours, as in ``fednano``: none of K clients counts for more than ``cap / K`` of an entry.
 
     Raises:
         FedloomError: a cap that is neither 0 nor at least 1.
