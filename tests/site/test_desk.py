@@ -195,8 +195,40 @@ def test_a_worker_that_is_started_again_goes_on_with_what_the_site_kept(tmp_path
     broken = [good(desk(tmp_path / "broken").answer(each)).parcel for each in letters]
     assert broken == through
     assert kept(tmp_path / "broken") == kept(tmp_path / "whole")
-    forgetful = [good(desk(tmp_path / each.nonce).answer(each)).parcel for each in letters]
-    assert (forgetful == through) == (method == "ditto")  # whose personal adapter leaves no trace in the shared one
+    forgetful = [desk(tmp_path / each.nonce).answer(each).error for each in letters]
+    assert [bool(error) for error in forgetful] == [False, True, True]
+
+
+@pytest.mark.parametrize(
+    "sets",
+    [
+        ["method=scaffold"],
+        ["method=ditto"],
+        ["method=fedsa-lora"],
+        ["method=local"],
+        ['channel.up=["feedback","int8"]'],
+    ],
+    ids=lambda sets: sets[0],
+)
+def test_what_the_site_kept_and_is_gone_ends_its_turn(tmp_path: Path, sets: list[str]) -> None:
+    experiment = toy.experiment("rounds=3", *sets)
+    heard: list[str] = []
+    own = desk(tmp_path, tell=heard.append)
+    good(own.answer(letter(experiment)))
+    (file,) = tmp_path.rglob("000001.safetensors")
+    held = file.read_bytes()
+    file.unlink()
+    late = letter(experiment, round=2, counted=1)
+    assert "round 2: it failed" in own.answer(late).error
+    assert "what it kept in round 1, is missing" in heard[-1]
+    file.write_bytes(held)
+    good(own.answer(letter(experiment, round=2, counted=1, nonce="again")))
+
+
+def test_a_method_that_keeps_nothing_misses_nothing(tmp_path: Path) -> None:
+    experiment, own = toy.experiment("rounds=3"), desk(tmp_path)
+    good(own.answer(letter(experiment)))
+    good(own.answer(letter(experiment, round=2, counted=1)))
 
 
 def test_what_was_kept_in_a_turn_that_did_not_count_is_dropped(tmp_path: Path) -> None:

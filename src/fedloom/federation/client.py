@@ -17,7 +17,7 @@ from fedloom.core.errors import FedloomError
 from fedloom.core.tables import ClientTable
 from fedloom.federation import begin, gradients, optimisers, steps
 from fedloom.federation.checkpoints import START
-from fedloom.federation.evaluate import answered
+from fedloom.federation.evaluate import answered, keeps
 from fedloom.federation.facts import PRIVATE, RANK, declared
 from fedloom.federation.kept import Kept
 from fedloom.federation.messages import check_ranks, coded_reply, cut, received, shared_start
@@ -69,6 +69,14 @@ class Trainer:
             reply.facts[PRIVATE] = 1
         return reply
 
+    def _kept(self, job: Job, before: int) -> dict[str, Tree]:
+        """What the client kept, where its turns keep something that of its last one that counted.
+
+        Raises:
+            FedloomError: it is gone, damaged, or cannot be read.
+        """
+        return self.kept.read(job.client, before, job.counted if keeps(self.setup) else 0)
+
     def _opened(self, job: Job, kept: dict[str, Tree]) -> Parcel:
         """What the server sent, out of the channel; the start adapter is what it was sent, or kept of that.
 
@@ -86,7 +94,7 @@ class Trainer:
         return parcel
 
     def _evaluate(self, job: Job) -> Parcel:
-        kept = self.kept.read(job.client, before=job.round + 1)
+        kept = self._kept(job, before=job.round + 1)
         return answered(self.setup, job.client, self._opened(job, kept), kept)
 
     def _update(self, job: Job) -> Parcel:
@@ -96,7 +104,7 @@ class Trainer:
     def _turn(self, job: Job) -> Parcel:
         setup, where = self.setup, f"round/{job.round}/client/{job.client}"
         info = setup.clients[job.client]
-        kept = self.kept.read(job.client, before=job.round)
+        kept = self._kept(job, before=job.round)
         parcel = self._opened(job, kept)
         if job.client not in self._examples:
             self._examples[job.client] = setup.training_examples(job.client)

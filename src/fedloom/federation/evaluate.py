@@ -219,6 +219,11 @@ def keep_their_own(setup: Setup) -> bool:
     return unshared or method.local.personal is not None
 
 
+def keeps(setup: Setup) -> bool:
+    """Whether each of a client's turns leaves something with it that its next one needs."""
+    return keep_their_own(setup) or setup.method.local.keep is not None or setup.up.feeds_back
+
+
 def global_model(setup: Setup, state: State) -> Parcel:
     """The global model: the whole adapter, and slot ``base`` where there is a change to the base."""
     sent = setup.method.server.send(state, None)

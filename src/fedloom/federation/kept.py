@@ -28,13 +28,19 @@ class Kept:
 
     folder: Path
 
-    def read(self, client: str, before: int) -> dict[str, Tree]:
-        """What the client kept in its latest turn before round ``before``, slot by slot; empty at first.
+    def read(self, client: str, before: int, counted: int = 0) -> dict[str, Tree]:
+        """What the client kept in its latest turn before round ``before``, slot by slot; empty at first. ``counted``:
+        a round from which something must be there (0: none).
 
         Raises:
-            FedloomError: it is damaged, or cannot be read.
+            FedloomError: it is damaged, or gone, or cannot be read.
         """
         found = [round for round in self._rounds(self._of(client)) if round < before]
+        if counted and counted not in found:
+            raise FedloomError(
+                f"client {client!r}: {self.file(client, counted)}, what it kept in round {counted}, is missing. Put it "
+                "back from a copy, or begin a new run."
+            )
         if not found:
             return {}
         try:
