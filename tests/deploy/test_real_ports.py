@@ -2,6 +2,7 @@
 
 import http.client
 import pickle
+import secrets
 import socket
 import ssl
 import stat
@@ -118,7 +119,7 @@ def question(**fields: object) -> Letter:
     good = Letter(
         "train",
         run="abc",
-        nonce="n1",
+        nonce=secrets.token_hex(8),
         client="0",
         round=1,
         experiment=config.dump(EXPERIMENT),

@@ -77,6 +77,7 @@ KEYS = {
     "workers": 2,
     "threads": 1,
     "quorum": 0.9,
+    "outliers": 50.0,
     "superlink": "somewhere",
     "deadline": 99.0,
     "patience": 1.0,
