@@ -26,6 +26,9 @@ LONGEST = {"run": 64, "nonce": 64, "client": 255, "model": 255, "error": LONGEST
 MOST_FACTS, LONGEST_FACT = 256, 1024
 """Facts of a letter, and characters of a name or text among them."""
 
+MOST_SECONDS = 1e9
+"""No turn takes longer: thirty years."""
+
 KINDS = ("hello", "train", "evaluate", "update", "health", "stop")
 Fact = str | int | float
 
@@ -141,6 +144,7 @@ def _check(name: str, kind: Any, value: object) -> None:
     else:
         good = _plain(value) and (type(value) is int if kind is int else isinstance(value, str) == (kind is str))
         good = good and (isinstance(value, str) or value >= 0)  # type: ignore[operator]
+        good = good and (name != "seconds" or value <= MOST_SECONDS)  # type: ignore[operator]
     if not good:
         raise FedloomError(f"Letter: {name!r} is {ascii(value)[:60]}, which cannot be.")
 
