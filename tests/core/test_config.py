@@ -252,6 +252,17 @@ def test_an_override_without_end_is_refused(value: str) -> None:
     assert len(str(refused.value)) < 300
 
 
+@pytest.mark.parametrize("value", ["nan", "-inf", "[1.0, inf]"])
+def test_an_option_that_is_no_finite_number_is_refused(value: str) -> None:
+    with pytest.raises(FedloomError, match=r"expected finite numbers, but (test|bound) is (nan|-inf|inf)"):
+        config.load("quickstart", [f"task.test={value}"])
+
+
+def test_what_is_too_long_for_a_file_s_name_is_no_file() -> None:
+    with pytest.raises(FedloomError, match="no such experiment file, and no preset"):
+        config.load("x" * 5000)
+
+
 def test_an_error_tells_of_no_more_than_can_be_read() -> None:
     with pytest.raises(FedloomError, match="and 1995 more") as refused:
         config.parse("\n".join(f"k{number} = '{'x' * 2000}'" for number in range(2000)), "given")

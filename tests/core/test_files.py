@@ -8,7 +8,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fedloom.core.files import PROGRAM, SECRET, file_name, read_text, site_error, sites_error, write_atomic
+from fedloom.core.files import (
+    PROGRAM,
+    SECRET,
+    file_name,
+    is_folder,
+    on_disk,
+    read_text,
+    site_error,
+    sites_error,
+    write_atomic,
+)
 
 
 @pytest.mark.parametrize("call", ["fsync", "replace"])
@@ -160,3 +170,18 @@ def test_sites_are_told_apart_by_more_than_case(names: list[str]) -> None:
         sites_error(names)
         == f"sites {', '.join(sorted({names[0], names[-1]}))}: expected names that differ, and not in case alone."
     )
+
+
+@pytest.mark.parametrize("text", ["x" * 5000, "a/" + "y" * 300, "a\0b", "~nobody-of-that-name/x", "nothing-here"])
+def test_what_no_file_can_be_called_is_not_there(text: str) -> None:
+    assert on_disk(text) is None
+    assert not is_folder(text)
+
+
+def test_what_is_there_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").write_text("x")
+    assert on_disk(str(tmp_path / "file")) == tmp_path / "file"
+    assert not is_folder(str(tmp_path / "file"))
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert on_disk("~") == tmp_path
+    assert is_folder("~")

@@ -15,7 +15,7 @@ from pydantic_core import ErrorDetails
 from fedloom.core import keys, reading, resolve
 from fedloom.core.comparing import CompareTable
 from fedloom.core.errors import FedloomError, nearest
-from fedloom.core.files import read_text
+from fedloom.core.files import on_disk, read_text
 from fedloom.core.keys import AXES, CHOICE, FREE, TABLES
 from fedloom.core.tables import AxisTable, DataTable, Experiment
 
@@ -165,7 +165,7 @@ def _validate(raw: dict[str, Any], source: str | Path) -> Experiment:
 
 def _locate(source: str | Path) -> Path:
     path = Path(source)
-    if path.suffix == ".toml" or path.exists():
+    if path.suffix == ".toml" or on_disk(str(source)):
         return path
     name = re.sub("[/_]", "-", str(source))
     if name not in presets():

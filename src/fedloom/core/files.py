@@ -73,6 +73,22 @@ def read_text(file: Path) -> str:
     return file.read_text(encoding="utf-8-sig")
 
 
+def on_disk(text: str) -> Path | None:
+    """The file or folder that ``text`` names, a user's own folder as ``~``; ``None``: there is none, or none can be, as
+    where it is longer than names are."""
+    try:
+        found = Path(text).expanduser()
+        return found if found.exists() else None
+    except (OSError, ValueError, RuntimeError):
+        return None
+
+
+def is_folder(text: str) -> bool:
+    """Whether ``text`` names a folder that is there."""
+    found = on_disk(text)
+    return found is not None and found.is_dir()
+
+
 def name_error(text: str) -> str:
     """What keeps ``text`` from being the name of one file or folder, as ``expected`` words; empty: nothing does."""
     if "/" in text or "\\" in text:

@@ -1,9 +1,10 @@
 """The tables of an experiment file, as typed records: every key, its default and its bounds stand here."""
 
+import math
 import re
 from typing import Annotated, Any, Literal, get_origin
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_serializer, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_serializer, model_validator
 
 from fedloom.core.files import name_error
 from fedloom.core.resolve import ONE
@@ -67,6 +68,15 @@ class AxisTable(Table):
         own = {key: value for key, value in raw.items() if key in cls.model_fields and key != "options"}
         free = {key: value for key, value in raw.items() if key not in cls.model_fields}
         return {**own, "options": {**options, **free}}
+
+    @field_validator("options")
+    @classmethod
+    def _finite(cls, options: dict[str, Any]) -> dict[str, Any]:
+        for key, value in options.items():
+            for number in value if isinstance(value, list) else [value]:
+                if isinstance(number, float) and not math.isfinite(number):
+                    raise ValueError(f"finite numbers, but {key} is {number}")
+        return options
 
     @model_serializer
     def _flatten(self) -> dict[str, Any]:

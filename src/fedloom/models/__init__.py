@@ -8,6 +8,7 @@ from fedloom.core import resolve
 from fedloom.core.contracts import Backbone
 from fedloom.core.device import use_device
 from fedloom.core.errors import FedloomError, nearest
+from fedloom.core.files import on_disk
 from fedloom.core.seeds import Seeds
 from fedloom.models.adapter import AdapterSpec
 
@@ -69,7 +70,7 @@ def load(
     """
     if dtype not in ("float32", "bfloat16"):
         raise FedloomError(f"model: dtype {dtype!r} is not offered. {nearest(dtype, ('float32', 'bfloat16'))}")
-    if ":" in name and not Path(name).exists():
+    if ":" in name and not on_disk(name):
         if revision:
             raise FedloomError(f"model.revision = {revision!r}: {name!r} is a function of your own. Leave it out.")
         if route:

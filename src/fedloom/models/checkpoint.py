@@ -17,6 +17,7 @@ from transformers.utils import logging
 
 from fedloom.core.device import device
 from fedloom.core.errors import FedloomError, nearest
+from fedloom.core.files import is_folder, on_disk
 from fedloom.models import checks, families, identity, processors
 from fedloom.models.checks import CONTRASTIVE
 from fedloom.models.shards import INDEX, Shards
@@ -64,8 +65,8 @@ def locate(name: str, nano: dict[str, Path], weights: bool = True, revision: str
                 f"model: {name!r} has no weights in this installation. Make them with `fedloom pretrain {name}`."
             )
         return nano[name]
-    folder = Path(name).expanduser()
-    if folder.is_dir():
+    folder = on_disk(name)
+    if folder and folder.is_dir():
         if not (folder / "config.json").is_file():
             raise FedloomError(f"model: the folder {name!r} has no config.json. Expected what save_pretrained writes.")
         return folder
@@ -82,7 +83,7 @@ def check_revision(name: str, nano: Collection[str], revision: str) -> None:
     Raises:
         FedloomError: it has none.
     """
-    if revision and (name in nano or Path(name).expanduser().is_dir()):
+    if revision and (name in nano or is_folder(name)):
         what = "ships with fedloom" if name in nano else "is a folder"
         raise FedloomError(
             f"model.revision = {revision!r}: {name!r} {what} and has no revisions, as a Hugging Face id has. Leave it "

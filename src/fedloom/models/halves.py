@@ -16,6 +16,7 @@ from transformers.utils import logging
 from fedloom.core import memory
 from fedloom.core.device import device
 from fedloom.core.errors import FedloomError
+from fedloom.core.files import is_folder
 from fedloom.models import checkpoint, fingerprints, parts
 from fedloom.models.adapter import FROZEN, AdapterSpec, component, select
 from fedloom.models.checkpoint import Checkpoint
@@ -48,7 +49,7 @@ def locate(name: str, nano: dict[str, Path], revision: str = "") -> Path:
         FedloomError: as ``checkpoint.locate``.
     """
     folder = checkpoint.locate(name, nano, weights=False, revision=revision)
-    if name in nano or Path(name).expanduser().is_dir():
+    if name in nano or is_folder(name):
         return folder
     has = (folder / INDEX).is_file()  # else all is in one file
     needed = parts.of(folder, checkpoint.configuration(name, folder)).edge_files if has else [checkpoint.WEIGHTS]

@@ -12,7 +12,7 @@ from fedloom.core import reading
 from fedloom.core.config import Experiment
 from fedloom.core.contracts import Local
 from fedloom.core.errors import FedloomError
-from fedloom.core.files import read_text
+from fedloom.core.files import is_folder, on_disk, read_text
 from fedloom.core.tables import Count, Limit, ModelTable, Table
 from fedloom.federation import begin, steps
 from fedloom.federation.middle import Access
@@ -145,7 +145,7 @@ class Policy(Table):
         name = f"{model.name}@{model.revision}" if model.revision else model.name
         if not self.other_models:
             raise refusal(f"model {name!r}", f"models = {sorted(self.models)} and other_models = false")
-        if model.name.startswith((".", "/", "~")) or Path(model.name).is_dir():
+        if model.name.startswith((".", "/", "~")) or is_folder(model.name):
             raise refusal(f"the folder {model.name!r}, which a server names", "models has no such name")
 
     def place(self, model: ModelTable) -> tuple[str, str] | None:
@@ -237,7 +237,7 @@ OWN = {"code": ["*"], "layer_patterns": True} | {key: 0 for key in Policy.model_
 def pinned(text: str) -> tuple[str, str]:
     """A model's name and revision: ``owner/model@revision``, or a name alone. A folder's name may have an ``@``."""
     name, _, revision = text.partition("@")
-    is_id = name.count("/") == 1 and not name.startswith((".", "/", "~")) and not Path(text).exists()
+    is_id = name.count("/") == 1 and not name.startswith((".", "/", "~")) and not on_disk(text)
     return (name, revision) if is_id else (text, "")
 
 
