@@ -18,8 +18,8 @@ def in_order(
     """Replies in the cohort's order, whatever order they come in: sums of floats then have the same bits.
 
     After ``needed`` good ones (default: all) no more are waited for; those of clients ``besides`` are none of them.
-    Those that came before their turn wait on disk once they are many. A second reply of a client, a late one, or one of a client that was not asked comes at once,
-    with ``None`` in the client's place.
+    Those that came before their turn wait on disk once they are many. A second reply of a client, a late one, or one of
+    a client that was not asked comes at once, with ``None`` in the client's place.
     """
     waiting: dict[str, Reply] = {}
     awaited = {info.name for info in cohort}
