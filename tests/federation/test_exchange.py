@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -153,3 +154,26 @@ def test_a_suspect_that_answers_first_takes_nobodys_place(tmp_path: Path, monkey
     monkeypatch.setattr(hostile, "attacked", lambda setup, kept: First(setup, kept))
     attacked(tmp_path, Attack(1e20), "sampling.extra=0.25", "engine.quorum=1.0")
     assert [row["clients"] for row in rows(tmp_path / "run", "rounds.jsonl")] == [["1", "2", "3", "4"]] * ROUNDS
+
+
+def test_a_suspect_counts_only_where_enough_others_moved_to_tell(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Absent(hostile.Attacked):
+        """In round 2 only one other answers."""
+
+        def exchange(self, jobs: Iterable[Job]) -> Iterator[Reply]:
+            for job in jobs:
+                away = job.round == 2 and job.client in ("2", "3", "4")
+                yield from (replace(reply, error="away") if away else reply for reply in super().exchange([job]))
+
+    monkeypatch.setattr(hostile, "attacked", lambda setup, kept: Absent(setup, kept))
+    result = attacked(tmp_path, Attack(1e20), "engine.quorum=0.1")
+    assert [row["clients"] for row in rows(tmp_path / "run", "rounds.jsonl")] == [
+        ["1", "2", "3", "4"],
+        ["1"],
+        ["1", "2", "3", "4"],
+    ]
+    assert "too few others moved to tell" in next(
+        e["error"] for e in result["left_out"] if (e["round"], e["client"]) == (2, HOSTILE)
+    )

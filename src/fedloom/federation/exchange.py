@@ -210,6 +210,6 @@ class Exchange:
             start = cut(start, parcel)
             if lengths:
                 lengths.add(info.name, parcel, start)
-                if info.name in self.suspects and (told := lengths.odd(info.name)):
+                if info.name in self.suspects and (told := lengths.odd(info.name, suspect=True)):
                     raise FedloomError(told)
             return method.reduce.lift(parcel, info, start), parcel.facts
