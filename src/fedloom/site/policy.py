@@ -142,11 +142,13 @@ class Policy(Table):
     def _check_model(self, model: ModelTable) -> None:
         if self.place(model):
             return
-        name = f"{model.name}@{model.revision}" if model.revision else model.name
+        name = model.name
         if not self.other_models:
-            raise refusal(f"model {name!r}", f"models = {sorted(self.models)} and other_models = false")
-        if model.name.startswith((".", "/", "~")) or Path(model.name).is_dir():
-            raise refusal(f"the folder {model.name!r}, which a server names", "models has no such name")
+            called = f"{name}@{model.revision}" if model.revision else name
+            raise refusal(f"model {called!r}", f"models = {sorted(self.models)} and other_models = false")
+        # With a ".." it could ask whether any folder is here.
+        if name.startswith((".", "/", "~")) or ".." in Path(name).parts or Path(name).is_dir():
+            raise refusal(f"the folder {name!r}, which a server names", "models has no such name")
 
     def place(self, model: ModelTable) -> tuple[str, str] | None:
         """Name and revision here of what a server calls ``model``; ``None`` where the rules do not name it.
