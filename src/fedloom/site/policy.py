@@ -63,7 +63,7 @@ class HostTable(Table):
             return None
         try:
             token = read_text(Path(self.token_file)).strip() if self.token_file else ""
-        except OSError as error:
+        except (OSError, UnicodeDecodeError) as error:
             raise FedloomError(f"site.toml: host.token_file: {error}.") from None
         return Access(self.address, self.root_certificates, token, self.key, self.certificate)
 
