@@ -98,16 +98,16 @@ def test_a_folder_without_a_comparison_or_a_finished_cell_says_so(tmp_path: Path
     (tmp_path / "compare.json").write_text("{}")
     with pytest.raises(FedloomError, match=r"compare\.json: .* Run the same `fedloom compare` again"):
         outcome.load(tmp_path)
+    waiting = Ran(name="a", axes={"method": "fedavg"}, seed=0, folder="cells/a/seed-0")
+    outcome.save(Outcome(name="x", baseline={"method": "fedavg"}, cells=[waiting]), tmp_path)
+    with pytest.raises(FedloomError, match="not one cell of this comparison is finished"):
+        comparison.page(tmp_path, tmp_path / "report.html")
 
 
 def test_a_list_of_cells_that_is_no_text_is_named(tmp_path: Path) -> None:
     (tmp_path / outcome.FILE).write_bytes(b"\xff\xfe{}")
     with pytest.raises(FedloomError, match=r"compare\.json: it is no UTF-8\. Run the same `fedloom compare` again"):
         outcome.load(tmp_path)
-    waiting = Ran(name="a", axes={"method": "fedavg"}, seed=0, folder="cells/a/seed-0")
-    outcome.save(Outcome(name="x", baseline={"method": "fedavg"}, cells=[waiting]), tmp_path)
-    with pytest.raises(FedloomError, match="not one cell of this comparison is finished"):
-        comparison.page(tmp_path, tmp_path / "report.html")
 
 
 def test_the_figure_of_differences_has_a_dot_for_each_and_the_intervals_reach(out: Path) -> None:
