@@ -80,6 +80,12 @@ def test_what_cannot_be_imported_is_named(name: str) -> None:
         resolve.builder("methods", name)
 
 
+@pytest.mark.parametrize("name", ["os:system", "os:sep", "pathlib:Path"])
+def test_what_is_no_function_of_pythons_is_named(name: str) -> None:
+    with pytest.raises(FedloomError, match=f"methods: '{name}' is "):
+        resolve.build("methods", name, {})
+
+
 @pytest.mark.parametrize("name", sorted(resolve.known("methods")))
 def test_every_method_has_a_summary_for_the_lists(name: str) -> None:
     summary = resolve.summary("methods", name)

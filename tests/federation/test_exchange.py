@@ -1,6 +1,8 @@
 """One hostile client among five, whose replies are finite and far too large: no run ends, nobody else is left out."""
 
 import json
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +12,7 @@ import torch
 from benchmarks import hostile
 from benchmarks.hostile import CLIENTS, HOSTILE, METHODS, ROUNDS, Attack, Found
 from fedloom import engines
-from fedloom.core.contracts import Method, Parcel, Reduce
+from fedloom.core.contracts import Job, Method, Parcel, Reduce, Reply
 from fedloom.core.errors import FedloomError
 from fedloom.core.tree import fingerprint
 from fedloom.federation import exchange
@@ -140,3 +142,38 @@ def test_a_state_that_is_not_finite_is_never_taken(tmp_path: Path, monkeypatch: 
     last = RunFolder(tmp_path / "all").last()
     assert last is not None
     assert last.round == 0
+
+
+def test_a_suspect_that_answers_first_takes_nobodys_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class First(hostile.Attacked):
+        """All are asked at once, and the hostile client has its answer ready."""
+
+        def exchange(self, jobs: Iterable[Job]) -> Iterator[Reply]:
+            yield from sorted(super().exchange(jobs), key=lambda reply: reply.client != HOSTILE)
+
+    monkeypatch.setattr(hostile, "attacked", lambda setup, kept: First(setup, kept))
+    attacked(tmp_path, Attack(1e20), "sampling.extra=0.25", "engine.quorum=1.0")
+    assert [row["clients"] for row in rows(tmp_path / "run", "rounds.jsonl")] == [["1", "2", "3", "4"]] * ROUNDS
+
+
+def test_a_suspect_counts_only_where_enough_others_moved_to_tell(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Absent(hostile.Attacked):
+        """In round 2 only one other answers."""
+
+        def exchange(self, jobs: Iterable[Job]) -> Iterator[Reply]:
+            for job in jobs:
+                away = job.round == 2 and job.client in ("2", "3", "4")
+                yield from (replace(reply, error="away") if away else reply for reply in super().exchange([job]))
+
+    monkeypatch.setattr(hostile, "attacked", lambda setup, kept: Absent(setup, kept))
+    result = attacked(tmp_path, Attack(1e20), "engine.quorum=0.1")
+    assert [row["clients"] for row in rows(tmp_path / "run", "rounds.jsonl")] == [
+        ["1", "2", "3", "4"],
+        ["1"],
+        ["1", "2", "3", "4"],
+    ]
+    assert "too few others moved to tell" in next(
+        e["error"] for e in result["left_out"] if (e["round"], e["client"]) == (2, HOSTILE)
+    )

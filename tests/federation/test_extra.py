@@ -77,6 +77,12 @@ def test_errors_are_no_replies() -> None:
     assert got(few, 2)[2:] == [(name, name, f"client {name!r} did not answer.") for name in "cd"]
 
 
+def test_a_reply_besides_is_taken_and_none_of_those_needed() -> None:
+    source = Source(Reply("d"), Reply("b"), Reply("a"), Reply("c"))
+    found = [(reply.client, reply.error) for _, reply in in_order(iter(source), COHORT, 2, {"d"})]
+    assert found == [("a", ""), ("b", ""), spare("c")[0][1:], ("d", "")]
+
+
 def test_all_are_needed_by_default() -> None:
     replies = [Reply(name) for name in "dcba"]
     assert got(Source(*replies)) == got(Source(*replies), 4) == [(name, name, "") for name in "abcd"]

@@ -197,6 +197,16 @@ class TestFinished:
         with pytest.raises(FedloomError, match=f"{file}: the first .* were changed"):
             run(resume=True)
 
+    @pytest.mark.parametrize("name", ["adapter/adapter.safetensors", "partition.json", "examples.json", "after.json"])
+    def test_a_file_that_is_gone_is_made_again(self, run: Run, tmp_path: Path, name: str, caplog: Any) -> None:
+        run()
+        file = tmp_path / "run" / name
+        was = file.read_bytes()
+        file.unlink()
+        run(resume=True)
+        assert file.read_bytes() == was
+        assert f"{file} is missing. It is made again." in caplog.text or name == "after.json"  # told with its round
+
     def test_a_list_that_names_other_files_is_none(self, run: Run, tmp_path: Path) -> None:
         run()
         mine = tmp_path / "mine"

@@ -1,10 +1,13 @@
 """Multi-Krum by hand and against Flower's."""
 
 import pytest
+import torch
 
+from fedloom.core.contracts import Parcel
 from fedloom.core.errors import FedloomError
 from fedloom.methods.krum import krum
 from fedloom.methods.multi_krum import multi_krum
+from tests.methods.helpers import client, fold
 from tests.methods.robust import after, agree, arrays, attackers, flower, honest, scalars, within
 
 SIX = scalars(0.0, 1.0, 3.0, 4.0, 5.0, 20.0)
@@ -42,6 +45,13 @@ def test_of_few_clients_one_is_kept(values: list[float], expected: float) -> Non
 def test_more_than_the_honest_ones_cannot_be_kept() -> None:
     with pytest.raises(FedloomError, match=r"multi-krum: keep is 6, but of 6 clients with 1 Byzantine.*at most 5"):
         after(multi_krum(keep=6), SIX)
+
+
+def test_where_too_few_answer_all_that_may_be_honest_are_kept() -> None:
+    method = multi_krum(keep=5)
+    state = method.server.init({"a": torch.zeros(1)}, 1.0, 6)  # of six, 5 may be honest
+    three = [(Parcel({"adapter": {"a": torch.tensor([value])}}), client(str(value))) for value in (1.0, 2.0, 6.0)]
+    assert method.server.step(state, fold(method, state, three))["adapter"]["a"].tolist() == [3.0]
 
 
 @pytest.mark.parametrize(("options", "named"), [({"byzantine": -1}, "byzantine is -1"), ({"keep": 0}, "keep is 0")])

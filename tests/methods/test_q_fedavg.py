@@ -221,6 +221,21 @@ def test_no_fall_of_its_loss_lets_a_client_stop_all_others() -> None:
     assert alone == pytest.approx(3 * 1e6 / (1e6 + 2e6 / 12 * 12), rel=1e-4)
 
 
+def test_no_loss_of_zero_lets_a_client_stop_all_others() -> None:
+    # K = 5, s = 0.4, q = 1/2, L = 1, changes of 1: of F^(-1/2) / 2 = 0.5 four times and 5e4, the last becomes 4/3
+    # Delta = 4 + 1e-5; h = 4 + 1e-5 + 4 / 2 + 4/3
+    replies = [(a(1.0), 1.0, 1.0)] * 4 + [(a(1.0), 0.0, 1.0)]
+    assert stepped(0.5, a(0.0), replies, cap=2.0)["a"].item() == pytest.approx(12 / 22, rel=1e-4)
+    assert stepped(0.5, a(0.0), replies)["a"].item() == pytest.approx(0.0, abs=1e-3)
+
+
+@pytest.mark.parametrize("lr", [1e-30, 1e-100, 0.1, 1e30])
+def test_no_rate_that_it_says_lets_a_client_stop_all_others(lr: float) -> None:
+    # four say 1/2: L = 2, dw = 2 (1 - 0) ..., F = 1: Delta = 5 * 2, h = 5 (4 + 2)
+    replies = [(a(0.0), 1.0, 0.5)] * 4 + [(a(0.0), 1.0, lr)]
+    assert stepped(1.0, a(1.0), replies, cap=2.0)["a"].item() == pytest.approx(1 - 10 / 30)
+
+
 def train_loss(lipschitz: Any, q: float, size: float = 1.0) -> tuple[float, float]:
     """Mean loss of two clients with different data before and after ten rounds of ten AdamW steps each; ``size``: a
     factor of all losses, which AdamW does not see."""

@@ -104,6 +104,12 @@ def test_a_folder_without_a_comparison_or_a_finished_cell_says_so(tmp_path: Path
         comparison.page(tmp_path, tmp_path / "report.html")
 
 
+def test_a_list_of_cells_that_is_no_text_is_named(tmp_path: Path) -> None:
+    (tmp_path / outcome.FILE).write_bytes(b"\xff\xfe{}")
+    with pytest.raises(FedloomError, match=r"compare\.json: it is no UTF-8\. Run the same `fedloom compare` again"):
+        outcome.load(tmp_path)
+
+
 def test_the_figure_of_differences_has_a_dot_for_each_and_the_intervals_reach(out: Path) -> None:
     found = outcome.load(out)
     rows = outcome.rows(found, out, outcome.runs(found, out))

@@ -28,6 +28,10 @@ def test_partition_and_examples_may_be_missing(tmp_path: Path) -> None:
     assert run.examples == []
 
 
+def made_up_holdings(count: int) -> str:
+    return f'{{"by": "x", "groups": ["g"], "clients": [{{"name": "0", "train": {{"g": {count}}}, "test": {{}}}}]}}'
+
+
 @pytest.mark.parametrize("name", ["config.toml", "rounds.jsonl", "clients.jsonl"])
 def test_a_missing_file_is_named(tmp_path: Path, name: str) -> None:
     folder = run_folder(tmp_path)
@@ -45,6 +49,8 @@ def test_a_missing_file_is_named(tmp_path: Path, name: str) -> None:
         ("rounds.jsonl", '{"round": 1', "rounds.jsonl, line 1: the file: Invalid JSON"),
         ("clients.jsonl", '{"round": "one"}', "clients.jsonl, line 1: round"),
         ("partition.json", "[]", "partition.json"),
+        ("partition.json", made_up_holdings(-1), "partition.json: clients.0.train.g: Input should be greater than"),
+        ("partition.json", made_up_holdings(10**400), "partition.json: clients.0.train.g: "),
         ("examples.json", '[{"id": 3}]', "examples.json: 0.id"),
     ],
 )

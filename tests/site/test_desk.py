@@ -92,7 +92,7 @@ def test_it_tells_the_parts_of_its_model(tmp_path: Path, monkeypatch: pytest.Mon
 
 def test_a_site_that_the_experiment_does_not_know_says_so(tmp_path: Path) -> None:
     answer = desk(tmp_path, "mercy").answer(hello(toy.experiment()))
-    assert answer.error == "site 'mercy': the experiment has no such client; it has 0, 1, 2."
+    assert answer.error == "site 'mercy': the experiment has no such client."
     assert answer.facts == {}
 
 

@@ -141,3 +141,8 @@ def test_after_a_failure_the_same_message_is_answered(tmp_path: Path, monkeypatc
         patch.setattr(toy.Toy, "collate", failing(OSError(FILE)))
         assert here.answer(question).error
     assert good(here.answer(question)).parcel == good(desk(tmp_path / "fresh").answer(question)).parcel
+
+
+def test_who_else_a_scenario_names_by_the_sites_own_examples_is_not_told(tmp_path: Path) -> None:
+    by = toy.experiment("scenario=natural", "scenario.by=group")  # a server may name any field, such as the patient
+    assert desk(tmp_path, "mercy").answer(hello(by)).error == "site 'mercy': the experiment has no such client."

@@ -55,6 +55,7 @@ REFUSED: list[tuple[dict[str, object], list[str], str]] = [
         f"model '{ID}@v2'.*other_models = false",
     ),
     ({}, ['adapter.names=["q_proj$"]'], r"adapter\.names = \['q_proj\$'\].*layer_patterns = false"),
+    ({}, ["model.name=src/../no-such-folder"], r"the folder 'src/\.\./no-such-folder', which a server names"),
     ({}, ["model.name=./clip"], r"the folder '\./clip', which a server names.*models has no such name"),
     ({}, ["model.name=/srv/clip"], "the folder '/srv/clip'.*models has no such name"),
     ({}, ["model.name=~/clip"], "the folder '~/clip'.*models has no such name"),

@@ -63,13 +63,16 @@ def builder(axis: str, name: str) -> Builder:
             guard(name)
         module_name, function = name.split(":", 1)
         try:
-            return getattr(importlib.import_module(module_name), function)  # type: ignore[no-any-return]
+            found = getattr(importlib.import_module(module_name), function)
         except (ImportError, AttributeError) as error:
             raise FedloomError(
                 f"{axis}: {name!r} cannot be imported: {error}. Name it package.module:function."
             ) from None
         except Exception as error:
             raise FedloomError(f"{axis}: {name!r} cannot be imported: {type(error).__name__}: {error}.") from error
+        if not callable(found) or inspect.isbuiltin(found):  # whose parameters nobody can know
+            raise FedloomError(f"{axis}: {name!r} is no function of Python's that builds one of them.")
+        return found  # type: ignore[no-any-return]
     choices = known(axis)
     if name not in choices:
         raise FedloomError(f"{axis}: there is no {name!r}. {nearest(name, choices)}")
@@ -98,6 +101,8 @@ def build(axis: str, name: str, options: Mapping[str, Any], **given: Any) -> Any
     for key in options:
         if key not in parameters or key in given:
             raise FedloomError(f"{axis}: {name!r} has no option {key!r}. {nearest(key, set(parameters) - set(given))}")
+    if inspect.isclass(function):
+        raise FedloomError(f"{axis}: {name!r} is a class, expected a function that builds one of them.")
     call = validate_call(config=ConfigDict(arbitrary_types_allowed=True))(function)
     try:
         try:

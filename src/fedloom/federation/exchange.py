@@ -148,7 +148,7 @@ class Exchange:
         replies = self.engine.exchange(outbox.jobs())
         if needed < len(cohort):  # only what can be used is one of those needed, and its turn may be late
             replies = map(partial(self._judged, outbox), replies)
-        ordered = in_order(replies, cohort, needed)
+        ordered = in_order(replies, cohort, needed, self.suspects)  # whose replies may yet be refused
         del replies  # or the engine is not told that nobody waits any more
         for info, reply in ordered:
             begun = time.perf_counter()
@@ -210,6 +210,6 @@ class Exchange:
             start = cut(start, parcel)
             if lengths:
                 lengths.add(info.name, parcel, start)
-                if info.name in self.suspects and (told := lengths.odd(info.name)):
+                if info.name in self.suspects and (told := lengths.odd(info.name, suspect=True)):
                     raise FedloomError(told)
             return method.reduce.lift(parcel, info, start), parcel.facts

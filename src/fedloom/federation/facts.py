@@ -21,6 +21,9 @@ MOST_BYTES = 2**50
 MOST_LOSS = 1e10
 """A mean loss beyond it is that of a model which has diverged."""
 
+LONGEST_REASON = 1000
+"""Characters of why a reply cannot be used: some of it quotes the reply, and it stands in files and on the screen."""
+
 _KNOWN = {"examples", "steps", "loss", PRIVATE, RANK, *SPLIT}
 
 
@@ -104,10 +107,13 @@ def costs_the_reply() -> Iterator[None]:
     """
     try:
         yield
-    except FedloomError:
-        raise
+    except FedloomError as error:
+        if len(told := str(error)) <= LONGEST_REASON:
+            raise
+        raise FedloomError(f"{told[:LONGEST_REASON]}...") from None
     except Exception as error:
-        raise FedloomError(f"the reply cannot be used: {type(error).__name__}: {error}") from error
+        told = f"the reply cannot be used: {type(error).__name__}: {error}"
+        raise FedloomError(told[:LONGEST_REASON]) from error
 
 
 def _whole(value: object, most: int) -> int | None:

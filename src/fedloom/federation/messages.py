@@ -21,6 +21,9 @@ from fedloom.federation.setup import Setup
 LARGEST = 4
 """Adapters' worth of bytes that a reply may have, beside its header."""
 
+MOST_PARTS, LONGEST_PART = 64, 100
+"""Parts of a reply that a line tells apart, and characters of their names."""
+
 
 _COMPONENTS = {lora.A: 0, lora.B: 1, lora.R: 0}
 """Along which axis the tensors of a pair have its components."""
@@ -241,10 +244,12 @@ def _differs(one: Tensor, other: Tensor) -> bool:
 
 
 def _sizes(blob: bytes) -> dict[str, int]:
-    """Where a reply's bytes go; those of one that cannot be read are all ``unreadable``."""
+    """Where a reply's bytes go; those of one that cannot be read, or has parts without end, are all ``unreadable``."""
     try:
         found = wire.sizes(blob)
-        if all(type(count) is int and count >= 0 for count in found.values()) and sum(found.values()) == len(blob):
+        sound = all(type(count) is int and count >= 0 for count in found.values()) and sum(found.values()) == len(blob)
+        named = len(found) <= MOST_PARTS and all(len(n) <= LONGEST_PART and wire.SLOT.fullmatch(n) for n in found)
+        if sound and named:
             return found
     except (ValueError, TypeError, KeyError, AttributeError, struct.error, RecursionError):
         pass

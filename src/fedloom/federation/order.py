@@ -1,7 +1,7 @@
 """Replies in the cohort's order, whatever order they come in, and where those wait that are early."""
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from typing import IO
@@ -13,13 +13,13 @@ IN_MEMORY = 64 * 2**20
 
 
 def in_order(
-    replies: Iterator[Reply], cohort: list[ClientInfo], needed: int | None = None
+    replies: Iterator[Reply], cohort: list[ClientInfo], needed: int | None = None, besides: Collection[str] = ()
 ) -> Iterator[tuple[ClientInfo | None, Reply]]:
     """Replies in the cohort's order, whatever order they come in: sums of floats then have the same bits.
 
-    After ``needed`` good ones (default: all) no more are waited for. Those that came before their turn wait on disk
-    once they are many. A second reply of a client, a late one, or one of a client that was not asked comes at once,
-    with ``None`` in the client's place.
+    After ``needed`` good ones (default: all) no more are waited for; those of clients ``besides`` are none of them.
+    Those that came before their turn wait on disk once they are many. A second reply of a client, a late one, or one of
+    a client that was not asked comes at once, with ``None`` in the client's place.
     """
     waiting: dict[str, Reply] = {}
     awaited = {info.name for info in cohort}
@@ -31,7 +31,7 @@ def in_order(
                 yield None, reply
                 continue
             awaited.remove(reply.client)
-            good += not reply.error
+            good += not reply.error and reply.client not in besides
             waiting[reply.client] = reply if reply.client == cohort[turn].name else shelf.put(reply)
             del reply
             while turn < len(cohort) and cohort[turn].name in waiting:

@@ -44,14 +44,17 @@ class Lengths:
         for lengths in self.found.values():
             lengths.pop(client, None)
 
-    def odd(self, client: str) -> str:
-        """Why a client's reply is out of proportion, in words; empty: it is not."""
+    def odd(self, client: str, suspect: bool = False) -> str:
+        """Why a client's reply is out of proportion, in words; empty: it is not. That of a ``suspect`` is where too few
+        others moved to tell."""
         if not self.factor:
             return ""
         for slot, lengths in self.found.items():
             own, expected = lengths.get(client, 0.0), self._expected(slot, client)
+            moved = "moved the adapter by" if slot == "adapter" else f"sent a slot {slot!r} of length"
+            if suspect and own > 0 and math.isinf(expected):
+                return f"it {moved} {own:.3g}; it was out of proportion before, and too few others moved to tell."
             if own > self.factor * expected:
-                moved = "moved the adapter by" if slot == "adapter" else f"sent a slot {slot!r} of length"
                 return (
                     f"it {moved} {own:.3g}, where {expected:.3g} is to be expected from the others: more than "
                     f"{self.factor:g} times as much (engine.outliers)."

@@ -136,7 +136,7 @@ class RunFolder:
                 self.read_json(name)
         except written.Broken:
             return None
-        return None if sums.changed(self.path) else dict(result)
+        return None if sums.changed(self.path) or sums.gone(self.path) else dict(result)
 
     def write_text(self, name: str, text: str) -> None:
         """Write a text file whole or not at all."""

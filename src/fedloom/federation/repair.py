@@ -50,6 +50,9 @@ def broken(folder: RunFolder) -> None:
     for file in sums.changed(folder.path):
         if file.name not in sums.LINES:  # those are as their checkpoint knows them
             _aside(file, aside, f"{file} is not what was written.")
+    for file in sums.gone(folder.path):
+        if file.name not in sums.LINES:
+            _aside(file, aside, f"{file} is missing.")
 
 
 def _configuration(folder: RunFolder, asked: Experiment, aside: Aside) -> None:

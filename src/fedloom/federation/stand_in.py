@@ -178,12 +178,14 @@ class StandIn(Setup):
         def merge(left: Any, right: Any) -> Any:
             return self._note("folded", reduce.merge(left, right))
 
-        def keep(run: LocalRun) -> dict[str, Tree]:
+        def last(run: LocalRun) -> dict[str, Tree]:
             self._note("hooks", run.scratch)
-            return local.keep(run) if local.keep else {}
+            hook = local.keep or local.send
+            return hook(run) if hook else {}
 
-        watched = dataclasses.replace(reduce, lift=lift, merge=merge)
-        return dataclasses.replace(method, reduce=watched, local=dataclasses.replace(local, keep=keep))
+        # Only a method whose clients keep something may have that hook: what they kept must be there in the next turn.
+        seen = dataclasses.replace(local, keep=last) if local.keep else dataclasses.replace(local, send=last)
+        return dataclasses.replace(method, reduce=dataclasses.replace(reduce, lift=lift, merge=merge), local=seen)
 
     def _note(self, kind: str, value: Any) -> Any:
         self.seen[kind] = max(self.seen.get(kind, 0), in_tensors(value))

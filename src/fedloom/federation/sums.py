@@ -34,10 +34,25 @@ def changed(folder: Path, names: Sequence[str] = ()) -> list[Path]:
     Raises:
         FedloomError: a file cannot be read.
     """
+    listed = _listed(folder)
+    if listed is None:
+        return [folder / FILE]
+    wanted = [(mark, folder / name) for name, mark in listed.items() if not names or name in names]
+    return [file for mark, file in wanted if file.exists() and hashlib.sha256(rows.content(file)).hexdigest() != mark]
+
+
+def gone(folder: Path) -> list[Path]:
+    """The files that the list names and that are no longer there.
+
+    Raises:
+        FedloomError: the list cannot be read.
+    """
+    return [folder / name for name in _listed(folder) or {} if not (folder / name).exists()]
+
+
+def _listed(folder: Path) -> dict[str, str] | None:
+    """The hash of each file that the list names; ``None`` where it is no list."""
     text = rows.content(folder / FILE).decode(errors="replace")
     lines = [_LINE.fullmatch(line) for line in text.split("\n")[:-1]]
-    listed = [line.groups() for line in lines if line]
-    if len(listed) < len(lines) or (text and not text.endswith("\n")):
-        return [folder / FILE]
-    wanted = [(mark, folder / name) for mark, name in listed if not names or name in names]
-    return [file for mark, file in wanted if file.exists() and hashlib.sha256(rows.content(file)).hexdigest() != mark]
+    listed = {line[2]: line[1] for line in lines if line}
+    return None if len(listed) < len(lines) or (text and not text.endswith("\n")) else listed

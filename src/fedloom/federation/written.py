@@ -15,6 +15,9 @@ T = TypeVar("T")
 Picture = Annotated[str, Field(pattern=r"^data:image/(png|jpeg|webp|gif);base64,[A-Za-z0-9+/=]+$")]
 
 
+Whole = Annotated[int, Field(ge=0, lt=2**63)]
+
+
 class _Record(BaseModel):
     """Keys that a later version adds are kept and ignored."""
 
@@ -24,10 +27,10 @@ class _Record(BaseModel):
 class Bytes(_Record):
     """Bytes on the wire over the whole run."""
 
-    up: int
-    down: int
-    split_up: int = 0
-    split_down: int = 0
+    up: Whole
+    down: Whole
+    split_up: Whole = 0
+    split_down: Whole = 0
 
     @property
     def total(self) -> int:
@@ -40,10 +43,10 @@ class ClientScore(_Record):
     it is measured on (``None``: an older folder does not tell)."""
 
     client: str
-    examples: int
+    examples: Whole
     final: float | None
     zero_shot: float | None = None
-    tested: int | None = None
+    tested: Whole | None = None
 
 
 class Majority(_Record):
@@ -59,7 +62,7 @@ class Measured(_Record):
     folder does not tell)."""
 
     on: str = "test"
-    examples: int = 0
+    examples: Whole = 0
 
 
 def _total(seconds: dict[str, float]) -> dict[str, float]:
@@ -72,7 +75,7 @@ class Result(_Record):
     """``result.json``."""
 
     fedloom: str
-    seed: int
+    seed: Whole
     metric: str
     measured: Measured = Measured()
     zero_shot: float | None
@@ -82,12 +85,12 @@ class Result(_Record):
     majority: Majority | None = None
     worst_client: float | None
     per_client: list[ClientScore]
-    rounds: int
-    clients: int
+    rounds: Whole
+    clients: Whole
     bytes: Bytes
-    parameters: dict[str, int]
+    parameters: dict[str, Whole]
     seconds: Annotated[dict[str, float], AfterValidator(_total)]
-    peak_memory_bytes: int
+    peak_memory_bytes: Whole
     left_out: list[Any]
     data: str
     versions: dict[str, str]
@@ -103,11 +106,11 @@ class LeftOut(_Record):
 class Round(_Record):
     """A line of ``rounds.jsonl``; ``score`` is ``None`` in a round that was not evaluated."""
 
-    round: int
+    round: Whole
     score: float | None
     loss: float | None
-    bytes_up: int
-    bytes_down: int
+    bytes_up: Whole
+    bytes_down: Whole
     seconds: float
     clients: list[str]
     left_out: list[LeftOut] = []
@@ -118,18 +121,18 @@ class Turn(_Record):
     ``parts_down``: its bytes by what they are; older folders have none. ``split_up``, ``split_down``: bytes to and from
     a language model that is elsewhere."""
 
-    round: int
+    round: Whole
     client: str
-    examples: int
-    steps: int
+    examples: Whole
+    steps: Whole
     loss: float | None
     error: str = ""
-    bytes_up: int = 0
-    bytes_down: int = 0
-    parts_up: dict[str, int] = {}
-    parts_down: dict[str, int] = {}
-    split_up: int = 0
-    split_down: int = 0
+    bytes_up: Whole = 0
+    bytes_down: Whole = 0
+    parts_up: dict[str, Whole] = {}
+    parts_down: dict[str, Whole] = {}
+    split_up: Whole = 0
+    split_down: Whole = 0
 
 
 class Start(_Record):
@@ -145,8 +148,8 @@ class Holder(_Record):
     """What one client holds, counted by group."""
 
     name: str
-    train: dict[str, int]
-    test: dict[str, int]
+    train: dict[str, Whole]
+    test: dict[str, Whole]
 
 
 class Holdings(_Record):
@@ -162,8 +165,8 @@ class Site(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    train: int
-    test: int
+    train: Whole
+    test: Whole
     data: str
 
 

@@ -56,7 +56,7 @@ def nearest_to_all(method: str, byzantine: int | None, keep: int | None) -> Meth
     """The plain mean of the ``keep`` adapters with the lowest Krum scores; ``method`` names it in messages.
 
     Raises:
-        FedloomError: byzantine < 0 or keep < 1; once the clients are known, 2 byzantine + 2 >= n; keep > n - f.
+        FedloomError: byzantine < 0 or keep < 1; once the clients are known, 2 byzantine + 2 >= n or keep > n - f.
     """
     if byzantine is not None:
         number(f"{method}: byzantine", byzantine, least=0)
@@ -65,13 +65,8 @@ def nearest_to_all(method: str, byzantine: int | None, keep: int | None) -> Meth
 
     def rule(adapters: list[Tree]) -> Tree:
         count = len(adapters)
-        bad = min(_most(count), _most(count) if byzantine is None else byzantine)
-        wanted = max(1, count - bad - 2) if keep is None else keep
-        if wanted > count - bad:
-            raise FedloomError(
-                f"{method}: keep is {wanted}, but of {count} clients with {bad} Byzantine ones at most {count - bad} "
-                "are honest. Lower keep, or let more clients take part."
-            )
+        bad = _bad(count, byzantine)
+        wanted = max(1, count - bad - 2) if keep is None else min(keep, count - bad)
         best = krum_scores(adapters, bad).sort(stable=True).indices[:wanted].tolist()
         return functools.reduce(WeightedSum.merge, (WeightedSum.of(adapters[place], 1) for place in best)).mean()
 
@@ -79,6 +74,11 @@ def nearest_to_all(method: str, byzantine: int | None, keep: int | None) -> Meth
 
     def init(adapter: Tree, scale: float, clients: int) -> State:
         _tolerated(method, clients, byzantine)  # what all clients cannot outvote, no cohort can
+        if keep is not None and keep > (honest := clients - _bad(clients, byzantine)):
+            raise FedloomError(
+                f"{method}: keep is {keep}, but of {clients} clients with {clients - honest} Byzantine ones at most "
+                f"{honest} are honest. Lower keep, or let more clients take part."
+            )
         return server.init(adapter, scale, clients)
 
     return Method(reduce=gathered(rule), server=replace(server, init=init))
@@ -108,6 +108,11 @@ def _tolerated(method: str, clients: int, byzantine: int | None) -> None:
             f"than the clients that there are. Let at least {2 * byzantine + 3} take part, or leave byzantine out, "
             "which takes the largest that each round allows."
         )
+
+
+def _bad(count: int, byzantine: int | None) -> int:
+    """How many Byzantine clients of ``count`` are reckoned with: as many as asked for, where so few can be outvoted."""
+    return _most(count) if byzantine is None else min(_most(count), byzantine)
 
 
 def _most(count: int) -> int:

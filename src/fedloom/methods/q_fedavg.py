@@ -1,7 +1,7 @@
 """Averaging in which a client counts the more, the worse the model serves it."""
 
 import functools
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
@@ -61,8 +61,9 @@ def q_fedavg(q: float = 1.0, lipschitz: Lipschitz = "fall", cap: float = 2.0) ->
 
     ``cap`` is ours: whoever says that its loss is 1e6 would otherwise be the model. Of the K clients of a round, none
     counts for more than ``cap / K`` of ``sum_k L_k F_k^q`` (the largest F_k are lowered to where that holds), nor of
-    the falls by which L is found. ``cap = 0`` is the paper's formula. Not additive: a share is known when all are
-    there.
+    the falls by which L is found; for q < 1, where a loss near zero has the largest, nor of ``sum_k F_k^(q-1)``.
+    ``cap = 0`` is the paper's formula. L = 1 / lr is the median of what clients say, which have one rate. Not additive:
+    a share is known when all are there.
 
     Raises:
         FedloomError: q < 0, or q >= 20 (the paper's go to 15), where powers of small losses leave float64; an unknown
@@ -95,7 +96,7 @@ def q_fedavg(q: float = 1.0, lipschitz: Lipschitz = "fall", cap: float = 2.0) ->
         change = tree.sub(reply.trees["adapter"], start)
         norm = float(tree.squared_norm({name: value.double() for name, value in change.items()}))
         turn = Turn(change, norm, loss, loss - told.get("after", loss), float(own))
-        weight, square = _weight(turn, loss, q), _square(turn, loss, q)
+        weight, square = _weight(turn, loss, q), _power(loss, q) * turn.own**2 * norm
         if not 0 < weight + square < LARGEST_H:
             rate = f" at learning rate {told['lr']:g}" if "lr" in told else ""
             raise FedloomError(
@@ -108,6 +109,8 @@ def q_fedavg(q: float = 1.0, lipschitz: Lipschitz = "fall", cap: float = 2.0) ->
         return left + right
 
     def lower(turns: list[Turn]) -> Parcel:
+        own = sorted(turn.own for turn in turns)[(len(turns) - 1) // 2]
+        turns = [replace(turn, own=own) for turn in turns]
         weights = [_weight(turn, turn.loss, q) for turn in turns]
         most = capped(torch.tensor(weights, dtype=torch.float64), cap).tolist()
         losses = [turn.loss for turn in turns]
@@ -117,7 +120,8 @@ def q_fedavg(q: float = 1.0, lipschitz: Lipschitz = "fall", cap: float = 2.0) ->
         changes = functools.reduce(
             WeightedSum.merge, (WeightedSum.of(turn.change, weight) for turn, weight in zip(turns, most, strict=True))
         )
-        squares = sum(_square(turn, loss, q) for turn, loss in zip(turns, losses, strict=True))
+        powers = capped(torch.tensor([_power(loss, q) for loss in losses], dtype=torch.float64), cap).tolist()
+        squares = sum(power * turn.own**2 * turn.norm for turn, power in zip(turns, powers, strict=True))
         falls = torch.tensor([turn.fall for turn in turns], dtype=torch.float64)
         fall = sum((capped(falls.abs(), cap) * falls.sign()).tolist())
         norms = sum(turn.norm for turn in turns)
@@ -141,9 +145,9 @@ def _weight(turn: Turn, loss: float, q: float) -> float:
     return float(turn.own * (loss + TINY) ** q)
 
 
-def _square(turn: Turn, loss: float, q: float) -> float:
-    """``q F^(q-1) ||dw||^2`` at a loss."""
-    return float(q * (loss + TINY) ** (q - 1) * turn.own**2 * turn.norm)
+def _power(loss: float, q: float) -> float:
+    """``q F^(q-1)`` at a loss."""
+    return float(q * (loss + TINY) ** (q - 1))
 
 
 def _numbers(reply: Parcel, client: ClientInfo, names: tuple[str, ...]) -> dict[str, float]:

@@ -5,7 +5,9 @@ from collections.abc import Iterable
 
 from fedloom.core.printable import printable
 
-_FORMULA = re.compile(r"\s*[=+\-@\t\r]")
+_FORMULA = re.compile(r"\s*[=+\-@\t\r\uff1d\uff0b\uff0d\uff20]")
+"""The last four are the first four as East Asian text has them, which some spreadsheets take for the same."""
+
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.IGNORECASE | re.ASCII)
 
 

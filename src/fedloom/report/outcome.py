@@ -14,6 +14,7 @@ from fedloom.report.runs import Run, read
 from fedloom.report.tuning import Candidate, Tuned
 
 FILE = "compare.json"
+AGAIN = "Run the same `fedloom compare` again: it writes the file anew."
 
 
 class Ran(BaseModel):
@@ -94,7 +95,9 @@ def load(out: Path) -> Outcome:
         raise FedloomError(f"{file}: cannot be read: {error}. `fedloom compare` writes it.") from None
     except ValidationError as error:
         told = error.errors()[0]["msg"]
-        raise FedloomError(f"{file}: {told}. Run the same `fedloom compare` again: it writes the file anew.") from None
+        raise FedloomError(f"{file}: {told}. {AGAIN}") from None
+    except UnicodeDecodeError:
+        raise FedloomError(f"{file}: it is no UTF-8. {AGAIN}") from None
 
 
 def runs(found: Outcome, out: Path) -> list[tuple[Ran, Run]]:

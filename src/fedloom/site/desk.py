@@ -123,7 +123,7 @@ class Desk:
         """What the site says about itself."""
         own = {name: number for number, name in enumerate(setup.partition.names)}.get(self.site)
         if own is None:
-            raise Refusal(f"the experiment has no such client; it has {', '.join(setup.partition.names)}.")
+            raise Refusal("the experiment has no such client.")  # whose names may be groups of the site's own examples
         train, test = setup.partition.train[own], setup.partition.test[own]
         self._check_work(setup, len(train))
         self._data = self._data or f"{data_fingerprint(setup)}/{content_fingerprint(setup)}"

@@ -63,7 +63,7 @@ class HostTable(Table):
             return None
         try:
             token = read_text(Path(self.token_file)).strip() if self.token_file else ""
-        except OSError as error:
+        except (OSError, UnicodeDecodeError) as error:
             raise FedloomError(f"site.toml: host.token_file: {error}.") from None
         return Access(self.address, self.root_certificates, token, self.key, self.certificate)
 
@@ -142,11 +142,13 @@ class Policy(Table):
     def _check_model(self, model: ModelTable) -> None:
         if self.place(model):
             return
-        name = f"{model.name}@{model.revision}" if model.revision else model.name
+        name = model.name
         if not self.other_models:
-            raise refusal(f"model {name!r}", f"models = {sorted(self.models)} and other_models = false")
-        if model.name.startswith((".", "/", "~")) or is_folder(model.name):
-            raise refusal(f"the folder {model.name!r}, which a server names", "models has no such name")
+            called = f"{name}@{model.revision}" if model.revision else name
+            raise refusal(f"model {called!r}", f"models = {sorted(self.models)} and other_models = false")
+        # With a ".." it could ask whether any folder is here.
+        if name.startswith((".", "/", "~")) or ".." in Path(name).parts or is_folder(name):
+            raise refusal(f"the folder {name!r}, which a server names", "models has no such name")
 
     def place(self, model: ModelTable) -> tuple[str, str] | None:
         """Name and revision here of what a server calls ``model``; ``None`` where the rules do not name it.
