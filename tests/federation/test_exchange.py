@@ -92,7 +92,7 @@ def test_only_its_first_round_is_done_twice_and_a_resumed_run_remembers_it(tmp_p
     assert again.count(2) == CLIENTS
     last = RunFolder(tmp_path / "run").last()
     assert last is not None
-    assert json.loads(str(last.facts["suspects"])) == [HOSTILE]
+    assert json.loads(str(last.facts["memory"]))["suspects"] == [HOSTILE]
 
 
 def test_who_was_out_of_proportion_once_counts_again_when_it_is_not(tmp_path: Path) -> None:
@@ -109,6 +109,21 @@ def test_who_was_out_of_proportion_once_counts_again_when_it_is_not(tmp_path: Pa
         ["1", "2", "3", "4", HOSTILE],  # it comes last from now on
         ["1", "2", "3", "4", HOSTILE],
     ]
+
+
+def test_a_drawn_cohort_that_is_half_hostile_is_known_by_the_rounds_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two of four: the upper median is theirs. What earlier rounds reached is not."""
+    rounds = {1: "1234", 2: "0123"}
+    monkeypatch.setattr(hostile, "HOSTILE", "0")
+
+    def sampler() -> Any:
+        return lambda clients, number, rng: [info for info in clients if info.name in rounds[number]]
+
+    monkeypatch.setattr(toy, "drawn", sampler, raising=False)
+    result = attacked(tmp_path, Attack(1e3), f"sampling={toy.HERE}:drawn", "rounds=2", "scenario.clients=5")
+    assert [(entry["round"], entry["client"]) for entry in result["left_out"]] == [(2, "0")]
 
 
 def test_without_the_guard_the_attack_ends_the_run(tmp_path: Path) -> None:
@@ -156,7 +171,7 @@ def test_a_suspect_that_answers_first_takes_nobodys_place(tmp_path: Path, monkey
     assert [row["clients"] for row in rows(tmp_path / "run", "rounds.jsonl")] == [["1", "2", "3", "4"]] * ROUNDS
 
 
-def test_a_suspect_counts_only_where_enough_others_moved_to_tell(
+def test_a_suspect_beside_one_other_is_measured_by_the_rounds_before(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Absent(hostile.Attacked):
@@ -174,6 +189,6 @@ def test_a_suspect_counts_only_where_enough_others_moved_to_tell(
         ["1"],
         ["1", "2", "3", "4"],
     ]
-    assert "too few others moved to tell" in next(
+    assert "engine.outliers" in next(
         e["error"] for e in result["left_out"] if (e["round"], e["client"]) == (2, HOSTILE)
     )

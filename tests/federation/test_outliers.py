@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from fedloom.core.contracts import Parcel, Tree
-from fedloom.federation.outliers import Lengths
+from fedloom.federation.outliers import Lengths, Memory
 
 
 def lengths(factor: float = 10.0, steps: dict[str, int] | None = None, **moved: float) -> Lengths:
@@ -106,3 +106,34 @@ def test_who_moved_farthest_is_measured_by_what_was_expected_of_it() -> None:
     assert found.farthest == "a"
     assert lengths(a=1.0, b=1e30).farthest == "b"
     assert lengths(a=2.0).farthest == "a"
+
+
+def test_a_run_remembers_how_far_its_medians_reached() -> None:
+    # for each step: 4 / 4, 3 / 1 and 2 / 1: the upper median is 2
+    found = lengths(steps={"a": 4, "b": 1, "c": 1}, a=4.0, b=3.0, c=2.0)
+    assert found.reached() == {"adapter": 2.0}
+    found.reach = {"adapter": 7.0, "control": 1.5}
+    assert found.reached() == {"adapter": 7.0, "control": 1.5}
+    memory = Memory({"b", "a"}, {"adapter": 2.0})
+    assert Memory.read(memory.text()) == memory
+    assert Memory.read("") == Memory()
+
+
+def test_no_cohort_may_move_far_beyond_what_earlier_ones_did() -> None:
+    # three of four are attackers: the median is theirs. 2 for each step, ten times as far, times the factor of 10
+    moved = {"a": 200.0, "b": 201.0, "c": 500.0, "d": 1.0}
+    found = lengths(**moved)
+    assert odd(found) == set()
+    found.reach = {"adapter": 2.0}
+    assert odd(found) == {"b", "c"}
+    more = lengths(steps={"a": 3}, a=600.0)
+    more.reach = {"adapter": 2.0}
+    assert odd(more) == set()  # three steps
+    more.reach = {"adapter": 1.9}
+    assert odd(more) == {"a"}
+
+
+def test_a_client_that_says_it_holds_millions_may_not_move_millions_of_times_as_far() -> None:
+    steps = {"a": 1, "b": 1, "c": 10**7}
+    assert odd(lengths(steps=steps, a=1.0, b=1.0, c=9.9e3)) == set()  # ten times a thousand
+    assert odd(lengths(steps=steps, a=1.0, b=1.0, c=1.1e4)) == {"c"}

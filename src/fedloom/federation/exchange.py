@@ -21,7 +21,7 @@ from fedloom.federation.facts import costs_the_reply
 from fedloom.federation.kept import Kept
 from fedloom.federation.messages import Outbox, Tally, cut, open_reply
 from fedloom.federation.order import in_order
-from fedloom.federation.outliers import Lengths
+from fedloom.federation.outliers import Lengths, Memory
 from fedloom.federation.setup import Setup
 from fedloom.federation.watch import Watch
 
@@ -40,9 +40,9 @@ class Stopped(Exception):
 class Exchange:
     """The exchange of round ``number`` from ``state``. ``counted``: the last round in which a client's reply counted.
 
-    ``suspects``: clients whose reply was once out of proportion: theirs come after all others', and are looked at
-    before they are merged, so that no later round is done twice for them; those of this round come to it. ``tally``:
-    who did what. ``seconds``: what the server's own work took.
+    ``memory``: of earlier rounds; what this one adds comes to it. Replies of its suspects come after all others', and
+    are looked at before they are merged, so that no later round is done twice for them. ``tally``: who did what.
+    ``seconds``: what the server's own work took.
     """
 
     setup: Setup
@@ -53,7 +53,7 @@ class Exchange:
     number: int
     state: State
     counted: dict[str, int]
-    suspects: set[str]
+    memory: Memory
     tally: Tally = field(init=False)
     seconds: float = 0.0
 
@@ -70,7 +70,7 @@ class Exchange:
         setup = self.setup
         rng = setup.seeds.numpy(f"round/{self.number}/cohort")
         cohort = setup.sampler(list(setup.clients.values()), self.number, rng)
-        cohort.sort(key=lambda info: info.name in self.suspects)
+        cohort.sort(key=lambda info: info.name in self.memory.suspects)
         needed = max(1, shares.count(1 / (1 + shares.exact(setup.experiment.sampling.extra)), len(cohort)))
         quorum = max(1, shares.count(setup.experiment.engine.quorum, needed, "up"))
         few = unsound = 0
@@ -87,6 +87,7 @@ class Exchange:
             if not odd:
                 state, problem = self._stepped(total)
                 if state is not None:
+                    self.memory.reach = lengths.reached()
                     return state
                 unsound += 1
                 if unsound > UNSOUND or count <= quorum:
@@ -106,7 +107,7 @@ class Exchange:
             self.tally.blame(name, reason)
             self.kept.forget(name, self.number)
             self.watch.left_out(name, reason)
-        self.suspects.update(odd)
+        self.memory.suspects.update(odd)
         self._again(f"without {', '.join(map(repr, odd))}")
 
     def _again(self, why: str) -> str:
@@ -143,12 +144,12 @@ class Exchange:
         self.watch.round(self.number, setup.experiment.rounds, len(cohort))
         outbox = Outbox(setup, self.number, self.state, cohort, self.counted)
         steps = {info.name: setup.experiment.client.steps(info.examples) for info in cohort}
-        lengths = Lengths(setup.experiment.engine.outliers, steps, setup.method.reduce.bounded)
+        lengths = Lengths(setup.experiment.engine.outliers, steps, setup.method.reduce.bounded, self.memory.reach)
         total, count = None, 0
         replies = self.engine.exchange(outbox.jobs())
         if needed < len(cohort):  # only what can be used is one of those needed, and its turn may be late
             replies = map(partial(self._judged, outbox), replies)
-        ordered = in_order(replies, cohort, needed, self.suspects)  # whose replies may yet be refused
+        ordered = in_order(replies, cohort, needed, self.memory.suspects)  # whose replies may yet be refused
         del replies  # or the engine is not told that nobody waits any more
         for info, reply in ordered:
             begun = time.perf_counter()
@@ -210,6 +211,6 @@ class Exchange:
             start = cut(start, parcel)
             if lengths:
                 lengths.add(info.name, parcel, start)
-                if info.name in self.suspects and (told := lengths.odd(info.name, suspect=True)):
+                if info.name in self.memory.suspects and (told := lengths.odd(info.name)):
                     raise FedloomError(told)
             return method.reduce.lift(parcel, info, start), parcel.facts

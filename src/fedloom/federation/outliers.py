@@ -3,11 +3,15 @@
     expected_k = median_j( |D_j| max(1, n_k / n_j) )      D_j: what client j changed, n_j: the steps it was given
     odd:  |D_k| > factor expected_k
 
-A client that was given more steps may move farther; one that was given fewer may move as far. The median is over those
-who moved at all, and of an even number the upper one: as long as attackers are fewer than half, it is at most what an
-honest client moved, and no honest client is odd that is within ``factor`` of the others.
+A client that was given more steps may move farther, ``MORE`` times at most; one that was given fewer may move as far.
+The median is over those who moved at all, and of an even number the upper one: as long as attackers are fewer than
+half, it is at most what an honest client moved, and no honest client is odd that is within ``factor`` of the others.
+
+Chance may draw a cohort in which attackers are half. So a run remembers how far its rounds' medians reached, and no
+client is expected to move more than ``FARTHER`` times as far, whoever is beside it.
 """
 
+import json
 import math
 from dataclasses import dataclass, field
 
@@ -20,17 +24,48 @@ FEWEST = 3
 """Of fewer clients that moved none can be told from the other."""
 
 
+MORE = 1000.0
+"""A client that was given more steps than this times another's is not expected to move farther for it: a site says
+itself how many examples it has."""
+
+FARTHER = 10.0
+"""So many times as far as in any round before may a cohort move."""
+
+
+@dataclass
+class Memory:
+    """What a run remembers of its replies.
+
+    ``suspects``: clients whose replies were out of proportion. ``reach``: of each slot, the longest median of a round,
+    that of slot ``adapter`` for each step.
+    """
+
+    suspects: set[str] = field(default_factory=set)
+    reach: dict[str, float] = field(default_factory=dict)
+
+    @classmethod
+    def read(cls, text: str) -> "Memory":
+        """What ``text`` made of one; an empty one of no text."""
+        held = json.loads(text) if text else {}
+        return cls(set(held.get("suspects", [])), dict(held.get("reach", {})))
+
+    def text(self) -> str:
+        """It all, as a checkpoint holds it."""
+        return json.dumps({"suspects": sorted(self.suspects), "reach": self.reach}, sort_keys=True)
+
+
 @dataclass
 class Lengths:
     """The Euclidean length of each slot of the replies so far; that of slot ``adapter`` is its change's.
 
     ``steps``: the optimiser steps that each client of the cohort is given. ``factor``: 0 has none be odd. ``bounded``:
-    slots that may be of any length, as ``Reduce`` has it.
+    slots that may be of any length, as ``Reduce`` has it. ``reach``: that of the rounds before.
     """
 
     factor: float
     steps: dict[str, int]
     bounded: tuple[str, ...] = ()
+    reach: dict[str, float] = field(default_factory=dict)
     found: dict[str, dict[str, float]] = field(default_factory=dict)
 
     def add(self, client: str, reply: Parcel, start: Tree) -> None:
@@ -44,19 +79,17 @@ class Lengths:
         for lengths in self.found.values():
             lengths.pop(client, None)
 
-    def odd(self, client: str, suspect: bool = False) -> str:
-        """Why a client's reply is out of proportion, in words; empty: it is not. That of a ``suspect`` is where too few
-        others moved to tell."""
+    def odd(self, client: str) -> str:
+        """Why a client's reply is out of proportion, in words; empty: it is not."""
         if not self.factor:
             return ""
         for slot, lengths in self.found.items():
-            own, expected = lengths.get(client, 0.0), self._expected(slot, client)
-            moved = "moved the adapter by" if slot == "adapter" else f"sent a slot {slot!r} of length"
-            if suspect and own > 0 and math.isinf(expected):
-                return f"it {moved} {own:.3g}; it was out of proportion before, and too few others moved to tell."
+            own = lengths.get(client, 0.0)
+            expected = min(self._expected(slot, client), self._remembered(slot, client))
             if own > self.factor * expected:
+                moved = "moved the adapter by" if slot == "adapter" else f"sent a slot {slot!r} of length"
                 return (
-                    f"it {moved} {own:.3g}, where {expected:.3g} is to be expected from the others: more than "
+                    f"it {moved} {own:.3g}, where {expected:.3g} is to be expected from others: more than "
                     f"{self.factor:g} times as much (engine.outliers)."
                 )
         return ""
@@ -77,9 +110,28 @@ class Lengths:
         if len(moved) < fewest:
             return math.inf if fewest > 1 else 0.0
         given = np.array([max(1, self.steps[name]) for name in moved])
-        more = np.maximum(1.0, max(1, self.steps[client]) / given) if slot == "adapter" else 1.0
-        expected = np.array([*moved.values()]) * more
-        return float(np.partition(expected, len(moved) // 2)[len(moved) // 2])
+        more = np.clip(max(1, self.steps[client]) / given, 1.0, MORE) if slot == "adapter" else 1.0
+        return _upper_median(np.array([*moved.values()]) * more)
+
+    def _remembered(self, slot: str, client: str) -> float:
+        """How far a client is expected to move at most, from the rounds before; of none, any distance."""
+        steps = max(1, self.steps[client]) if slot == "adapter" else 1
+        return FARTHER * steps * self.reach[slot] if slot in self.reach else math.inf
+
+    def reached(self) -> dict[str, float]:
+        """The reach after this round, whose replies count; slots in which nobody moved keep theirs."""
+        found = dict(self.reach)
+        for slot, lengths in self.found.items():
+            given = {name: max(1, self.steps[name]) if slot == "adapter" else 1 for name in lengths}
+            moved = np.array([own / given[name] for name, own in lengths.items() if own > 0])
+            if len(moved):
+                found[slot] = max(found.get(slot, 0.0), _upper_median(moved))
+        return found
+
+
+def _upper_median(values: np.ndarray) -> float:
+    """The median, of an even number the upper one."""
+    return float(np.partition(values, len(values) // 2)[len(values) // 2])
 
 
 def _length(tree: Tree, start: Tree) -> float:

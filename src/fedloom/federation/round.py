@@ -1,6 +1,5 @@
 """The only round loop: exchange (``exchange.py``), evaluate, record, save; again."""
 
-import json
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
@@ -14,14 +13,15 @@ from fedloom.federation.evaluate import AtClients, Evaluator, Scores, evaluator
 from fedloom.federation.exchange import Exchange, Stopped
 from fedloom.federation.inputs import changed, inputs
 from fedloom.federation.messages import Tally, round_off
+from fedloom.federation.outliers import Memory
 from fedloom.federation.record import RunFolder
 from fedloom.federation.setup import Setup
 from fedloom.federation.watch import Watch
 
 __all__ = ["Federation", "Stopped"]
 
-SUSPECTS = "suspects"
-"""The fact of a checkpoint that names the clients whose replies were out of proportion."""
+MEMORY = "memory"
+"""The fact of a checkpoint that holds what the run remembers of its replies (``outliers.Memory``)."""
 
 
 @dataclass
@@ -105,13 +105,12 @@ class Federation:
         begun = time.perf_counter()
         setup, experiment = self.setup, self.setup.experiment
         facts = dict(last.facts)
-        suspects = set(json.loads(str(facts.get(SUSPECTS, "[]"))))
+        memory = Memory.read(str(facts.get(MEMORY, "")))
         exchange = Exchange(
-            setup, self.engine, self.watch, self.folder.kept, self.stop, number, last.state, self._counted, suspects
+            setup, self.engine, self.watch, self.folder.kept, self.stop, number, last.state, self._counted, memory
         )
         state, tally = exchange.next_state(), exchange.tally
-        if suspects:
-            facts[SUSPECTS] = json.dumps(sorted(suspects))
+        facts[MEMORY] = memory.text()
         now = time.perf_counter()
         facts["seconds.server"] = float(facts["seconds.server"]) + exchange.seconds
         facts["seconds.train"] = float(facts["seconds.train"]) + now - begun - exchange.seconds
