@@ -49,7 +49,8 @@ def test_a_table_is_set_by_the_name_of_its_choice_alone(override: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["../../x", "a/b", "a\\b", ".hidden", " a", "a ", "a.", "CON", "nul.txt", "a\nb", "x" * 200]
+    "name",
+    ["../../x", "a/b", "a\\b", ".hidden", " a", "a ", "a.", "CON", "nul.txt", "a\nb", "a\tb", "a\u202eb", "x" * 200],
 )
 def test_a_name_that_is_no_file_name_is_refused(name: str) -> None:
     assert name_error(name).startswith("a file name")

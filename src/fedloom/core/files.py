@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from fedloom.core.printable import in_line
+
 SECRET, ORDINARY, PROGRAM = 0o600, 0o666, 0o777
 """Modes of ``write_atomic``: a file that is its owner's alone, one like any other, and one that can be run."""
 
@@ -24,9 +26,6 @@ _AS_IT_IS = getattr(os, "O_BINARY", 0)
 """Windows would write two bytes for the end of a line."""
 
 _SITE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
-
-_UNSEEN = ("Cc", "Cs", "Zl", "Zp")
-"""Unicode's categories of control characters, of halves of a character, and of ends of lines."""
 
 
 def write_atomic(target: Path, content: bytes, mode: int = ORDINARY) -> None:
@@ -95,7 +94,7 @@ def name_error(text: str) -> str:
         return "a file name, without / and \\"
     if not text or text != text.strip(" ") or text[0] == "." or text[-1] == ".":
         return "a file name that neither begins with a dot or a space nor ends in one"
-    if any(unicodedata.category(sign) in _UNSEEN for sign in text):
+    if "\t" in text or in_line(text) != text:
         return "a file name, without control characters"
     if _RESERVED.fullmatch(text):
         return "a file name that no system keeps for itself, as Windows does this one"
