@@ -196,14 +196,30 @@ class TestToy:
         for number in range(4):
             child = os.fork()
             if child == 0:
-                engines.run(experiment, tmp_path / "killed", resume=number > 0)
-                os._exit(0)
+                try:
+                    engines.run(experiment, tmp_path / "killed", resume=number > 0)
+                finally:  # whatever happens, it is not to go on with the tests
+                    os._exit(0)
             time.sleep(draw.uniform(0, work))
             os.kill(child, signal.SIGKILL)
             os.waitpid(child, 0)
         engines.run(experiment, tmp_path / "killed", resume=True)
         assert outcome(tmp_path / "killed") == outcome(tmp_path / "whole")
         assert not (tmp_path / "killed" / "damaged").exists()
+
+    @pytest.mark.parametrize("resume", [True, False])
+    def test_a_process_killed_before_its_run_had_a_configuration_left_nothing(
+        self, tmp_path: Path, resume: bool
+    ) -> None:
+        experiment = toy.experiment("method=scaffold")
+        engines.run(experiment, tmp_path / "whole")
+        folder = tmp_path / "killed"
+        folder.mkdir()
+        (folder / "run.id").write_text("0123456789abcdef\n")
+        (folder / ".config.toml.x1y2.part").write_text("name =")
+        engines.run(experiment, folder, resume=resume)
+        assert outcome(folder) == outcome(tmp_path / "whole")
+        assert (folder / "run.id").read_text() == "0123456789abcdef\n"
 
     def test_exports_the_last_checkpoint_of_a_run_that_is_not_finished(self, tmp_path: Path) -> None:
         experiment = toy.experiment("rounds=3", "model.name=toy")

@@ -8,6 +8,7 @@ runs/<name>/  config.toml  run.id  environment.jsonl  partition.json  baselines.
 """
 
 import json
+import re
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -27,6 +28,9 @@ from fedloom.federation.kept import Kept
 
 LOCK = "run.lock"
 """The file that whoever writes a run folder holds while it does."""
+
+_BEFORE = re.compile(r"run\.lock|run\.id|\.(run\.id|config\.toml)\..+\.part")
+"""What is in a run folder before its ``config.toml``."""
 
 BUSY = "Wait for it, or stop it and go on with --resume, or choose another folder with --out."
 
@@ -67,10 +71,11 @@ class RunFolder:
         return folder
 
     def holds_something(self) -> bool:
-        """Whether anything is there but the lock of who is about to write."""
+        """Whether anything is there but the lock of who is about to write, and what one leaves that is killed before
+        its run has a configuration."""
         if not self.path.is_dir():
             return self.path.exists()
-        return any(entry.name != LOCK for entry in self.path.iterdir())
+        return not all(_BEFORE.fullmatch(entry.name) for entry in self.path.iterdir())
 
     @contextmanager
     def alone(self, told: str = BUSY) -> Iterator[None]:
