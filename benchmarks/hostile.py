@@ -68,15 +68,16 @@ class Between(toy.Toy):
 
 
 class Attacked(Inline):
-    """The local engine, one of whose clients is hostile."""
+    """The local engine, some of whose clients are hostile."""
 
     attack: Attack | None = None
+    hostile: frozenset[str] = frozenset({HOSTILE})
 
     def exchange(self, jobs: Iterable[Job]) -> Iterator[Reply]:
         """Replies in the order of the jobs."""
         honest = client.coded_reply
         for job in jobs:
-            attack = self.attack if job.client == HOSTILE else None
+            attack = self.attack if job.client in self.hostile else None
 
             def coded(slots: dict[str, Tree], *given: Any, attack: Attack | None = attack) -> Any:
                 return honest(attack.on(slots) if attack else slots, *given)

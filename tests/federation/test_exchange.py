@@ -1,6 +1,7 @@
 """One hostile client among five, whose replies are finite and far too large: no run ends, nobody else is left out."""
 
 import json
+import math
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +16,7 @@ from fedloom import engines
 from fedloom.core.contracts import Job, Method, Parcel, Reduce, Reply
 from fedloom.core.errors import FedloomError
 from fedloom.core.tree import fingerprint
-from fedloom.federation import exchange
+from fedloom.federation import exchange, outliers
 from fedloom.federation.record import RunFolder
 from fedloom.methods._common import mean, replace_server
 from tests.federation import toy
@@ -115,15 +116,18 @@ def test_a_drawn_cohort_that_is_half_hostile_is_known_by_the_rounds_before(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Two of four: the upper median is theirs. What earlier rounds reached is not."""
-    rounds = {1: "1234", 2: "0123"}
-    monkeypatch.setattr(hostile, "HOSTILE", "0")
+    rounds = {1: "234", 2: "0123"}
+    monkeypatch.setattr(hostile.Attacked, "hostile", frozenset("01"))
 
     def sampler() -> Any:
         return lambda clients, number, rng: [info for info in clients if info.name in rounds[number]]
 
     monkeypatch.setattr(toy, "drawn", sampler, raising=False)
-    result = attacked(tmp_path, Attack(1e3), f"sampling={toy.HERE}:drawn", "rounds=2", "scenario.clients=5")
-    assert [(entry["round"], entry["client"]) for entry in result["left_out"]] == [(2, "0")]
+    sets = (f"sampling={toy.HERE}:drawn", "rounds=2")
+    result = attacked(tmp_path, Attack(1e5), *sets)
+    assert [(entry["round"], entry["client"]) for entry in result["left_out"]] == [(2, "0"), (2, "1")]
+    monkeypatch.setattr(outliers, "FARTHER", math.inf)
+    assert attacked(tmp_path, Attack(1e5), *sets, out="forgetful")["left_out"] == []
 
 
 def test_without_the_guard_the_attack_ends_the_run(tmp_path: Path) -> None:

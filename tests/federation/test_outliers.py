@@ -18,7 +18,7 @@ def lengths(factor: float = 10.0, steps: dict[str, int] | None = None, **moved: 
 
 
 def odd(found: Lengths) -> set[str]:
-    return {name for name in found.steps if found.odd(name)}
+    return set(found.odd(*found.steps))
 
 
 def test_the_length_is_that_of_the_change_over_all_tensors() -> None:
@@ -67,7 +67,7 @@ def test_more_steps_are_no_excuse_for_another_slot() -> None:
     found = Lengths(10.0, {"a": 1, "b": 1, "c": 50})
     for name, size in (("a", 1.0), ("b", 1.0), ("c", 11.0)):
         found.add(name, Parcel({"control": {"x": torch.tensor([size])}}), {})
-    assert "slot 'control' of length 11" in found.odd("c")
+    assert "slot 'control' of length 11" in found.odd("c")["c"]
 
 
 @pytest.mark.parametrize("large", [1e20, 3e38])
@@ -128,3 +128,20 @@ def test_a_client_that_says_it_holds_millions_may_not_move_millions_of_times_as_
     steps = {"a": 1, "b": 1, "c": 10**7}
     assert odd(lengths(steps=steps, a=1.0, b=1.0, c=9.9e3)) == set()  # ten times a thousand
     assert odd(lengths(steps=steps, a=1.0, b=1.0, c=1.1e4)) == {"c"}
+
+
+def test_a_thousand_clients_are_told_apart_by_as_many_medians_as_there_are_numbers_of_steps(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked: list[int] = []
+    found = Lengths(10.0, {str(number): number % 7 for number in range(1000)})
+    found.found["adapter"] = dict.fromkeys(found.steps, 1.0) | {"500": 1e3}
+    honest = Lengths._expected
+
+    def noted(self: Lengths, slot: str, steps: int) -> float:
+        asked.append(steps)
+        return honest(self, slot, steps)
+
+    monkeypatch.setattr(Lengths, "_expected", noted)
+    assert set(found.odd(*found.steps)) == {"500"}
+    assert sorted(asked) == [*range(7)]

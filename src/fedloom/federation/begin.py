@@ -131,8 +131,8 @@ class Beginning:
             raise FedloomError(reply.error or "a second reply, or one that was not asked for; it is passed over.")
         with costs_the_reply():
             parcel = wire.unpack(reply.parcel, max_bytes=largest(self.setup))
-            signs = {n: torch.empty(s, dtype=torch.int8, device="meta") for n, s in self.setup.adapted.items()}
-            wire.check(parcel, {SLOT: signs})
+            shapes = {n: torch.empty(s, dtype=torch.int8, device="meta") for n, s in self.setup.adapted.items()}
+            wire.check(parcel, {SLOT: shapes})
             for name, signed in parcel.trees[SLOT].items():
                 if signed.numel() and not -1 <= int(signed.min()) <= int(signed.max()) <= 1:
                     raise FedloomError(f"Parcel: tensor '{SLOT}/{name}' has entries other than -1, 0 and 1.")

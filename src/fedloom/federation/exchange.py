@@ -83,7 +83,7 @@ class Exchange:
                     raise self._below(f"{count} of {needed} clients answered{', twice' * (few == ATTEMPTS)}", reasons)
                 self.engine.gather()
                 continue
-            odd = {name: told for name in lengths.steps if (told := lengths.odd(name))}
+            odd = lengths.odd(*lengths.steps)
             if not odd:
                 state, problem = self._stepped(total)
                 if state is not None:
@@ -211,6 +211,6 @@ class Exchange:
             start = cut(start, parcel)
             if lengths:
                 lengths.add(info.name, parcel, start)
-                if info.name in self.memory.suspects and (told := lengths.odd(info.name)):
-                    raise FedloomError(told)
+                if info.name in self.memory.suspects and (odd := lengths.odd(info.name)):
+                    raise FedloomError(odd[info.name])
             return method.reduce.lift(parcel, info, start), parcel.facts

@@ -79,20 +79,22 @@ class Lengths:
         for lengths in self.found.values():
             lengths.pop(client, None)
 
-    def odd(self, client: str) -> str:
-        """Why a client's reply is out of proportion, in words; empty: it is not."""
-        if not self.factor:
-            return ""
-        for slot, lengths in self.found.items():
-            own = lengths.get(client, 0.0)
-            expected = min(self._expected(slot, client), self._remembered(slot, client))
-            if own > self.factor * expected:
-                moved = "moved the adapter by" if slot == "adapter" else f"sent a slot {slot!r} of length"
-                return (
-                    f"it {moved} {own:.3g}, where {expected:.3g} is to be expected from others: more than "
-                    f"{self.factor:g} times as much (engine.outliers)."
-                )
-        return ""
+    def odd(self, *clients: str) -> dict[str, str]:
+        """Those of ``clients`` whose replies are out of proportion, and why, in words."""
+        found: dict[str, str] = {}
+        for slot, lengths in self.found.items() if self.factor else ():
+            here = [client for client in clients if lengths.get(client, 0.0) > 0]
+            expected = {steps: self._bound(slot, steps) for steps in {self.steps[client] for client in here}}
+            for client in here:
+                own, most = lengths[client], expected[self.steps[client]]
+                if own > self.factor * most:
+                    moved = "moved the adapter by" if slot == "adapter" else f"sent a slot {slot!r} of length"
+                    found.setdefault(
+                        client,
+                        f"it {moved} {own:.3g}, where {most:.3g} is to be expected from others: more than "
+                        f"{self.factor:g} times as much (engine.outliers).",
+                    )
+        return found
 
     @property
     def farthest(self) -> str:
@@ -100,23 +102,27 @@ class Lengths:
         share: dict[str, float] = {}
         for slot, lengths in self.found.items():
             for client, own in lengths.items():
-                far = own / expected if (expected := self._expected(slot, client, 1)) else 0.0
+                expected = self._expected(slot, self.steps[client])
+                far = own / expected if expected else 0.0
                 share[client] = max(share.get(client, 0.0), math.inf if math.isnan(far) else far)
         return max(share, key=lambda client: share[client])
 
-    def _expected(self, slot: str, client: str, fewest: int = FEWEST) -> float:
-        """How far a client would be expected to move; of too few that moved, any distance."""
-        moved = {name: own for name, own in self.found[slot].items() if own > 0}
-        if len(moved) < fewest:
-            return math.inf if fewest > 1 else 0.0
-        given = np.array([max(1, self.steps[name]) for name in moved])
-        more = np.clip(max(1, self.steps[client]) / given, 1.0, MORE) if slot == "adapter" else 1.0
-        return _upper_median(np.array([*moved.values()]) * more)
+    def _bound(self, slot: str, steps: int) -> float:
+        """How far a client of so many steps is expected to move at most, from this round where enough moved, and from
+        the rounds before; of neither, any distance."""
+        enough = sum(own > 0 for own in self.found[slot].values()) >= FEWEST
+        given = max(1, steps) if slot == "adapter" else 1
+        remembered = FARTHER * given * self.reach[slot] if slot in self.reach else math.inf
+        return min(self._expected(slot, steps) if enough else math.inf, remembered)
 
-    def _remembered(self, slot: str, client: str) -> float:
-        """How far a client is expected to move at most, from the rounds before; of none, any distance."""
-        steps = max(1, self.steps[client]) if slot == "adapter" else 1
-        return FARTHER * steps * self.reach[slot] if slot in self.reach else math.inf
+    def _expected(self, slot: str, steps: int) -> float:
+        """How far a client of so many steps would be expected to move, from those who moved; 0 where nobody did."""
+        moved = {name: own for name, own in self.found[slot].items() if own > 0}
+        if not moved:
+            return 0.0
+        given = np.array([max(1, self.steps[name]) for name in moved])
+        more = np.clip(max(1, steps) / given, 1.0, MORE) if slot == "adapter" else 1.0
+        return _upper_median(np.array([*moved.values()]) * more)
 
     def reached(self) -> dict[str, float]:
         """The reach after this round, whose replies count; slots in which nobody moved keep theirs."""
