@@ -121,3 +121,13 @@ def test_what_ends_it_is_told(place: Place) -> None:
     assert [("RuntimeError: the disk is gone" in text, "Traceback" in text) for text in told] == [(True, True)]
     host.service.worker.join(5)
     assert not host.service.worker.is_alive()  # nobody asks any more
+
+
+def test_stopping_twice_is_stopping_once(place: Place, caplog: pytest.LogCaptureFixture) -> None:
+    host = place.host(FakeDesk())
+    host.start()
+    with ThreadPoolExecutor(4) as threads:
+        for stopped in [threads.submit(host.stop) for _ in range(4)]:
+            stopped.result()
+    host.stop()
+    assert (host.alive, caplog.text) == (False, "")

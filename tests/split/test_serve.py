@@ -225,18 +225,20 @@ def test_what_still_arrives_when_the_host_ends_is_to_be_sent_again(
             return True
         return False
 
+    def stop_at_half() -> None:
+        until(lambda: counted(host, "in_flight_bytes") == 50)
+        host.stop()
+
     def halves() -> Iterator[bytes]:
         yield len(blob).to_bytes(8, "little") + blob[:50]
-        until(lambda: counted(host, "in_flight_bytes") == 50)
-        ends.append(threads.submit(host.stop))
         until(stopping)
         yield blob[50:]
 
-    ends: list[Any] = []
     with host:
+        stopped = threads.submit(stop_at_half)
         error = raw(place, host, halves())
         assert (error.code(), "the host is stopping" in error.details()) == (grpc.StatusCode.UNAVAILABLE, True)
-        ends[0].result()
+        stopped.result()
 
 
 def test_more_than_may_be_is_refused_by_its_announcement(place: Place) -> None:

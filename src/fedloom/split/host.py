@@ -10,6 +10,7 @@ import asyncio
 import threading
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 
 import grpc
@@ -107,11 +108,16 @@ class Host:
         return self._thread.is_alive() and self.service.worker.is_alive()
 
     def stop(self, grace: float = 60.0) -> None:
-        """Take no new requests, answer what the model works at within ``grace`` seconds, and end."""
+        """Take no new requests, answer what the model works at within ``grace`` seconds, and end; once is enough."""
         if self._thread.is_alive() and self._loop:
-            self._loop.call_soon_threadsafe(self._ending.set_result, grace)
+            with suppress(RuntimeError):  # it has just ended, and its loop is closed
+                self._loop.call_soon_threadsafe(self._end, grace)
             self._thread.join()
             self.service.worker.join(grace)
+
+    def _end(self, grace: float) -> None:
+        if not self._ending.done():  # else it was stopped twice
+            self._ending.set_result(grace)
 
     def __enter__(self) -> "Host":
         self.start()
