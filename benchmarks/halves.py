@@ -56,7 +56,7 @@ def language(size: Size) -> Any:
     """A frozen language model of a size, on the device."""
     from transformers import LlamaConfig, LlamaForCausalLM
 
-    from fedloom.models.language import Language
+    from fedloom.models.language.decoder import Language
 
     config = LlamaConfig(
         hidden_size=size.width,

@@ -58,7 +58,7 @@ def test_a_site_that_answers_slowly_is_asked_once(bench: Bench) -> None:
 def test_without_the_quorum_it_gives_up_after_the_patience_and_names_who_is_missing(bench: Bench) -> None:
     sites = bench.sites("engine.patience=5.0", "engine.quorum=0.9", nodes=(12,))
     begun = bench.clock.now
-    with pytest.raises(FedloomError, match=r"not there after 5 s: 0, 2\. .*Mend: start them .*engine\.patience"):
+    with pytest.raises(FedloomError, match=r"not there after 5 s: 0, 2\. .*Fix: start them .*engine\.patience"):
         sites.gather()
     assert 5 <= bench.clock.now - begun < 6
 
@@ -95,7 +95,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
         "site '2': its model has the hash 0123456789ab, the server's toy: other weights, conf",
     ),
     ({"model": None}, "site '2': its model has the hash None"),
-    ({"data": "other"}, "site '2': its data is not the server's. Mend: the same files and fonts"),
+    ({"data": "other"}, "site '2': its data is not the server's. Fix: the same files and fonts"),
     ({"site": "mercy"}, "site 'mercy': the experiment knows 0, 1, 2"),
     ({"site": ""}, "site '': the experiment knows"),
     ({"site": 2.0}, "site '2.0': the experiment knows"),
@@ -166,7 +166,7 @@ def test_a_node_that_is_registered_under_a_name_cannot_take_another(bench: Bench
 def test_a_second_node_with_a_sites_name_is_refused_and_the_first_stays(bench: Bench) -> None:
     sites = bench.sites("engine.patience=3.0", "engine.quorum=1.0", nodes=(11, 12))
     bench.add(13, answer=bench.answers("1"), seconds=0.5)
-    with pytest.raises(FedloomError, match=r"site '1': another node has that name\. Mend: register nodes"):
+    with pytest.raises(FedloomError, match=r"site '1': another node has that name\. Fix: register nodes"):
         sites.gather()
     assert known(sites) == {11: "0", 12: "1", 13: ""}
     (reply,) = sites.exchange([job("1")])
@@ -192,7 +192,7 @@ def test_what_sites_hold_is_what_they_said_first(bench: Bench) -> None:
     sites.nodes.clear()
     sites.gather()
     assert known(sites)[13] == ""
-    assert "site '2': its data is not what it had when the run began. Mend: put it back." in sites.nodes[13].error
+    assert "site '2': its data is not what it had when the run began. Fix: put it back." in sites.nodes[13].error
 
 
 @pytest.mark.parametrize("fact", ["train", "test"])

@@ -77,7 +77,7 @@ def test_nodes_are_waited_for_and_asked_nothing(make: Make, grid: FakeGrid) -> N
 def test_without_a_node_it_gives_up_after_the_patience(make: Make, grid: FakeGrid) -> None:
     grid.nodes.clear()
     begun = grid.clock.now
-    with pytest.raises(FedloomError, match=r"no simulated node after 5 s\. Mend: see Flower's log"):
+    with pytest.raises(FedloomError, match=r"no simulated node after 5 s\. Fix: see Flower's log"):
         make("engine.patience=5.0").gather()
     assert 5 <= grid.clock.now - begun < 6
 

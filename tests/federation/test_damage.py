@@ -1,4 +1,4 @@
-"""Whatever happens to a run folder: a resumed run ends in the same bits and says what it mended, or is refused by name.
+"""Whatever happens to a run folder: a resumed run ends in the same bits and says what it fixed, or is refused by name.
 
 Nothing is lost in silence, and what could not be used is still there.
 """
@@ -121,7 +121,7 @@ GOES_ON: dict[str, tuple[str, Damage]] = {
     "run.id is no text": ("run.id", written("run.id", b"\xff\x00")),
     "result.json is broken": ("result.json", written("result.json", '{"rounds": 4}')),
 }
-"""What is mended: the file that is told, and the damage."""
+"""What is fixed: the file that is told, and the damage."""
 
 IGNORED: dict[str, Damage] = {
     "a stray checkpoint": written("checkpoint/round-x.safetensors", "stray"),

@@ -21,9 +21,9 @@ from fedloom.methods.fednano_ef import fednano_ef
 from fedloom.methods.fedprox import fedprox
 from fedloom.models import AdapterSpec
 from fedloom.models.base import Options
-from fedloom.models.checkpoint import read
-from fedloom.models.features import FeatureCache
+from fedloom.models.checkpoints.checkpoint import read
 from fedloom.models.generative import Generative
+from fedloom.models.vision.features import FeatureCache
 from tests.models.backbones import examples, shaken
 
 Tiny = Callable[[str], Path]

@@ -15,7 +15,7 @@ from fedloom.core.pictures import open_picture
 from fedloom.core.samples import guarded
 from fedloom.federation.kept import Kept
 from fedloom.federation.record import Checkpoint, RunFolder
-from fedloom.models.shards import INDEX, Shards
+from fedloom.models.checkpoints.shards import INDEX, Shards
 from fedloom.report import runs
 from fedloom.site import policy
 from fedloom.split import identity

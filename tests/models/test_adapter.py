@@ -1,8 +1,10 @@
 import pytest
 from torch import nn
 
+from fedloom.adapters import AdapterSpec
+from fedloom.adapters._select import select
+from fedloom.core.components import component, kinds
 from fedloom.core.errors import FedloomError
-from fedloom.models.adapter import AdapterSpec, component, kinds, select
 
 
 def model() -> nn.Module:

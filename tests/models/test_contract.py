@@ -15,7 +15,7 @@ from transformers import AutoModel, AutoModelForImageTextToText
 
 from fedloom.core.contracts import Backbone, Tree
 from fedloom.core.errors import FedloomError
-from fedloom.models.language import Language
+from fedloom.models.language.decoder import Language
 from tests.models.backbones import GENERATIVE, KINDS, backbone, examples, other_rank, shaken
 
 Tiny = Callable[[str], Path]

@@ -17,7 +17,8 @@ from fedloom import models
 from fedloom.core.contracts import Example
 from fedloom.core.errors import FedloomError
 from fedloom.core.seeds import Seeds
-from fedloom.models import AdapterSpec, decoding
+from fedloom.models import AdapterSpec
+from fedloom.models.language import decoding
 from tests.models import whole
 from tests.models.backbones import GENERATIVE, backbone, examples, shaken
 from tests.models.checkpoints import picture

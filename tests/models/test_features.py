@@ -4,7 +4,7 @@ from pathlib import Path
 import torch
 
 from fedloom.core.contracts import Tree
-from fedloom.models.features import FeatureCache
+from fedloom.models.vision.features import FeatureCache
 
 KB = 256  # float32 numbers
 

@@ -72,7 +72,7 @@ def test_the_loss_is_the_mean_cross_entropy_of_answer_and_end(adapter: dict[str,
 def test_ranking_from_one_prefix_is_the_naive_ranking(
     normalise: bool, tiny: Tiny, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from fedloom.models import decoding
+    from fedloom.models.language import decoding
 
     seen: list[float] = []
     plain = decoding.score
@@ -90,7 +90,7 @@ def test_ranking_from_one_prefix_is_the_naive_ranking(
 
 
 def test_few_rows_at_a_time_give_the_same_scores(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
-    from fedloom.models import decoding
+    from fedloom.models.language import decoding
 
     expected = backbone(tiny("llava")).answer(mixed())
     monkeypatch.setattr(decoding, "_ROWS", 3)

@@ -13,8 +13,9 @@ from torch import Tensor
 from fedloom import models
 from fedloom.core.errors import FedloomError
 from fedloom.core.seeds import Seeds
-from fedloom.models import AdapterSpec, checkpoint, fingerprints, halves
-from fedloom.models.rows import Rows
+from fedloom.models import AdapterSpec
+from fedloom.models.checkpoints import checkpoint, fingerprints, halves
+from fedloom.models.checkpoints.rows import Rows
 from tests.models.backbones import backbone, examples, shaken
 
 Tiny = Callable[[str], Path]

@@ -13,7 +13,8 @@ from safetensors.torch import load_file, save_file
 
 from fedloom import models
 from fedloom.core.seeds import Seeds
-from fedloom.models import AdapterSpec, identity
+from fedloom.models import AdapterSpec
+from fedloom.models.checkpoints import identity
 from tests.models.backbones import backbone, examples
 
 Tiny = Callable[[str], Path]

@@ -11,7 +11,8 @@ from safetensors.torch import load_file, save_file
 from fedloom import models
 from fedloom.core.errors import FedloomError
 from fedloom.core.seeds import Seeds
-from fedloom.models import AdapterSpec, checkpoint, listing, load
+from fedloom.models import AdapterSpec, listing, load
+from fedloom.models.checkpoints import checkpoint
 
 Tiny = Callable[[str], Path]
 

@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from fedloom.core.errors import FedloomError
-from fedloom.models import AdapterSpec, checks, meta
+from fedloom.models import AdapterSpec, meta
+from fedloom.models.checkpoints import checks
 from fedloom.models.meta import CONFIGS, Batch, Meta
 from tests.models.backbones import EVERYTHING, KINDS, backbone, examples
 

@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from fedloom.core.errors import FedloomError
-from fedloom.models.pictures import Digests, open_picture
+from fedloom.models.vision.pictures import Digests, open_picture
 from tests.models.checkpoints import picture
 
 

@@ -8,7 +8,7 @@ import torch
 from transformers import Siglip2Tokenizer
 
 from fedloom.core.errors import FedloomError
-from fedloom.models import processors
+from fedloom.models.checkpoints import processors
 from tests.models.backbones import backbone, examples
 
 Tiny = Callable[[str], Path]
@@ -44,7 +44,7 @@ def test_a_siglip2_is_read_by_its_own_tokenizer_whatever_its_files_declare(tiny:
 
 
 def test_a_siglip2_of_the_hub_reads_lower_case_as_it_learned(tiny: Tiny, tmp_path: Path) -> None:
-    """Its files declare Gemma's tokenizer, by mistake; Transformers' own class for the model mends that."""
+    """Its files declare Gemma's tokenizer, by mistake; Transformers' own class for the model fixes that."""
     folder = Path(shutil.copytree(tiny("siglip2"), tmp_path / "hub"))
     words = ["<pad>", "<eos>", "<bos>", "<unk>", "<mask>", "▁", "a", "c", "t"]
     Siglip2Tokenizer(vocab={word: number for number, word in enumerate(words)}, merges=[]).save_pretrained(folder)

@@ -13,7 +13,8 @@ from fedloom import models
 from fedloom.core.errors import FedloomError
 from fedloom.core.seeds import Seeds
 from fedloom.core.tables import ModelTable
-from fedloom.models import AdapterSpec, checkpoint, load
+from fedloom.models import AdapterSpec, load
+from fedloom.models.checkpoints import checkpoint
 from fedloom.models.meta import Meta
 
 Tiny = Callable[[str], Path]

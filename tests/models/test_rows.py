@@ -7,11 +7,11 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
+from fedloom.adapters import AdapterSpec
+from fedloom.adapters.nano import NanoAdapter, as_peft
 from fedloom.core.errors import FedloomError
-from fedloom.models.adapter import AdapterSpec
-from fedloom.models.nano_adapters import NanoAdapter, as_peft
-from fedloom.models.rows import BLOCK, Rows
-from fedloom.models.shards import Shards
+from fedloom.models.checkpoints.rows import BLOCK, Rows
+from fedloom.models.checkpoints.shards import Shards
 
 
 def table(folder: Path, dtype: torch.dtype = torch.float32) -> tuple[torch.Tensor, Shards]:

@@ -7,7 +7,7 @@ import pytest
 
 from fedloom.core.contracts import Example
 from fedloom.core.errors import FedloomError
-from fedloom.models.sequences import Words
+from fedloom.models.language.sequences import Words
 from tests.models.backbones import examples
 from tests.models.tokenizers import KINDS, fast
 

@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import save_file
 
 from fedloom.core.errors import FedloomError
-from fedloom.models.shards import INDEX, Shards
+from fedloom.models.checkpoints.shards import INDEX, Shards
 
 TENSORS = {"a": torch.arange(6.0).reshape(2, 3), "b": torch.arange(4, dtype=torch.int64)}
 

@@ -12,11 +12,10 @@ import torch
 from peft import PeftModel
 from safetensors.torch import load_file
 
-from fedloom.core import lora
+from fedloom.core import lora, starts
 from fedloom.core.contracts import Tree
 from fedloom.core.errors import FedloomError
 from fedloom.core.seeds import Seeds
-from fedloom.models import starts
 from tests.models.backbones import EVERYTHING, KINDS, backbone, examples, other_rank, shaken
 from tests.models.test_contract import equal, losses, raw, transplant
 

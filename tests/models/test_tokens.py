@@ -3,7 +3,7 @@
 import pytest
 
 from fedloom.core.errors import FedloomError
-from fedloom.models.tokens import Control, Tokens
+from fedloom.models.language.tokens import Control, Tokens
 from tests.models.tokenizers import KINDS, PLAIN, SPECIAL, fast, text_ids
 
 WHOSE = "example 'e0'"

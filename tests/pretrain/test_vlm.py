@@ -7,7 +7,7 @@ from torch.nn import functional as F
 from fedloom.core.contracts import IMAGE
 from fedloom.core.passage import IGNORE
 from fedloom.core.seeds import Seeds
-from fedloom.models.sequences import Words
+from fedloom.models.language.sequences import Words
 from fedloom.pretrain.tokens import LENGTH, train_tokenizer
 from fedloom.pretrain.tower import schedule
 from fedloom.pretrain.vlm import (

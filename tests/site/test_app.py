@@ -88,7 +88,7 @@ def test_a_worker_that_is_back_in_time_is_asked_the_same_again(monkeypatch: pyte
 
 def test_a_worker_that_stays_away_is_waited_for_no_longer_than_said(monkeypatch: pytest.MonkeyPatch) -> None:
     away = Away(monkeypatch, 7.0)
-    with pytest.raises(FedloomError, match=r"no worker for 5 s: worker.sock: .* Mend: `fedloom site start`"):
+    with pytest.raises(FedloomError, match=r"no worker for 5 s: worker.sock: .* Fix: `fedloom site start`"):
         client_app.ask(SOCKET, b"question", 5.0)
     assert 5.0 <= away.now < 5.5
 
@@ -176,7 +176,7 @@ class TestWithoutAWorker:
     def test_a_site_must_have_a_name(self, capsys: pytest.CaptureFixture[str]) -> None:
         answer = self.answered(hello(), context())
         assert answer.error.endswith("the node's own log says why.")
-        assert "the SuperNode names no site. Mend: --node-config 'site=" in capsys.readouterr().err
+        assert "the SuperNode names no site. Fix: --node-config 'site=" in capsys.readouterr().err
         assert (answer.kind, answer.run, answer.nonce, answer.facts) == ("hello", "run1", "h", {})
 
     def test_the_sites_rules_hold(self, tmp_path: Path) -> None:

@@ -169,5 +169,5 @@ def test_without_another_name_a_long_path_is_refused_with_the_mend(
 ) -> None:
     monkeypatch.setattr(Path, "is_dir", lambda path: False)
     path = tmp_path / ("a" * 100) / "worker.sock"
-    with pytest.raises(FedloomError, match=r"longer than the 100 characters .* Mend: --state"), link.short(path):
+    with pytest.raises(FedloomError, match=r"longer than the 100 characters .* Fix: --state"), link.short(path):
         pass

@@ -201,7 +201,7 @@ def test_it_does_not_end_before_its_last_answer_is_on_its_way(tmp_path: Path, mo
 
 def test_a_second_worker_of_the_site_is_refused_and_the_first_goes_on(tmp_path: Path, serve: Serve) -> None:
     made = serve(Stub(tmp_path))
-    with pytest.raises(FedloomError, match=r"worker.sock: a worker of this site is running\. Mend: `fedloom site stop"):
+    with pytest.raises(FedloomError, match=r"worker.sock: a worker of this site is running\. Fix: `fedloom site stop"):
         Worker(Stub(tmp_path)).serve()
     assert asked(made, TRAIN).nonce == "n"
 

@@ -10,7 +10,8 @@ import torch
 from fedloom.core import wire
 from fedloom.core.contracts import Parcel
 from fedloom.core.passage import Codes, Passage, Target
-from fedloom.models import decoding, served
+from fedloom.models import served
+from fedloom.models.language import decoding
 from fedloom.split import messages, parse
 from fedloom.split.desk import ROW, Desk, Job
 from fedloom.split.errors import Refused

@@ -26,9 +26,7 @@ def test_bytes_are_counted_as_they_travel(place: Place) -> None:
 def test_a_host_that_is_not_there_is_tried_for_a_while() -> None:
     dial = Dial(f"127.0.0.1:{free_port()}", patience=0.5)
     begun = time.monotonic()
-    with pytest.raises(
-        FedloomError, match=r"it cannot be reached, for 0\.5 s now .* Mend: start it, .*split\.patience"
-    ):
+    with pytest.raises(FedloomError, match=r"it cannot be reached, for 0\.5 s now .* Fix: start it, .*split\.patience"):
         dial.ask(asked())
     assert 0.2 < time.monotonic() - begun < 3
 
@@ -36,7 +34,7 @@ def test_a_host_that_is_not_there_is_tried_for_a_while() -> None:
 def test_a_request_may_have_its_own_patience() -> None:
     dial = Dial(f"127.0.0.1:{free_port()}", patience=60)
     begun = time.monotonic()
-    with pytest.raises(FedloomError, match=r"it cannot be reached \(.* Mend: start it"):
+    with pytest.raises(FedloomError, match=r"it cannot be reached \(.* Fix: start it"):
         dial.ask(asked(), patience=0)
     assert time.monotonic() - begun < 5
     with pytest.raises(FedloomError, match=r"it cannot be reached, for 0\.3 s now"):
@@ -46,7 +44,7 @@ def test_a_request_may_have_its_own_patience() -> None:
 @pytest.mark.parametrize("which", ["root_certificates", "key", "certificate"])
 def test_a_file_that_cannot_be_read(place: Place, tmp_path: Path, which: str) -> None:
     given = {"root_certificates": place.folder / "ca.pem", which: tmp_path / "none.pem"}
-    with pytest.raises(FedloomError, match=r"host far\.example:1: .*none\.pem cannot be read \(No such .* Mend"):
+    with pytest.raises(FedloomError, match=r"host far\.example:1: .*none\.pem cannot be read \(No such .* Fix"):
         Dial("far.example:1", **given)  # type: ignore[arg-type]
 
 

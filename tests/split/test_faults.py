@@ -186,14 +186,14 @@ def test_a_slow_client_is_in_nobodys_way(rig: Rig) -> None:
 
 
 def test_a_wrong_token(rig: Rig) -> None:
-    with pytest.raises(FedloomError, match=r"the token is no site's\. Mend: draw one"):
+    with pytest.raises(FedloomError, match=r"the token is no site's\. Fix: draw one"):
         rig.dial("wrong").ask(wire.pack(told()))
 
 
 def test_another_models_embeddings(rig: Rig) -> None:
     mine = served(str(rig.model)).embeddings
     assert Boundary(rig.dial("a").ask).hello(mine)["embeddings"] == mine
-    with pytest.raises(FedloomError, match=r"parts of two models\. Mend: give both the same checkpoint"):
+    with pytest.raises(FedloomError, match=r"parts of two models\. Fix: give both the same checkpoint"):
         Boundary(rig.dial("a").ask).hello("0" * 64)
 
 

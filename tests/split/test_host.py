@@ -67,7 +67,7 @@ def test_metrics(place: Place) -> None:
         end = host.metrics.serve("127.0.0.1", port)
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5) as page:
             text = page.read().decode()
-        with pytest.raises(FedloomError, match=f"--metrics 127.0.0.1:{port}: .*Mend: another port"):
+        with pytest.raises(FedloomError, match=f"--metrics 127.0.0.1:{port}: .*Fix: another port"):
             host.metrics.serve("127.0.0.1", port)
         end()
     assert 'fedloom_host_requests_total{kind="loss",outcome="answered"} 1.0' in text
@@ -80,7 +80,7 @@ def test_metrics(place: Place) -> None:
 def test_a_port_that_is_taken(place: Place) -> None:
     with place.host(FakeDesk()) as host:
         door = Door(host.address, *[(place.folder / f"server.{end}").read_bytes() for end in ("pem", "key")])
-        with pytest.raises(FedloomError, match="Mend: a port that is free"):
+        with pytest.raises(FedloomError, match="Fix: a port that is free"):
             Host(FakeDesk(), Identity(place.tokens), door).start()
 
 

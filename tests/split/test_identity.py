@@ -31,7 +31,7 @@ def test_every_name_that_a_site_may_have_may_have_a_token(tmp_path: Path) -> Non
 @pytest.mark.parametrize("metadata", [[], bearer("wrong"), bearer(""), [("authorization", "Basic x")]])
 def test_strangers(tmp_path: Path, metadata: list[tuple[str, str | bytes]]) -> None:
     draw(tmp_path / "tokens.toml", "north")
-    with pytest.raises(Stranger, match="Mend"):
+    with pytest.raises(Stranger, match="Fix"):
         Identity(tmp_path / "tokens.toml").site(metadata, {})
 
 

@@ -121,7 +121,7 @@ def test_a_full_queue_is_told_and_tried_again(place: Place, threads: ThreadPoolE
         assert counted(host, "queue_length") == 2
         impatient = place.dial(host, "a", patience=0.3)
         with pytest.raises(
-            FedloomError, match=r"it is busy, for 0.3 s now \(2 requests wait .* Mend: fewer clients .*--queue"
+            FedloomError, match=r"it is busy, for 0.3 s now \(2 requests wait .* Fix: fewer clients .*--queue"
         ):
             impatient.ask(asked("4"))
         desk.gate.set()
@@ -171,7 +171,7 @@ def test_a_deadline_ends_the_waiting(place: Place) -> None:
         busy.start()
         assert desk.begun.acquire(timeout=5)
         hasty = place.dial(host, "b", deadline=0.2, patience=0.5)
-        with pytest.raises(FedloomError, match=r"does not answer in time.* Mend: raise split\.deadline"):
+        with pytest.raises(FedloomError, match=r"does not answer in time.* Fix: raise split\.deadline"):
             hasty.ask(asked("late"))
         until(lambda: counted(host, "queue_length") == 0)
         desk.gate.set()
@@ -206,7 +206,7 @@ def test_a_site_with_a_slow_line_is_told_what_would_let_it_in(place: Place, monk
     monkeypatch.setattr("fedloom.split.dial.parts", slowly)
     with (
         place.host(FakeDesk(), sending=0.5) as host,
-        pytest.raises(FedloomError, match=r"within 0\.5 s \(--sending\).* Mend: a larger --sending there, or lower"),
+        pytest.raises(FedloomError, match=r"within 0\.5 s \(--sending\).* Fix: a larger --sending there, or lower"),
     ):
         place.dial(host, patience=0.1).ask(asked("x" * (PART + 1)))
 

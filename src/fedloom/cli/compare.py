@@ -104,7 +104,7 @@ def _compare(
     _write(outcome.failed(told, reasons), folder)
     missing = len(made.cells()) - len(found) + len(reasons)
     if missing:
-        raise FedloomError(f"{missing} of {len(made.cells())} runs failed; mend the cause and run the command again.")
+        raise FedloomError(f"{missing} of {len(made.cells())} runs failed; fix the cause and run the command again.")
 
 
 def _run_all(found: "Sequence[Cell]", folder: Path, jobs: int) -> "list[tuple[Cell, str]]":

@@ -55,7 +55,7 @@ def host(
     if context.invoked_subcommand:
         return
     if not model:
-        raise FedloomError("host: which model is to be served? Mend: --model NAME.")
+        raise FedloomError("host: which model is to be served? Fix: --model NAME.")
     if dtype not in ("float32", "bfloat16"):
         raise FedloomError(f"--dtype {dtype}: expected float32 or bfloat16.")
     from fedloom.core import device as devices
@@ -82,7 +82,7 @@ def host(
     if end:
         end()
     if not done.is_set():
-        raise FedloomError("host: it stopped by itself, as is told above. Mend: start it again.")
+        raise FedloomError("host: it stopped by itself, as is told above. Fix: start it again.")
 
 
 @host_app.command()

@@ -172,7 +172,7 @@ def _asked(question: "object", name: str, state: Path | None) -> dict[str, objec
         return dict(letter.unpack(link.ask(path, letter.pack(question), timeout=10)).facts)
     except link.Gone as error:
         raise FedloomError(
-            f"site {name!r}: no worker answers ({error}). Mend: `fedloom site start --name {name}`."
+            f"site {name!r}: no worker answers ({error}). Fix: `fedloom site start --name {name}`."
         ) from None
 
 
@@ -206,9 +206,7 @@ def flower_app(
 
     experiment = config.load(source, overrides_of(sets, data))
     if not experiment.engine.name.startswith("flower"):
-        raise FedloomError(
-            "Mend: --set engine.name=flower, or flower-simulation: which of them `flwr run` is to start."
-        )
+        raise FedloomError("Fix: --set engine.name=flower, or flower-simulation: which of them `flwr run` is to start.")
     write(experiment, out, folder)
     say(f"{folder}: flwr run {folder} CONNECTION; the run folder is {out.absolute()}")
 

@@ -117,7 +117,7 @@ def sites_error(names: Sequence[str]) -> str:
     """What keeps texts from being the names of different sites, as a sentence; empty: nothing does."""
     for name in names:
         if wrong := site_error(name):
-            return f"site {name!r}: the name is also one of files, keys and services. Mend: {wrong}."
+            return f"site {name!r}: the name is also one of files, keys and services. Fix: {wrong}."
     alike = sorted(name for name in set(names) if sum(name.lower() == other.lower() for other in names) > 1)
     return f"sites {', '.join(alike)}: expected names that differ, and not in case alone." if alike else ""
 

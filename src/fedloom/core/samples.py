@@ -124,8 +124,8 @@ def _usable(task: Task, name: str, half: tuple[Sample, ...], on_bad: OnBad) -> t
         except ValueError as error:
             first = first or f"task {task.name!r}, {name} half, {shown}: {error}"
             if on_bad == "refuse":
-                mend = "Correct or remove it, or skip broken records with --set data.on_bad=skip."
-                raise FedloomError(f"{first} {mend}") from error.__cause__
+                fix = "Correct or remove it, or skip broken records with --set data.on_bad=skip."
+                raise FedloomError(f"{first} {fix}") from error.__cause__
     if half and not good:
         raise FedloomError(f"task {task.name!r}: its {name} half has no usable record; the first: {first}")
     if first:

@@ -111,4 +111,4 @@ def _private(file: Path, key: ec.EllipticCurvePrivateKey, form: serialization.Pr
 
 def _fresh(file: Path) -> None:
     if os.path.lexists(file):  # a link that leads nowhere is something, too
-        raise FedloomError(f"{file} already exists; whoever trusts it would be cut off. Mend: remove it first.")
+        raise FedloomError(f"{file} already exists; whoever trusts it would be cut off. Fix: remove it first.")

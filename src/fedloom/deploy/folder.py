@@ -58,7 +58,7 @@ def init(folder: Path, source: str, sites: list[str], host: str) -> list[str]:
         FedloomError: the folder holds something; an experiment that sites cannot run; a bad name or host.
     """
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise FedloomError(f"{folder} already holds something, which is kept. Mend: name a folder that is new.")
+        raise FedloomError(f"{folder} already holds something, which is kept. Fix: name a folder that is new.")
     place = Place.parse(host)
     experiment = of_sites(source, sites)
     for name, text in files(experiment, place).items():
@@ -117,7 +117,7 @@ def of_sites(source: str, sites: list[str]) -> Experiment:
     experiment = config.load(source, [*own, "engine.name=flower", f"engine.superlink={CONNECTION}"])
     setup = Setup(experiment)
     if setup.method.pooled:  # built first: it refuses what clients' ranks and the method cannot do
-        raise FedloomError(f"method {experiment.method.name!r} needs all data in one place. Mend: choose another one.")
+        raise FedloomError(f"method {experiment.method.name!r} needs all data in one place. Fix: choose another one.")
     _check_names(experiment)
     _ = setup.sampler, setup.up, setup.down, _reads_folder(experiment)
     return experiment
@@ -271,7 +271,7 @@ def _flower_version() -> str:
     try:
         return importlib.metadata.version("flwr")
     except importlib.metadata.PackageNotFoundError:
-        raise FedloomError("Flower is not installed. Mend: pip install 'fedloom[flower]'.") from None
+        raise FedloomError("Flower is not installed. Fix: pip install 'fedloom[flower]'.") from None
 
 
 def _told(folder: Path, experiment: Experiment, source: str, place: Place, named: bool) -> list[str]:

@@ -46,7 +46,7 @@ def door(address: str, certificates: Path | None, client_ca: Path | None, insecu
         raise FedloomError("host: expected either --certificates DIR (server.pem, server.key) or --insecure.")
     if certificates is None:
         if client_ca:
-            raise FedloomError("--client-ca: without TLS nobody shows a certificate. Mend: --certificates DIR.")
+            raise FedloomError("--client-ca: without TLS nobody shows a certificate. Fix: --certificates DIR.")
         return Door(address)
     ca = _read("--client-ca", client_ca) if client_ca else b""
     pem, key = (_read("--certificates", certificates / name) for name in ("server.pem", "server.key"))
@@ -71,4 +71,4 @@ def _read(option: str, file: Path) -> bytes:
     try:
         return file.read_bytes()
     except OSError as error:
-        raise FedloomError(f"{option}: {file} cannot be read ({error.strerror}). Mend: name what can.") from None
+        raise FedloomError(f"{option}: {file} cannot be read ({error.strerror}). Fix: name what can.") from None

@@ -69,7 +69,7 @@ def run(
     if resume and (finished := _finished(experiment, out)) is not None:
         return finished
     if out.exists() and not out.is_dir():
-        RunFolder.create(out, experiment)  # refuses, with the mend
+        RunFolder.create(out, experiment)  # refuses, with the fix
     # A ServerApp has locked its run folder before it says who it is, and who submits it does not write there.
     locked = nullcontext() if experiment.engine.name in FLOWER else RunFolder(out).alone()
     with locked:
@@ -82,7 +82,7 @@ def _finished(experiment: Experiment, out: Path) -> dict[str, Any] | None:
         return None
     try:
         return RunFolder.reopen(out, experiment, longer=True)[0].finished(experiment.rounds)
-    except FedloomError:  # told once nobody else writes there, where it cannot be mended
+    except FedloomError:  # told once nobody else writes there, where it cannot be fixed
         return None
 
 
@@ -108,13 +108,13 @@ def _run(
             if (finished := folder.finished(experiment.rounds)) is not None:
                 return finished
         elif folder.holds_something():
-            RunFolder.create(out, experiment)  # refuses, with the mend
+            RunFolder.create(out, experiment)  # refuses, with the fix
         last = None
         if begun and not submits:
             last = restore(folder)
             repair.broken(folder)
     if name in FLOWER and find_spec("flwr") is None:
-        raise FedloomError(f"engine {name!r} needs Flower. Mend: pip install 'fedloom[flower]'.")
+        raise FedloomError(f"engine {name!r} needs Flower. Fix: pip install 'fedloom[flower]'.")
     resolve.builder("engines", name)
     setup = Setup(experiment, cache_dir=cache())
     setup.use_threads()
@@ -159,7 +159,7 @@ def _disk(out: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise FedloomError(f"{out}: {error}. What was finished is saved: mend the cause and resume.") from None
+        raise FedloomError(f"{out}: {error}. What was finished is saved: fix the cause and resume.") from None
 
 
 def _describe(setup: Setup, folder: RunFolder) -> None:
@@ -176,7 +176,7 @@ def _check_place(setup: Setup) -> None:
     """Refuse an experiment that its engine cannot run.
 
     Raises:
-        FedloomError: what does not go together, and the mend.
+        FedloomError: what does not go together, and the fix.
     """
     name, where = setup.experiment.engine.name, setup.experiment.evaluation.where
     if setup.scenario.sites and name != "flower":
@@ -197,15 +197,15 @@ def export(run_folder: Path, out: Path) -> None:
         FedloomError: no run or no checkpoint there, or ``out`` exists.
     """
     if out.exists():
-        raise FedloomError(f"{out} already exists. Mend: choose another folder with --out.")
+        raise FedloomError(f"{out} already exists. Fix: choose another folder with --out.")
     folder, experiment = RunFolder.reopen(run_folder)
     last = folder.last()
     if last is None:
-        raise FedloomError(f"{run_folder}: no checkpoint yet. Mend: run or resume it first.")
+        raise FedloomError(f"{run_folder}: no checkpoint yet. Fix: run or resume it first.")
     try:
         check_adapters(folder, experiment, last)
     except Damaged as error:
-        raise FedloomError(f"{error} `fedloom run --resume` mends it where it can; or put it back.") from None
+        raise FedloomError(f"{error} `fedloom run --resume` fixes it where it can; or put it back.") from None
     device.use_device("")
     setup, part = Setup(experiment), out.with_name(f".{out.name}.part")
     if what := changed(last.facts, model_of(setup), ("model",)):

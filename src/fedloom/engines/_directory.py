@@ -97,7 +97,7 @@ class Directory:
         ):
             why = "; ".join(sorted({node.error for node in self.nodes.values() if node.error}))
             raise FedloomError(
-                f"sites that are not there after {self.table.patience:g} s: {', '.join(missing)}. {why} Mend: start "
+                f"sites that are not there after {self.table.patience:g} s: {', '.join(missing)}. {why} Fix: start "
                 "them (`fedloom site start`, and a SuperNode), or give them longer with engine.patience."
             )
 
@@ -157,7 +157,7 @@ class Directory:
             raise FedloomError(f"site {name!r}: the experiment knows {', '.join(self.setup.names)}.")
         twin = next((other for other in self.nodes.values() if other.site == name and other is not node), None)
         if twin and not (node.registered and not twin.registered):
-            raise FedloomError(f"site {name!r}: another node has that name. Mend: register nodes with names and keys.")
+            raise FedloomError(f"site {name!r}: another node has that name. Fix: register nodes with names and keys.")
         if twin:
             twin.site = ""
         if facts.get("model") != self.model:
@@ -182,11 +182,11 @@ class Directory:
             raise FedloomError(f"site {name!r}: it does not say what it holds.")
         if not self.setup.scenario.sites:
             if data != self._data:
-                raise FedloomError(f"site {name!r}: its data is not the server's. Mend: the same files and fonts.")
+                raise FedloomError(f"site {name!r}: its data is not the server's. Fix: the same files and fonts.")
             return
         holding = Holding(counts[0], counts[1], data)
         if self.setup.told.setdefault(name, holding) != holding:
-            raise FedloomError(f"site {name!r}: its data is not what it had when the run began. Mend: put it back.")
+            raise FedloomError(f"site {name!r}: its data is not what it had when the run began. Fix: put it back.")
 
     def node_of(self, client: str) -> int | None:
         """The node at which a site is; ``None``: it is not there."""

@@ -121,7 +121,7 @@ class Follower:
         if self.place.superlink:
             self._end_server(0)
         elif self.note.held():
-            raise FedloomError(f"{self.out}: a server of this run is at work. Mend: {MEND}")
+            raise FedloomError(f"{self.out}: a server of this run is at work. Fix: {MEND}")
         tries = 0
         while tries < ATTEMPTS:
             before = self.shown

@@ -30,7 +30,7 @@ class Simulated(Sites):
         while not self.nodes:
             self.nodes = {number: Node("", b"", "") for number in sorted(self.grid.get_node_ids())}
             if not self.nodes and time.monotonic() > until:
-                raise FedloomError(f"no simulated node after {self.table.patience:g} s. Mend: see Flower's log.")
+                raise FedloomError(f"no simulated node after {self.table.patience:g} s. Fix: see Flower's log.")
             time.sleep(POLL)
 
     def exchange(self, jobs: Iterable[Job]) -> Iterator[Reply]:

@@ -6,11 +6,11 @@ from typing import Any
 
 import torch
 
+from fedloom.adapters import FROZEN
 from fedloom.core.config import Experiment
 from fedloom.core.errors import FedloomError
 from fedloom.core.passage import Where
 from fedloom.federation.crossing import Crossing, Shape, crossing
-from fedloom.models.adapter import FROZEN
 from fedloom.split.messages import Wire
 
 SEEN, WORDS = "vision tower and connector", "word embeddings"

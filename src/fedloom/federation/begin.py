@@ -1,7 +1,7 @@
 """Before round 1: the clients' first update, from which an adapter starts (``adapter.init = "update"``).
 
 client:  signs_k = sign(sum of the gradients by W over some examples)        one byte an entry
-server:  dW = -sum_k p_k eta_k signs_k,   A, B and R from its singular directions (``fedloom.models.starts``)
+server:  dW = -sum_k p_k eta_k signs_k,   A, B and R from its singular directions (``fedloom.core.starts``)
 """
 
 import math

@@ -120,7 +120,7 @@ class Exchange:
         quorum = self.setup.experiment.engine.quorum
         return FedloomError(
             f"round {self.number}: {answered}; the quorum is {quorum:g} of them. {reasons} "
-            "The rounds before it are saved: mend the cause and resume."
+            "The rounds before it are saved: fix the cause and resume."
         )
 
     def _stepped(self, total: Any) -> tuple[State | None, str]:

@@ -75,7 +75,7 @@ class Middle:
             return found
         about = self._boundary.hello(models.fingerprint(name, "embeddings", revision=revision))
         if not about.get("fingerprint"):
-            raise FedloomError("split: the host does not say which model it has. Mend: the same release there.")
+            raise FedloomError("split: the host does not say which model it has. Fix: the same release there.")
         found, self.parts = models.split_identity(name, {key: str(value) for key, value in about.items()}, revision)
         return found
 

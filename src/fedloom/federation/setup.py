@@ -9,7 +9,7 @@ import torch
 
 from fedloom import models
 from fedloom.channel import Channel, pipeline
-from fedloom.core import config, lora, partition, ranks
+from fedloom.core import config, lora, partition, ranks, starts
 from fedloom.core.config import Experiment
 from fedloom.core.contracts import (
     Backbone,
@@ -31,7 +31,6 @@ from fedloom.federation import ranks_of
 from fedloom.federation.measured import measured
 from fedloom.federation.middle import Access, Middle
 from fedloom.federation.places import Holding, check_sites
-from fedloom.models import starts
 
 POOL = "all"
 """The one client of a pooled method: it holds everybody's data."""

@@ -4,17 +4,17 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from fedloom.adapters import AdapterSpec
 from fedloom.core import resolve
 from fedloom.core.contracts import Backbone
 from fedloom.core.device import use_device
 from fedloom.core.errors import FedloomError, nearest
 from fedloom.core.files import on_disk
 from fedloom.core.seeds import Seeds
-from fedloom.models.adapter import AdapterSpec
 
 if TYPE_CHECKING:
+    from fedloom.models.checkpoints.halves import Served
     from fedloom.models.generative import Route
-    from fedloom.models.halves import Served
 
 __all__ = ["NANO", "AdapterSpec", "fingerprint", "listing", "load", "served", "split_identity"]
 
@@ -62,7 +62,7 @@ def load(
     other options are those of ``fedloom.models.base.Options``. ``package.module:function`` is a user's own, called
     with ``adapter``, ``seeds`` and ``dtype``, whichever of them it names, and returns a backbone. ``route`` says where
     the language model of a generative one is used (``fedloom.models.generative``). ``edge``: it is elsewhere, and
-    nothing of it is read here; ``route(None)`` then says where (``fedloom.models.halves``). ``revision``: the commit,
+    nothing of it is read here; ``route(None)`` then says where. ``revision``: the commit,
     tag or branch of a model on the hub.
 
     Raises:
@@ -81,16 +81,16 @@ def load(
         return own
     use_device("")
     # Transformers takes seconds to import: `fedloom models` and a mistyped experiment need not wait for it.
-    from fedloom.models import checkpoint
     from fedloom.models.base import Options
+    from fedloom.models.checkpoints import checkpoint
     from fedloom.models.contrastive import Contrastive
-    from fedloom.models.features import FeatureCache
     from fedloom.models.generative import Generative
+    from fedloom.models.vision.features import FeatureCache
 
     if edge:
         if route is None:
             raise FedloomError(f"split: {name!r} without its language model needs a route to it.")
-        from fedloom.models import halves
+        from fedloom.models.checkpoints import halves
 
         found = halves.edge(name, halves.locate(name, NANO, revision), dtype, adapter)
     else:
@@ -111,7 +111,7 @@ def served(name: str, dtype: Literal["float32", "bfloat16"] = "float32", revisio
     Raises:
         FedloomError: no such model, or it has no language model.
     """
-    from fedloom.models import checkpoint, halves
+    from fedloom.models.checkpoints import checkpoint, halves
 
     use_device("")
     return halves.language(name, checkpoint.locate(name, NANO, revision=revision), dtype)
@@ -120,14 +120,14 @@ def served(name: str, dtype: Literal["float32", "bfloat16"] = "float32", revisio
 def fingerprint(
     name: str, part: Literal["edge", "embeddings", "language", "split"], language: str = "", revision: str = ""
 ) -> str:
-    """The hash of a part of the checkpoint ``name`` (``fedloom.models.fingerprints``): what a client holds, the word
+    """The hash of a part of the checkpoint ``name`` (``fedloom.models.checkpoints``): what a client holds, the word
     embeddings, the language model with them, or ``"split"``: the two halves together. ``language``: the hash of that
     half, where it is not here. ``revision`` as in ``load``.
 
     Raises:
         FedloomError: no such model, or the part's files are not here.
     """
-    from fedloom.models import checkpoint, fingerprints, halves
+    from fedloom.models.checkpoints import checkpoint, fingerprints, halves
 
     if part == "edge":
         return fingerprints.edge(halves.locate(name, NANO, revision))
@@ -145,7 +145,7 @@ def split_identity(name: str, host: Mapping[str, str] | None = None, revision: s
     Raises:
         FedloomError: no such model, or the part's files are not here.
     """
-    from fedloom.models import checkpoint, fingerprints, halves
+    from fedloom.models.checkpoints import checkpoint, fingerprints, halves
 
     whole = host is None
     folder = checkpoint.locate(name, NANO, revision=revision) if whole else halves.locate(name, NANO, revision)

@@ -23,7 +23,15 @@ import torch
 import transformers
 from torch import Tensor, nn
 
-from fedloom.core import lora
+from fedloom.adapters import AdapterSpec
+from fedloom.adapters import _peft_folder as peft_folder
+from fedloom.adapters import nano as nano_adapters
+from fedloom.adapters._layers import check_fit, place
+from fedloom.adapters._peft_folder import PREFIX
+from fedloom.adapters.lora_sb import Squared
+from fedloom.adapters.nano import NanoAdapter
+from fedloom.core import lora, starts
+from fedloom.core.components import component
 from fedloom.core.contracts import Example, Tree
 from fedloom.core.device import device
 from fedloom.core.errors import FedloomError
@@ -31,15 +39,10 @@ from fedloom.core.passage import Where
 from fedloom.core.pictures import RULES
 from fedloom.core.seeds import Seeds
 from fedloom.core.tables import Component
-from fedloom.models import nano_adapters, peft_folder, starts, usage
-from fedloom.models.adapter import AdapterSpec, component
-from fedloom.models.checkpoint import Checkpoint
-from fedloom.models.features import FeatureCache
-from fedloom.models.images import Images
-from fedloom.models.lora_sb import Squared
-from fedloom.models.nano_adapters import NanoAdapter
-from fedloom.models.peft_folder import PREFIX
-from fedloom.models.placing import check_fit, place
+from fedloom.models import usage
+from fedloom.models.checkpoints.checkpoint import Checkpoint
+from fedloom.models.vision.features import FeatureCache
+from fedloom.models.vision.images import Images
 
 
 @dataclass(frozen=True)

@@ -11,18 +11,18 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from fedloom.adapters import AdapterSpec
 from fedloom.core import limits
 from fedloom.core.contracts import Example, Tree
 from fedloom.core.device import device
 from fedloom.core.errors import FedloomError
 from fedloom.core.seeds import Seeds
-from fedloom.models.adapter import AdapterSpec
 from fedloom.models.base import LoraBackbone, Options, not_finite
-from fedloom.models.captions import Captions
-from fedloom.models.checkpoint import Checkpoint
-from fedloom.models.features import FeatureCache
-from fedloom.models.images import Images
-from fedloom.models.sequences import told_apart
+from fedloom.models.checkpoints.checkpoint import Checkpoint
+from fedloom.models.language.captions import Captions
+from fedloom.models.language.sequences import told_apart
+from fedloom.models.vision.features import FeatureCache
+from fedloom.models.vision.images import Images
 
 _CAPTIONS = 128  # captions encoded at once when the text tower learns
 

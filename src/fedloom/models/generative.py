@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from fedloom.adapters import FROZEN, AdapterSpec
 from fedloom.core import limits
 from fedloom.core.contracts import Example, Picture, Tree
 from fedloom.core.device import device
@@ -22,14 +23,14 @@ from fedloom.core.errors import FedloomError
 from fedloom.core.passage import Codes, LanguageModel, Middle, NotFinite, Passage, Speech, Target
 from fedloom.core.pictures import open_picture
 from fedloom.core.seeds import Seeds
-from fedloom.models import families, parts
-from fedloom.models.adapter import FROZEN, AdapterSpec
+from fedloom.models import families
 from fedloom.models.base import LoraBackbone, Options, not_finite
-from fedloom.models.checkpoint import Checkpoint
-from fedloom.models.features import FeatureCache
-from fedloom.models.images import Images
-from fedloom.models.language import Language
-from fedloom.models.sequences import Words, pad, targets, without_marks
+from fedloom.models.checkpoints import parts
+from fedloom.models.checkpoints.checkpoint import Checkpoint
+from fedloom.models.language.decoder import Language
+from fedloom.models.language.sequences import Words, pad, targets, without_marks
+from fedloom.models.vision.features import FeatureCache
+from fedloom.models.vision.images import Images
 
 Route = Callable[[LanguageModel | None], Middle]
 """From the language model in this process (``None``: it is elsewhere) to the one that is used."""

@@ -17,6 +17,7 @@ from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch.nn import functional as F
 from transformers import AutoModel, AutoModelForImageTextToText
 
+from fedloom.adapters import AdapterSpec
 from fedloom.core.contracts import Tree, everything
 from fedloom.core.device import use_device
 from fedloom.core.errors import FedloomError, nearest
@@ -24,15 +25,15 @@ from fedloom.core.passage import Where
 from fedloom.core.seeds import Seeds
 from fedloom.core.tables import Component
 from fedloom.core.tree import nbytes
-from fedloom.models import NANO, checkpoint, checks, families, parts
-from fedloom.models.adapter import AdapterSpec
+from fedloom.models import NANO, families
 from fedloom.models.base import LoraBackbone, Options
-from fedloom.models.checkpoint import Checkpoint
-from fedloom.models.checks import CONTRASTIVE
+from fedloom.models.checkpoints import checkpoint, checks, parts
+from fedloom.models.checkpoints.checkpoint import Checkpoint
+from fedloom.models.checkpoints.checks import CONTRASTIVE
 from fedloom.models.families.llava import Llava
-from fedloom.models.features import FeatureCache
-from fedloom.models.language import Language
+from fedloom.models.language.decoder import Language
 from fedloom.models.live import Live
+from fedloom.models.vision.features import FeatureCache
 
 WITHOUT = "This model has shapes alone: it was read without its weights, to plan with, and cannot compute."
 CONFIGS = Path(__file__).parent / "configs"

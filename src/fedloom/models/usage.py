@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from fedloom.models import NANO
-from fedloom.models.checks import CONTRASTIVE
+from fedloom.models.checkpoints.checks import CONTRASTIVE
 
 
 def base_of(name: str) -> str:

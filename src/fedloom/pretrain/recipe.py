@@ -34,7 +34,7 @@ def pretrain(name: str, out: Path, *, seed: int, scale: float, tower: Path | Non
     if name not in NAMES:
         raise FedloomError(f"pretrain: there is no {name!r}. {nearest(name, NAMES)}")
     if out.exists():
-        raise FedloomError(f"{out} already exists. Mend: choose another folder with --out.")
+        raise FedloomError(f"{out} already exists. Fix: choose another folder with --out.")
     seeds = Seeds(seed)
     stage1 = tower or out.with_name(f"{out.name}-{TOWER}")
     if not (stage1 / "config.json").exists():

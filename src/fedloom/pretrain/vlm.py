@@ -28,7 +28,7 @@ from fedloom.core.contracts import IMAGE, Example
 from fedloom.core.passage import IGNORE
 from fedloom.core.pictures import open_picture
 from fedloom.core.seeds import Seeds
-from fedloom.models.sequences import Words, pad
+from fedloom.models.language.sequences import Words, pad
 from fedloom.pretrain.pictures import DEVIATION, MEAN, PATCHES, pixels, random_scene
 from fedloom.pretrain.tokens import LENGTH
 from fedloom.pretrain.tower import Tell, TowerRecipe, schedule, tower_config

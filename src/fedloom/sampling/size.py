@@ -13,7 +13,7 @@ def size(fraction: Fraction = 1.0) -> Sampler:
 
     One after the other is drawn, each with a probability proportional to its examples among those that are left, as
     devices are chosen in q-FFL (Li et al. 2020, arXiv 1905.10497; as recalled, there with a plain mean of the replies).
-    A method that weights replies by examples counts large clients twice: mend with ``weighting = "uniform"`` where it
+    A method that weights replies by examples counts large clients twice: fix with ``weighting = "uniform"`` where it
     has that. With ``fraction = 1`` everyone takes part.
     """
 

@@ -87,7 +87,7 @@ def ask(worker: Path, question: bytes, wait: float) -> bytes:
         except link.Gone as error:
             told = str(error)
             if not _back(worker, wait):
-                raise FedloomError(f"no worker for {wait:g} s: {error}. Mend: `fedloom site start` there.") from None
+                raise FedloomError(f"no worker for {wait:g} s: {error}. Fix: `fedloom site start` there.") from None
     raise FedloomError(f"the worker ended {ENDS} times over one message (out of memory?): {told}.")
 
 
@@ -117,7 +117,7 @@ def _own_desk(context: Context) -> "Desk":
     node, simulated = context.node_config, "partition-id" in context.node_config
     site = "" if simulated else str(node.get("site", ""))
     if not simulated and not site:
-        raise FedloomError('the SuperNode names no site. Mend: --node-config \'site="NAME" worker="SOCKET"\'.')
+        raise FedloomError('the SuperNode names no site. Fix: --node-config \'site="NAME" worker="SOCKET"\'.')
     if site not in _desks:
         print(f"fedloom: no resident worker: {site or 'a simulated client'} works in this process", file=sys.stderr)
         if simulated:  # this machine's own user simulates: whatever code the experiment names is theirs

@@ -32,7 +32,7 @@ def short(path: Path) -> Iterator[str]:
         yield str(path)
         return
     if not Path("/proc/self/fd").is_dir():
-        raise FedloomError(f"{path}: longer than the {LONGEST_PATH} characters of a socket's path. Mend: --state.")
+        raise FedloomError(f"{path}: longer than the {LONGEST_PATH} characters of a socket's path. Fix: --state.")
     folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
     try:
         yield f"/proc/self/fd/{folder}/{path.name}"

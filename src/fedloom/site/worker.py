@@ -74,7 +74,7 @@ class Worker:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError:
-                told = "a worker of this site is running. Mend: `fedloom site stop` first."
+                told = "a worker of this site is running. Fix: `fedloom site stop` first."
                 raise FedloomError(f"{self.path}: {told}") from None
             yield
 
@@ -153,7 +153,7 @@ class _Server(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
         super().__init__(path, _Connection)
 
     def handle_error(self, request: object, client_address: object) -> None:
-        """A connection that breaks is the other side's to mend."""
+        """A connection that breaks is the other side's to fix."""
 
 
 class _Connection(socketserver.BaseRequestHandler):

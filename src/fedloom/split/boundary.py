@@ -145,7 +145,7 @@ class Boundary:
                 return answer
             self._held -= set(missing.split(","))
             held -= set(missing.split(","))
-        raise Refused("split: the host drops rows as soon as they are sent. Mend: more memory there (--memory-mb).")
+        raise Refused("split: the host drops rows as soon as they are sent. Fix: more memory there (--memory-mb).")
 
     def _asked(self, parcel: Parcel, max_bytes: int = SMALL) -> Parcel:
         request = wire.pack(parcel)

@@ -115,7 +115,7 @@ class Desk:
         if theirs and ours and theirs != ours:
             raise Refused(
                 f"split: the client's word embeddings are {str(theirs)[:12]}, the host's {ours[:12]}: parts of two "
-                "models. Mend: give both the same checkpoint."
+                "models. Fix: give both the same checkpoint."
             )
         model = self.language
         facts = {"width": model.width, "vocabulary": model.vocabulary, "longest": model.longest}
@@ -126,7 +126,7 @@ class Desk:
         theirs, ours = str(parcel.facts.get("model", "")), self.about.get("fingerprint", "")
         if theirs and ours and theirs != ours:
             raise Refused(
-                f"split: the request is for the language model {theirs[:12]}, the host has {ours[:12]}. Mend: start it "
+                f"split: the request is for the language model {theirs[:12]}, the host has {ours[:12]}. Fix: start it "
                 "with the model that the run began with."
             )
 

@@ -127,7 +127,7 @@ class Dial:
             else:
                 came.add(part)
         if came is None:
-            raise FedloomError(f"host {self.address}: it answered nothing. Mend: the same release of fedloom there.")
+            raise FedloomError(f"host {self.address}: it answered nothing. Fix: the same release of fedloom there.")
         return came.blob()
 
     def _counted(self, blob: bytes) -> Iterator[bytes]:
@@ -142,21 +142,21 @@ class Dial:
 
     def _refused(self, error: Any) -> FedloomError:
         if error.code() == _Code.UNIMPLEMENTED:
-            return FedloomError(f"host {self.address}: what answers there is no fedloom host. Mend: its address.")
+            return FedloomError(f"host {self.address}: what answers there is no fedloom host. Fix: its address.")
         return FedloomError(f"host {self.address}: {error.details()}")
 
     def _gone(self, error: Any, patience: float) -> FedloomError:
         details = str(error.details()).rstrip(".")
-        why, mends = _AGAIN[error.code()], "start it, or mend its address, its certificate or the network"
+        why, fixes = _AGAIN[error.code()], "start it, or fix its address, its certificate or the network"
         if error.code() == _Code.RESOURCE_EXHAUSTED:
-            mends = "fewer clients at once, or more room there (--queue, --memory-mb)"
+            fixes = "fewer clients at once, or more room there (--queue, --memory-mb)"
         elif error.code() == _Code.DEADLINE_EXCEEDED:
-            mends = "raise split.deadline, or lower client.batch_size"
+            fixes = "raise split.deadline, or lower client.batch_size"
             if SENDING in details:  # the host's limit came first
-                mends = f"a larger {SENDING} there, or lower client.batch_size"
+                fixes = f"a larger {SENDING} there, or lower client.batch_size"
         tried = f", for {patience:g} s now" if patience else ""
         return FedloomError(
-            f"host {self.address}: {why}{tried} ({details}). Mend: {mends}; split.patience says how long it is tried."
+            f"host {self.address}: {why}{tried} ({details}). Fix: {fixes}; split.patience says how long it is tried."
         )
 
 
@@ -164,5 +164,5 @@ def _read(address: str, file: Path | str) -> bytes:
     try:
         return Path(file).read_bytes()
     except OSError as error:
-        told = f"host {address}: {file} cannot be read ({error.strerror}). Mend: its path, or who may read it."
+        told = f"host {address}: {file} cannot be read ({error.strerror}). Fix: its path, or who may read it."
         raise FedloomError(told) from None

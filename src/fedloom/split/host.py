@@ -58,7 +58,7 @@ class Door:
         if not self.certificate and not is_loopback(self.address):
             raise FedloomError(
                 f"--listen {self.address}: open to other machines, and without TLS all of it could be read on its way. "
-                "Mend: --certificates DIR, or listen on 127.0.0.1."
+                "Fix: --certificates DIR, or listen on 127.0.0.1."
             )
 
 
@@ -180,5 +180,5 @@ class Host:
             secrets = grpc.ssl_server_credentials(shown, door.client_ca or None, bool(door.client_ca))
             return int(self._grpc.add_secure_port(door.address, secrets))
         except RuntimeError as error:
-            told = "Mend: a port that is free, and PEM files that belong together."
+            told = "Fix: a port that is free, and PEM files that belong together."
             raise FedloomError(f"--listen {door.address}: {error}. {told}") from None

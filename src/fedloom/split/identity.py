@@ -50,16 +50,16 @@ def read(file: Path) -> dict[str, str]:
     Raises:
         FedloomError: there is no such file, or it holds something else.
     """
-    mend = f"Mend: `fedloom host token NAME --tokens {file}` writes one."
+    fix = f"Fix: `fedloom host token NAME --tokens {file}` writes one."
     try:
         found = reading.toml(read_text(file))
     except FileNotFoundError:
-        raise FedloomError(f"--tokens {file}: there is no such file. {mend}") from None
+        raise FedloomError(f"--tokens {file}: there is no such file. {fix}") from None
     except ValueError as error:
-        raise FedloomError(f'--tokens {file}: {error}. Expected lines NAME = "SHA-256 of the token". {mend}') from None
+        raise FedloomError(f'--tokens {file}: {error}. Expected lines NAME = "SHA-256 of the token". {fix}') from None
     for name, value in found.items():
         if not isinstance(value, str) or not _HASH.fullmatch(value):
-            raise FedloomError(f"--tokens {file}: {name!r} is no SHA-256 in 64 hexadecimal digits. {mend}")
+            raise FedloomError(f"--tokens {file}: {name!r} is no SHA-256 in 64 hexadecimal digits. {fix}")
     return found
 
 
@@ -96,7 +96,7 @@ class Identity:
             return owner
         if len(names) == 1 and _NAME.fullmatch(names[0]):
             return names[0]
-        raise Stranger("neither a token nor a certificate with a site's name came. Mend: give the site its token.")
+        raise Stranger("neither a token nor a certificate with a site's name came. Fix: give the site its token.")
 
     def _owner(self, token: str) -> str:
         self._refresh()
@@ -104,11 +104,11 @@ class Identity:
         for name, value in self._known.items():  # all of them, whichever it is
             owner = name if hmac.compare_digest(told, value) else owner
         if not owner:
-            raise Stranger("the token is no site's. Mend: draw one with `fedloom host token NAME`.")
+            raise Stranger("the token is no site's. Fix: draw one with `fedloom host token NAME`.")
         return owner
 
     def _refresh(self) -> None:
-        """Read the file again if it has changed; a damaged one changes nothing, until it is mended."""
+        """Read the file again if it has changed; a damaged one changes nothing, until it is fixed."""
         if self.tokens is None:
             return
         with self._lock:

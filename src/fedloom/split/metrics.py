@@ -50,7 +50,7 @@ class Metrics:
         try:
             server, thread = start_http_server(port, host, self.registry)
         except OSError as error:
-            raise FedloomError(f"--metrics {host}:{port}: {error.strerror or error}. Mend: another port.") from None
+            raise FedloomError(f"--metrics {host}:{port}: {error.strerror or error}. Fix: another port.") from None
 
         def end() -> None:
             server.shutdown()

@@ -213,7 +213,7 @@ class Service:
                 return outcome, (code, str(error)[:2000])
         self._told(error)
         if isinstance(error, torch.OutOfMemoryError):
-            text = "the host has too little memory for this request. Mend: lower client.batch_size."
+            text = "the host has too little memory for this request. Fix: lower client.batch_size."
             return "failed", (_Code.FAILED_PRECONDITION, text)
         return "failed", (_Code.ABORTED, f"the host failed at it ({type(error).__name__}); its log says more.")
 

@@ -63,7 +63,7 @@ def gather(
             problems.append(f"{place}, {name}: {error}")
             if on_bad == "refuse":
                 raise FedloomError(
-                    f"{problems[0]} Mend or remove it, or skip broken records with --set data.on_bad=skip."
+                    f"{problems[0]} Fix or remove it, or skip broken records with --set data.on_bad=skip."
                 ) from None
     if not samples:
         raise FedloomError(f"{place}: holds no usable record. Expected {expected}.")
@@ -73,16 +73,16 @@ def gather(
     return tuple(samples.values())
 
 
-def apart(folder: Path, train: Sequence[Sample], test: Sequence[Sample], mend: str) -> None:
+def apart(folder: Path, train: Sequence[Sample], test: Sequence[Sample], fix: str) -> None:
     """Refuse halves that share a record.
 
     Raises:
-        FedloomError: naming some that stand in both, and the mend.
+        FedloomError: naming some that stand in both, and the fix.
     """
     both = {sample.id for sample in train} & {sample.id for sample in test}
     if both:
         shown = ", ".join(sorted(both)[:5])
-        raise FedloomError(f"{folder}: {len(both)} records stand in both halves ({shown}). {mend}")
+        raise FedloomError(f"{folder}: {len(both)} records stand in both halves ({shown}). {fix}")
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from torch.nn.utils.rnn import pad_sequence
 from fedloom.core.contracts import Tree
 from fedloom.core.errors import FedloomError
 from fedloom.models.families.family import Family, stacked
-from fedloom.models.tokens import Tokens
+from fedloom.models.language.tokens import Tokens
 
 
 class Blip2(Family):

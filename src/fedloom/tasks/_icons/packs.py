@@ -134,14 +134,14 @@ CLASS_COUNT = 377
 def _folder(package: str) -> Path:
     spec = importlib.util.find_spec(package)
     if spec is None or not spec.submodule_search_locations:
-        raise FedloomError(f"The icon fonts of package {package!r} are missing. Mend: pip install {package}")
+        raise FedloomError(f"The icon fonts of package {package!r} are missing. Fix: pip install {package}")
     return Path(spec.submodule_search_locations[0]) / {"qtawesome": "fonts", "iconipy": "assets"}[package]
 
 
 def _one(package: str, pattern: str) -> Path:
     found = sorted(_folder(package).glob(pattern))
     if not found:
-        raise FedloomError(f"No file {pattern!r} in the fonts of package {package!r}. Mend: reinstall {package}.")
+        raise FedloomError(f"No file {pattern!r} in the fonts of package {package!r}. Fix: reinstall {package}.")
     return found[-1]
 
 

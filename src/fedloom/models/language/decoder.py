@@ -9,7 +9,7 @@ from torch import Tensor
 from fedloom.core.device import device
 from fedloom.core.errors import FedloomError
 from fedloom.core.passage import Passage, Speech, Target
-from fedloom.models import decoding
+from fedloom.models.language import decoding
 
 
 class Language:

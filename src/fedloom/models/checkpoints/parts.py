@@ -12,11 +12,11 @@ import torch
 from torch import nn
 from transformers import AutoModelForImageTextToText
 
+from fedloom.core.components import component
 from fedloom.core.errors import FedloomError
-from fedloom.models import checks
-from fedloom.models.adapter import component
-from fedloom.models.language import decoder
-from fedloom.models.shards import Shards
+from fedloom.models.checkpoints import checks
+from fedloom.models.checkpoints.shards import Shards
+from fedloom.models.language.decoder import decoder
 
 _WRAPPERS = frozenset({"model", "language_model", "text_model"})
 

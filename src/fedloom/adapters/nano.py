@@ -12,12 +12,13 @@ from typing import Any, get_args
 
 from torch import Tensor, nn
 
+from fedloom.adapters._spec import AdapterSpec
 from fedloom.core import lora
+from fedloom.core.components import component
 from fedloom.core.contracts import Tree
 from fedloom.core.errors import FedloomError
 from fedloom.core.passage import Where
 from fedloom.core.tables import Component
-from fedloom.models.adapter import AdapterSpec, component
 
 COMPONENTS: dict[Where, Component] = {"image": "connector", "text": "text"}
 """The component of ``adapter.where`` that asks for each adapter."""

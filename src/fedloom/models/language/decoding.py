@@ -14,7 +14,7 @@ from torch import Tensor
 from transformers import DynamicCache
 
 from fedloom.core.passage import NotFinite
-from fedloom.models.sequences import pad
+from fedloom.models.language.sequences import pad
 
 _ROWS = 256  # continuations scored at once, at most
 _CACHE_BYTES = 1 << 30  # keys and values copied for them, at most

@@ -13,7 +13,7 @@ from torch import Tensor
 from fedloom.core.contracts import IMAGE, Example
 from fedloom.core.errors import FedloomError
 from fedloom.core.passage import Target
-from fedloom.models.tokens import Control, Tokens
+from fedloom.models.language.tokens import Control, Tokens
 
 
 class Words:
@@ -124,18 +124,18 @@ class Words:
                 f"example {example.id!r}: the answer {example.answer!r} is none of its choices {example.choices}."
             )
         choices = self._longest_choice(example) if example.choices else 0
-        mend = "Shorten the text or show fewer pictures."
+        fix = "Shorten the text or show fewer pictures."
         if trained:
             follows, what = len(self.answer(example, example.answer)), f"its answer {example.answer[:40]!r}"
         elif example.choices:
             follows, what = choices, "its longest choice"
         else:  # the last one is never read
             follows, what = generated - 1, f"an answer of model.max_new_tokens = {generated}"
-            mend = "Shorten the text, show fewer pictures, or lower model.max_new_tokens."
+            fix = "Shorten the text, show fewer pictures, or lower model.max_new_tokens."
         if prompt + follows > self._longest:
             raise FedloomError(
                 f"example {example.id!r}: the prompt has {prompt} tokens and {what} {follows} more that are read, "
-                f"together {prompt + follows}; the model reads {self._longest}. {mend}"
+                f"together {prompt + follows}; the model reads {self._longest}. {fix}"
             )
 
     def _longest_choice(self, example: Example) -> int:

@@ -11,10 +11,10 @@ from fedloom.core.contracts import Picture, Tree
 from fedloom.core.device import device
 from fedloom.core.errors import FedloomError
 from fedloom.core.pictures import open_picture
-from fedloom.models.checks import reason
+from fedloom.models.checkpoints.checks import reason
 from fedloom.models.families.family import stacked
-from fedloom.models.features import FeatureCache
-from fedloom.models.pictures import Digests
+from fedloom.models.vision.features import FeatureCache
+from fedloom.models.vision.pictures import Digests
 
 _TOGETHER = 8  # the one batch size of frozen features: a row's bits do not depend on its place or its neighbours
 

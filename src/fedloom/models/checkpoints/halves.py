@@ -13,18 +13,20 @@ import torch
 from torch import Tensor, nn
 from transformers.utils import logging
 
+from fedloom.adapters import FROZEN, AdapterSpec
+from fedloom.adapters._select import select
 from fedloom.core import memory
+from fedloom.core.components import component
 from fedloom.core.device import device
 from fedloom.core.errors import FedloomError
 from fedloom.core.files import is_folder
-from fedloom.models import checkpoint, fingerprints, parts
-from fedloom.models.adapter import FROZEN, AdapterSpec, component, select
-from fedloom.models.checkpoint import Checkpoint
-from fedloom.models.checks import CONTRASTIVE
-from fedloom.models.language import Language
-from fedloom.models.parts import Parts
-from fedloom.models.rows import Rows
-from fedloom.models.shards import INDEX
+from fedloom.models.checkpoints import checkpoint, fingerprints, parts
+from fedloom.models.checkpoints.checkpoint import Checkpoint
+from fedloom.models.checkpoints.checks import CONTRASTIVE
+from fedloom.models.checkpoints.parts import Parts
+from fedloom.models.checkpoints.rows import Rows
+from fedloom.models.checkpoints.shards import INDEX
+from fedloom.models.language.decoder import Language
 
 _DEPTHS = ("num_hidden_layers", "depth")
 """How configurations call the number of a vision tower's layers."""

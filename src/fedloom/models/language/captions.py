@@ -14,8 +14,8 @@ from torch import Tensor
 from fedloom.core.contracts import Tree
 from fedloom.core.device import device
 from fedloom.core.errors import FedloomError
-from fedloom.models.features import FeatureCache
-from fedloom.models.tokens import Tokens
+from fedloom.models.language.tokens import Tokens
+from fedloom.models.vision.features import FeatureCache
 
 
 class Captions:

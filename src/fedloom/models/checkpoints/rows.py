@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from fedloom.core.device import device
-from fedloom.models.shards import Shards
+from fedloom.models.checkpoints.shards import Shards
 
 BLOCK = 256
 """Rows whose memory is taken together. Blocks never move, so that no row is ever held twice."""

@@ -2,19 +2,19 @@
 together, although neither has the other's half.
 
     weights = SHA-256 of, for each tensor in the order of their names: name | type | shape, SHA-256 of its bytes
-    edge = hash of its weights and of the files that decide an output (``fedloom.models.identity``)
+    edge = hash of its weights and of the files that decide an output (``identity.py``)
     language = hash of its weights and of config.json
     model = SHA-256 of "edge|language"
 
-Names are plain ones (``fedloom.models.parts``), and bytes those of the files, whatever precision they are loaded in.
+Names are plain ones (``parts.py``), and bytes those of the files, whatever precision they are loaded in.
 """
 
 import hashlib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from fedloom.models import checkpoint, identity, parts
-from fedloom.models.parts import Parts
+from fedloom.models.checkpoints import checkpoint, identity, parts
+from fedloom.models.checkpoints.parts import Parts
 
 LANGUAGE = "the language model's host"
 """The part of a split model's identity that is the host's."""

@@ -9,12 +9,13 @@ from peft import get_peft_model
 from peft.tuners.lora import LoraLayer
 from torch import Tensor, nn
 
+from fedloom.adapters import _peft_folder as peft_folder
+from fedloom.adapters._peft_folder import PREFIX
+from fedloom.adapters._select import select
+from fedloom.adapters._spec import AdapterSpec
+from fedloom.adapters.lora_sb import Squared
 from fedloom.core import lora
 from fedloom.core.errors import FedloomError
-from fedloom.models import peft_folder
-from fedloom.models.adapter import AdapterSpec, select
-from fedloom.models.lora_sb import Squared
-from fedloom.models.peft_folder import PREFIX
 
 
 def place(model: nn.Module, spec: AdapterSpec, generative: bool) -> dict[str, LoraLayer]:

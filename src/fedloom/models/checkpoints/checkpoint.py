@@ -18,9 +18,10 @@ from transformers.utils import logging
 from fedloom.core.device import device
 from fedloom.core.errors import FedloomError, nearest
 from fedloom.core.files import is_folder, on_disk
-from fedloom.models import checks, families, identity, processors
-from fedloom.models.checks import CONTRASTIVE
-from fedloom.models.shards import INDEX, Shards
+from fedloom.models import families
+from fedloom.models.checkpoints import checks, identity, processors
+from fedloom.models.checkpoints.checks import CONTRASTIVE
+from fedloom.models.checkpoints.shards import INDEX, Shards
 
 WEIGHTS = "*.safetensors"
 """Files that hold weights, as the hub is asked for them."""
@@ -32,7 +33,7 @@ _FILES = ["*.json", "*.txt", "*.model", "*.jinja"]
 @dataclass(frozen=True)
 class Checkpoint:
     """A base model as it was saved, frozen, on the device; ``identity``: the hash of each part that decides its outputs
-    (``fedloom.models.identity``). ``whole``: its language model is in it. ``parameters``: of the whole model, where the
+    (``identity.py``). ``whole``: its language model is in it. ``parameters``: of the whole model, where the
     language model is not. ``commit``: the hub's, of a model that came from there."""
 
     name: str

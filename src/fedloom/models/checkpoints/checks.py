@@ -9,7 +9,7 @@ from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
 from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES
 
 from fedloom.core.errors import FedloomError
-from fedloom.models.shards import Shards
+from fedloom.models.checkpoints.shards import Shards
 
 dynamic_module_utils.TIME_OUT_REMOTE_CODE = 0
 """Seconds that Transformers waits for a yes, once it has asked on standard input whether code that comes with a model

@@ -1,0 +1,52 @@
+"""Which linear layers of a model carry an adapter, named by component and kind, not by path."""
+
+import re
+from typing import get_args
+
+from torch import nn
+
+from fedloom.adapters._spec import AdapterSpec
+from fedloom.core.components import component, kinds
+from fedloom.core.errors import FedloomError
+from fedloom.core.tables import Component
+
+_ALL = get_args(Component)
+
+
+def linears(model: nn.Module) -> list[str]:
+    """Names of the linear layers whose ``forward`` is called.
+
+    ``nn.MultiheadAttention`` (SigLIP's pooling head) reads the weight of its output layer past it: LoRA there is dead.
+    """
+    fused = tuple(f"{name}." for name, module in model.named_modules() if isinstance(module, nn.MultiheadAttention))
+    return [n for n, m in model.named_modules() if isinstance(m, nn.Linear) and not (fused and n.startswith(fused))]
+
+
+def select(model: nn.Module, spec: AdapterSpec, generative: bool) -> list[str]:
+    """Names of the linear layers of ``model`` that ``spec`` adapts, sorted.
+
+    Raises:
+        FedloomError: none matches, or one of ``spec.names`` is no regular expression.
+    """
+    found: list[str] = []
+    has: dict[str, set[str]] = {}
+    try:
+        extra = [re.compile(pattern) for pattern in spec.names]
+    except re.error as error:
+        raise FedloomError(f"adapter.names: {error.pattern!r} is not a regular expression: {error}.") from None
+    for name in linears(model):
+        where = component(name, generative)
+        what = kinds(name, where)
+        if where is not None and what:
+            has.setdefault(where, set()).update(what)
+        wanted = where in (spec.where or _ALL) and bool(what) and set(what) <= set(spec.modules)
+        if wanted or any(pattern.search(name) for pattern in extra):
+            found.append(name)
+    if not found:
+        parts = "; ".join(f"{where} ({', '.join(sorted(what))})" for where, what in sorted(has.items()))
+        raise FedloomError(
+            f"adapter: where = {list(spec.where or _ALL)} with modules = {list(spec.modules)} and names = "
+            f"{list(spec.names)} matches no layer of this model. It has {parts}. Choose from these in "
+            "adapter.where and adapter.modules."
+        )
+    return sorted(found)

@@ -1,0 +1,52 @@
+"""The records that the axes are made of: what a task, scenario, model, method and engine must provide.
+
+    Sample --task.word--> Example --backbone.loss--> gradients --method--> Parcel --wire--> bytes
+
+Everything here is data or a plain function; nothing imports a sibling room.
+"""
+
+from fedloom.core.contracts.data import IMAGE, Data, Example, Picture, Sample, Scenario, Task, Tree
+from fedloom.core.contracts.engine import Engine, Job, Reply
+from fedloom.core.contracts.method import (
+    ClientInfo,
+    Local,
+    LocalRun,
+    Method,
+    Parcel,
+    Personal,
+    Reduce,
+    Sampler,
+    Server,
+    State,
+    everything,
+    nothing,
+)
+from fedloom.core.contracts.model import Backbone, Examiner
+
+__all__ = [
+    "IMAGE",
+    "Backbone",
+    "ClientInfo",
+    "Data",
+    "Engine",
+    "Examiner",
+    "Example",
+    "Job",
+    "Local",
+    "LocalRun",
+    "Method",
+    "Parcel",
+    "Personal",
+    "Picture",
+    "Reduce",
+    "Reply",
+    "Sample",
+    "Sampler",
+    "Scenario",
+    "Server",
+    "State",
+    "Task",
+    "Tree",
+    "everything",
+    "nothing",
+]

@@ -1,0 +1,92 @@
+"""What a task and a scenario provide: samples, examples, and who holds what."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+from torch import Tensor
+
+Tree = dict[str, Tensor]
+"""Named tensors; an adapter's names are PEFT's, as in ``adapter_model.safetensors``."""
+
+Picture = Image.Image | Path
+"""An image in memory, or the file that holds it (opened when it is needed)."""
+
+IMAGE = "<image>"
+"""Where a picture stands in a worded prompt; a backbone puts its own token there."""
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One record of a data set. A modality that is missing is ``None``.
+
+    ``choices`` are the answers to choose from (empty: free answer); with ``choice_images`` or ``choice_texts`` they are
+    letters, one a picture or text. ``meta`` holds what scenarios partition by (``pack``, ``skill``, ``label`` ...).
+    """
+
+    id: str
+    images: tuple[Picture, ...] | None
+    text: str | None
+    question: str | None
+    choices: tuple[str, ...]
+    answer: str
+    choice_images: tuple[Picture, ...] = ()
+    meta: Mapping[str, str] = field(default_factory=dict)
+    choice_texts: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Example:
+    """A worded sample: all that a backbone sees.
+
+    ``prompt`` holds one ``<image>`` mark for each of ``images``, in order. ``choices`` empty means free generation.
+    A contrastive model reads a caption of each choice: ``caption.format(choice)``, or, where choices are but letters,
+    ``captions``, one a choice. All of it is read as text: no control token of a model is known in it.
+    """
+
+    id: str
+    images: tuple[Picture, ...]
+    prompt: str
+    choices: tuple[str, ...]
+    answer: str
+    caption: str = "{}"
+    captions: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Data:
+    """The two halves of a task's samples: what clients train on, and what everyone is measured on."""
+
+    train: tuple[Sample, ...]
+    test: tuple[Sample, ...]
+
+
+@dataclass(frozen=True)
+class Task:
+    """What is asked: loads samples, words them from whatever is present, and scores answers.
+
+    ``load()`` reads or draws the data. ``word(sample)`` makes the example a backbone sees. ``score(sample, answer)``
+    is 1.0 for a right answer and 0.0 for a wrong one (or between). ``metric`` names the mean of the scores.
+    """
+
+    name: str
+    metric: str
+    load: Callable[[], Data]
+    word: Callable[[Sample], Example]
+    score: Callable[[Sample, str], float]
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """Who holds what. ``proportions(sizes, clients, rng)`` returns ``[groups, clients]``, each row summing to 1: the
+    share of each group's examples that goes to each client. Groups are the values of the meta field ``by`` in sorted
+    order (``None``: all examples are one group); ``sizes`` are their counts in the training half. The test half is
+    dealt with the same shares, so a client is measured on what it is like. ``sites``: the places that hold data of
+    their own, which nobody deals and no server sees; ``proportions`` is then never asked.
+    """
+
+    by: str | None
+    proportions: Callable[[np.ndarray, int, np.random.Generator], np.ndarray]
+    sites: tuple[str, ...] = ()

@@ -1,0 +1,163 @@
+"""What a method provides: the client half, the server half, and how replies become one."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from fedloom.core.contracts.data import Tree
+
+
+@dataclass
+class Parcel:
+    """What travels between server and client: trees by slot (``adapter``, ``base``, ``control`` ...), plain facts.
+
+    Slot ``adapter`` is what a client loads or returns; what the server leaves out of it is as everyone's start adapter.
+    Facts of a reply always hold ``examples`` and ``steps``.
+    """
+
+    trees: dict[str, Tree] = field(default_factory=dict)
+    facts: dict[str, float | int | str] = field(default_factory=dict)
+
+
+State = dict[str, Tree]
+"""The server's whole state, slot by slot; a checkpoint is exactly this. Slot ``adapter`` is the global adapter, slot
+``base`` (optional) the change to the base so far. Counters are 0-d tensors in slot ``counters``."""
+
+
+@dataclass(frozen=True)
+class ClientInfo:
+    """What the server knows of a client."""
+
+    name: str
+    examples: int
+    rank: int
+
+
+Sampler = Callable[[Sequence[ClientInfo], int, np.random.Generator], list[ClientInfo]]
+"""Who takes part: ``(clients, round, rng) -> cohort``, in the clients' order; ``round`` counts from 1."""
+
+
+@dataclass
+class LocalRun:
+    """One client's local training, as its method sees it.
+
+    ``start``: the adapter it began from. ``theta``: the live leaves. ``received``: the server's parcel. ``kept``: the
+    client's own state from earlier rounds, by slot. ``losses()``: the loss of each training example at ``theta`` as it
+    is, ``[examples]``. ``gradients()``: the gradient of one training example's loss after the other. Both are without
+    dropout, whose noise only the steps have. ``scratch``: free for hooks during this run. ``steps``, ``examples``:
+    optimiser steps taken so far, training examples held.
+    """
+
+    start: Tree
+    theta: Tree
+    received: Parcel
+    kept: dict[str, Tree]
+    examples: int
+    lr: float
+    losses: Callable[[], Tensor]
+    gradients: Callable[[], Iterator[Tree]]
+    steps: int = 0
+    scratch: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Personal:
+    """A second adapter that a client trains after the shared one, on the same data, and that never leaves it.
+
+    ``begin(shared, own, scale)``: adapter and change to the base that its training begins with, from the global model
+    (its whole adapter, and slot ``base`` where there is one), the client's own adapter as its last turn left it
+    (``None`` before its first), and the factor of every B A. ``model(shared, own, scale)``: the same of the model that
+    answers the client's examples. ``term(run)``: added to the mean batch loss; ``run.received`` is the global model.
+    """
+
+    begin: Callable[[Parcel, Tree | None, float], tuple[Tree, Tree]]
+    model: Callable[[Parcel, Tree | None, float], tuple[Tree, Tree]]
+    term: Callable[[LocalRun], Tensor] | None = None
+
+
+@dataclass(frozen=True)
+class Local:
+    """The client half of a method; every part may be absent.
+
+    ``begin(run)``: called before the first step. ``term(run)``: added to the mean batch loss. ``gradient(run)``: called
+    after backward and before the optimiser's step; may change ``.grad`` of ``run.theta`` in place: every leaf has one,
+    zero where the batch does not depend on it. ``send(run)``: further slots for the reply (the shared part of the
+    adapter is always sent). ``rank(run)``: how many components of every LoRA pair, from the first, the reply has, at
+    most those the client began with. ``keep(run)``: slots that the client keeps until its next turn (the unshared part
+    of the adapter is always kept). ``personal``: a second adapter. ``goes_on``: the optimiser of a turn begins with the
+    state that it had at the end of the client's last one (its moments and step count), which the client keeps; without
+    it, each turn has a new optimiser. ``reveals``: what each slot of ``send`` tells of the examples, in a word, by slot
+    (``"control": "gradients"``), and ``"rank": "rank"`` where there is a ``rank``: nothing else leaves the client.
+    """
+
+    begin: Callable[[LocalRun], None] | None = None
+    term: Callable[[LocalRun], Tensor] | None = None
+    gradient: Callable[[LocalRun], None] | None = None
+    send: Callable[[LocalRun], dict[str, Tree]] | None = None
+    rank: Callable[[LocalRun], int] | None = None
+    keep: Callable[[LocalRun], dict[str, Tree]] | None = None
+    personal: Personal | None = None
+    goes_on: bool = False
+    reveals: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Reduce:
+    """How replies become one: a monoid. ``lower(merge(lift(r1), lift(r2)))`` is what the server steps with.
+
+    ``lift(reply, client, start)``: ``start`` is the shared part of the adapter that the client began from, as it came
+    out of the channel; what is lifted must not alias memory that ``merge`` changes. ``merge`` may reuse its first
+    argument. ``additive``: what is merged stays as large, however many were lifted, so the server's memory does not
+    grow with the number of clients. ``bounded``: slots of a reply that may hold numbers of any size, because the rule
+    itself bounds what one client's do.
+    """
+
+    lift: Callable[[Parcel, ClientInfo, Tree], Any]
+    merge: Callable[[Any, Any], Any]
+    lower: Callable[[Any], Parcel]
+    additive: bool
+    bounded: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Server:
+    """The server half. ``init(adapter, scale, clients)`` makes the state from the start adapter (``scale`` = alpha /
+    rank, the factor of every B A; ``clients`` = how many there are in all). Where ranks differ, the start adapter has
+    the largest. ``step(state, total)`` returns the next state; it must not change ``state``. ``send(state, client)`` is
+    the parcel for one client; ``client=None`` asks for the global model itself (evaluation, export).
+    """
+
+    init: Callable[[Tree, float, int], State]
+    step: Callable[[State, Parcel], State]
+    send: Callable[[State, ClientInfo | None], Parcel]
+
+
+def everything(name: str) -> bool:
+    """The predicate that takes every name."""
+    return True
+
+
+def nothing(name: str) -> bool:
+    """The predicate that takes no name."""
+    return False
+
+
+@dataclass(frozen=True)
+class Method:
+    """How clients learn and how their replies are merged: both halves, in one file.
+
+    ``trains`` and ``shares`` are predicates on adapter tensor names: what learns at the client, and what of it leaves
+    the client. ``mixed_ranks``: whether clients may have adapters of different rank. ``pooled``: all data in one
+    place: one client that holds everybody's data, which is no federation at all.
+    """
+
+    reduce: Reduce
+    server: Server
+    local: Local = Local()
+    trains: Callable[[str], bool] = everything
+    shares: Callable[[str], bool] = everything
+    mixed_ranks: bool = False
+    pooled: bool = False

@@ -1,0 +1,60 @@
+"""What a model provides: batches, their losses, answers, and an adapter that is read and written."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+from torch import Tensor
+
+from fedloom.core.contracts.data import Example, Tree
+
+
+@runtime_checkable
+class Backbone(Protocol):
+    """A frozen vision-language model with one trainable adapter. No ``nn.Module`` is reached through it."""
+
+    name: str
+    fingerprint: str
+    """Hash of all of the base model that decides its outputs: an adapter belongs to one fingerprint."""
+    total_parameters: int
+
+    def collate(self, examples: Sequence[Example]) -> Any:
+        """A batch as ``loss`` wants it, on the device; frozen features come from the cache."""
+
+    def loss(self, batch: Any) -> Tensor:
+        """Loss of each example, ``[B]``, as in training: with dropout where gradients are wanted. A backbone that draws
+        anything here has a context ``steady()`` besides, in which it does not."""
+
+    def answer(self, examples: Sequence[Example]) -> list[str]:
+        """An answer an example: the likeliest choice, or generated text where there are no choices."""
+
+    def leaves(self) -> Tree:
+        """The live adapter tensors (``requires_grad``), by PEFT name; an optimiser may step on them."""
+
+    def read(self) -> Tree:
+        """A detached CPU copy of the adapter."""
+
+    def write(self, adapter: Mapping[str, Tensor], base: Mapping[str, Tensor] | None = None) -> None:
+        """Set the adapter (LoRA pairs may have another rank than now) and the change to the base.
+
+        ``base`` holds LoRA pairs of any rank whose plain product B A (no further scale) is added to the original base
+        weight: the weights become W0 + B A, whatever they were before. ``None`` or empty: W0.
+
+        Raises:
+            FedloomError: names or shapes are not this backbone's.
+        """
+
+    def save(self, folder: Path, adapter: Mapping[str, Tensor], base: Mapping[str, Tensor] | None, card: str) -> None:
+        """Write a PEFT adapter folder that holds ``adapter`` and the change to the base, with ``card`` as README."""
+
+
+@runtime_checkable
+class Examiner(Protocol):
+    """A backbone that can tell before the first round whether it can take all examples. Those of this package can."""
+
+    def check(self, examples: Sequence[Example], trained: bool) -> None:
+        """Look at the text of all examples; ``trained``: their answers are learned, else they are to be answered.
+
+        Raises:
+            FedloomError: naming an example that does not fit, and why.
+        """

@@ -1,0 +1,1 @@
+"""From pictures to tensors: preprocessed pixels and frozen features, each computed once."""
