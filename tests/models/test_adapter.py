@@ -1,10 +1,10 @@
 import pytest
 from torch import nn
 
-from fedloom.adapters import AdapterSpec
 from fedloom.adapters._select import select
 from fedloom.core.components import component, kinds
 from fedloom.core.errors import FedloomError
+from fedloom.core.spec import AdapterSpec
 
 
 def model() -> nn.Module:

@@ -7,9 +7,9 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from fedloom.adapters import AdapterSpec
 from fedloom.adapters.nano import NanoAdapter, as_peft
 from fedloom.core.errors import FedloomError
+from fedloom.core.spec import AdapterSpec
 from fedloom.models.checkpoints.rows import BLOCK, Rows
 from fedloom.models.checkpoints.shards import Shards
 

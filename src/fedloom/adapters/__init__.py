@@ -1,5 +1,1 @@
 """Adapters: what learns in a model. One file a kind; its builder function bears the file's name."""
-
-from fedloom.adapters._spec import FROZEN, AdapterSpec
-
-__all__ = ["FROZEN", "AdapterSpec"]

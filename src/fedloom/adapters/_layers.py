@@ -12,10 +12,10 @@ from torch import Tensor, nn
 from fedloom.adapters import _peft_folder as peft_folder
 from fedloom.adapters._peft_folder import PREFIX
 from fedloom.adapters._select import select
-from fedloom.adapters._spec import AdapterSpec
 from fedloom.adapters.lora_sb import Squared
 from fedloom.core import lora
 from fedloom.core.errors import FedloomError
+from fedloom.core.spec import AdapterSpec
 
 
 def place(model: nn.Module, spec: AdapterSpec, generative: bool) -> dict[str, LoraLayer]:

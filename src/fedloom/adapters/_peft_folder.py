@@ -11,10 +11,10 @@ from peft import LoraConfig
 from safetensors.torch import save
 from torch import Tensor
 
-from fedloom.adapters._spec import AdapterSpec
 from fedloom.core import lora
 from fedloom.core.contracts import Tree
 from fedloom.core.files import write_atomic
+from fedloom.core.spec import AdapterSpec
 
 PREFIX = "base_model.model."
 """What PEFT puts before a module's name."""

@@ -5,10 +5,10 @@ from typing import get_args
 
 from torch import nn
 
-from fedloom.adapters._spec import AdapterSpec
 from fedloom.core.components import component, kinds
 from fedloom.core.errors import FedloomError
-from fedloom.core.tables import Component
+from fedloom.core.spec import AdapterSpec
+from fedloom.core.table import Component
 
 _ALL = get_args(Component)
 

@@ -12,13 +12,13 @@ from typing import Any, get_args
 
 from torch import Tensor, nn
 
-from fedloom.adapters._spec import AdapterSpec
 from fedloom.core import lora
 from fedloom.core.components import component
 from fedloom.core.contracts import Tree
 from fedloom.core.errors import FedloomError
 from fedloom.core.passage import Where
-from fedloom.core.tables import Component
+from fedloom.core.spec import AdapterSpec
+from fedloom.core.table import Component
 
 COMPONENTS: dict[Where, Component] = {"image": "connector", "text": "text"}
 """The component of ``adapter.where`` that asks for each adapter."""

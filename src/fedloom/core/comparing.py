@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field
 
-from fedloom.core.tables import Count, Table
+from fedloom.core.table import Count, Table
 
 
 def _spelled(value: Any) -> str:

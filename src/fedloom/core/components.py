@@ -3,7 +3,7 @@
 model.language_model.layers.3.self_attn.q_proj  ->  component "language", kind "q"
 """
 
-from fedloom.core.tables import Component, Kind
+from fedloom.core.table import Component, Kind
 
 # The first row that fits decides: a merger inside a vision tower is a connector.
 _COMPONENTS: tuple[tuple[Component, frozenset[str]], ...] = (

@@ -17,7 +17,9 @@ from fedloom.core.comparing import CompareTable
 from fedloom.core.errors import FedloomError, nearest
 from fedloom.core.files import on_disk, read_text
 from fedloom.core.keys import AXES, CHOICE, FREE, TABLES
-from fedloom.core.tables import AxisTable, DataTable, Experiment
+from fedloom.core.spec import AdapterSpec
+from fedloom.core.table import AxisTable, spelled
+from fedloom.core.tables import DataTable, Experiment
 
 __all__ = [
     "FREE",
@@ -121,17 +123,22 @@ def build(experiment: Experiment, key: str) -> Any:
         "task": experiment.data.model_dump(),
         "scenario": {},
         "sampling": {"fraction": experiment.sampling.fraction},
+        "objective": {},
+        "modality": {},
         "method": {"seed": experiment.seed},
+        "adapter": {"spec": AdapterSpec.of(experiment.adapter, experiment.adapter.rank)} if key == "adapter" else {},
     }
     given = by_key[key]
-    parameters = inspect.signature(resolve.builder(AXES[key], table.name)).parameters
+    parameters = inspect.signature(resolve.builder(AXES[key], table.choice)).parameters
     _check_options(key, table, parameters.keys() - given)
     if key == "task" and experiment.data.path and "path" not in parameters:
-        raise FedloomError(f"data.path = {experiment.data.path!r}: task {table.name!r} reads no folder. Leave it out.")
+        raise FedloomError(
+            f"data.path = {experiment.data.path!r}: task {table.choice!r} reads no folder. Leave it out."
+        )
     if key == "task" and not experiment.data.path:
         own = {name for name, one in parameters.items() if one.default is not inspect.Parameter.empty}
         given = {k: value for k, value in given.items() if k not in own or value != getattr(DataTable(), k)}
-    return resolve.build(AXES[key], table.name, table.options, **given)
+    return resolve.build(AXES[key], table.choice, table.options, **given)
 
 
 def check(experiment: Experiment) -> None:
@@ -148,12 +155,12 @@ def check(experiment: Experiment) -> None:
 
 
 def _check_options(key: str, table: AxisTable, options: Iterable[str]) -> None:
-    known = (set(options) | set(type(table).model_fields)) - {"options"}
+    known = (set(options) | {spelled(field) for field in type(table).model_fields}) - {"options"}
     for option in table.options:
         if key == "task" and option in DataTable.model_fields:
             raise FedloomError(f"[task] {option} = {table.options[option]!r}: set data.{option} instead, in [data].")
         if option not in known:
-            raise FedloomError(f"[{key}] {table.name!r} has no key {option!r}. {nearest(option, known)}")
+            raise FedloomError(f"[{key}] {table.choice!r} has no key {option!r}. {nearest(option, known)}")
 
 
 def _validate(raw: dict[str, Any], source: str | Path) -> Experiment:
@@ -209,7 +216,7 @@ def _override(raw: dict[str, Any], text: str) -> None:
     if leaf:
         inner[leaf] = _value(value)
         return
-    kept = {k: v for k, v in inner.items() if table not in FREE or k in FREE[table].model_fields}
+    kept = {k: v for k, v in inner.items() if table not in FREE or k in map(spelled, FREE[table].model_fields)}
     raw[table] = kept | {CHOICE[table]: value}
 
 
@@ -258,7 +265,7 @@ def _refusal(source: str | Path, error: ValidationError, guess: Guess, *table: s
 
 
 def _explain(error: ErrorDetails, guess: Guess, table: Sequence[str]) -> str:
-    key = ".".join(str(part) for part in (*table, *error["loc"]))
+    key = ".".join(spelled(str(part)) for part in (*table, *error["loc"]))
     if error["type"] == "extra_forbidden":
         return f"unknown key {key!r}. {guess(key)}".removesuffix(".")
     if error["type"] == "missing":

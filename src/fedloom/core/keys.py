@@ -9,7 +9,8 @@ from typing import Any
 
 from fedloom.core import resolve
 from fedloom.core.errors import FedloomError, guessed
-from fedloom.core.tables import AxisTable, Experiment, Table
+from fedloom.core.table import AxisTable, Table, spelled
+from fedloom.core.tables import Experiment
 
 TABLES: dict[str, type[Table]] = {
     name: field.annotation
@@ -18,7 +19,15 @@ TABLES: dict[str, type[Table]] = {
 }
 FREE: dict[str, type[AxisTable]] = {name: table for name, table in TABLES.items() if issubclass(table, AxisTable)}
 """The tables whose further keys are the options of what they name."""
-AXES = {"task": "tasks", "scenario": "scenarios", "sampling": "sampling", "method": "methods"}
+AXES = {
+    "adapter": "adapters",
+    "task": "tasks",
+    "scenario": "scenarios",
+    "sampling": "sampling",
+    "objective": "objectives",
+    "modality": "modalities",
+    "method": "methods",
+}
 """A table, and the folder of its choices."""
 CHOICE = {
     name: next(key for key in ("name", "kind") if key in table.model_fields)
@@ -26,7 +35,7 @@ CHOICE = {
     if {"name", "kind"} & table.model_fields.keys()
 }
 """The tables that name a choice, and the key that does: ``--set model=X`` is ``--set model.name=X``."""
-GIVEN = {"task": ("path", "on_bad"), "sampling": ("fraction",), "method": ("seed",)}
+GIVEN = {"task": ("path", "on_bad"), "sampling": ("fraction",), "method": ("seed",), "adapter": ("spec",)}
 """Parameters of a choice's builder that have keys elsewhere in the experiment."""
 SHORT = {
     "batch": "batch_size",
@@ -50,7 +59,7 @@ def known() -> list[str]:
     keys = []
     for name in Experiment.model_fields:
         table = TABLES.get(name)
-        keys += [f"{name}.{key}" for key in table.model_fields if key != "options"] if table else [name]
+        keys += [f"{name}.{spelled(key)}" for key in table.model_fields if key != "options"] if table else [name]
     return keys
 
 
@@ -106,8 +115,8 @@ def _near(key: str, found: Iterable[str]) -> list[str]:
 def _options_of(raw: Mapping[str, Any]) -> Iterator[str]:
     """Options of the choices that an experiment names, as far as these are there."""
     for table in FREE:
-        chosen = raw.get(table, {})
-        name = chosen.get("name", FREE[table].model_fields["name"].default) if isinstance(chosen, dict) else None
+        chosen, key = raw.get(table, {}), CHOICE[table]
+        name = chosen.get(key, FREE[table].model_fields[key].default) if isinstance(chosen, dict) else None
         if isinstance(name, str) and ":" not in name:
             try:
                 yield from (f"{table}.{option}" for option in options(table, name))
@@ -128,7 +137,7 @@ def annotated(experiment: Experiment) -> str:
         lines += ["", *(f"# {line}" for line in about.splitlines()), f"[{name}]"]
         for key, one in table.model_fields.items():
             if key != "options":
-                lines.append(_line(key, getattr(value, key), one.description or ""))
+                lines.append(_line(spelled(key), getattr(value, key), one.description or ""))
         if name in FREE:
             lines += _option_lines(name, value)
     return "\n".join(lines) + "\n"
@@ -140,11 +149,11 @@ def _line(key: str, value: Any, told: str, set: bool = True) -> str:
 
 
 def _option_lines(table: str, chosen: AxisTable) -> list[str]:
-    lines = [_line(key, value, f"Option of {chosen.name!r}.") for key, value in chosen.options.items()]
-    for key, parameter in options(table, chosen.name).items():
+    lines = [_line(key, value, f"Option of {chosen.choice!r}.") for key, value in chosen.options.items()]
+    for key, parameter in options(table, chosen.choice).items():
         if key not in chosen.options and parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
             needed = parameter.default is parameter.empty
-            told = f"Option of {chosen.name!r}{', which needs it' if needed else ''}."
+            told = f"Option of {chosen.choice!r}{', which needs it' if needed else ''}."
             lines.append(_line(key, "..." if needed else parameter.default, told, set=False))
     return lines
 

@@ -1,87 +1,10 @@
 """The tables of an experiment file, as typed records: every key, its default and its bounds stand here."""
 
-import math
-import re
-from typing import Annotated, Any, Literal, get_origin
+from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_serializer, model_validator
+from pydantic import Field
 
-from fedloom.core.files import name_error
-from fedloom.core.resolve import ONE
-
-Count = Annotated[int, Field(ge=1)]
-Limit = Annotated[int, Field(ge=0)]
-Positive = Annotated[float, Field(gt=0)]
-Component = Literal["vision", "connector", "language", "text"]
-Kind = Literal["q", "k", "v", "o", "mlp"]
-
-
-def _file_name(text: str) -> str:
-    if text and (wrong := name_error(text)):
-        raise ValueError(wrong)
-    return text
-
-
-FileName = Annotated[str, AfterValidator(_file_name)]
-
-
-def _revision(text: str) -> str:
-    if text and (not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._/-]{0,199}", text) or ".." in text):
-        raise ValueError("a commit, tag or branch: letters, digits, '.', '_', '/' and '-'")
-    return text
-
-
-Revision = Annotated[str, AfterValidator(_revision)]
-"""A revision on the hub, which becomes a part of a path."""
-
-
-class Table(BaseModel):
-    """A table whose keys are all known; values are never converted from another type, but one value makes a list."""
-
-    model_config = ConfigDict(
-        extra="forbid", strict=True, frozen=True, allow_inf_nan=False, use_attribute_docstrings=True
-    )
-
-    @model_validator(mode="before")
-    @classmethod
-    def _one_is_a_list(cls, raw: Any) -> Any:
-        if not isinstance(raw, dict):
-            return raw
-        lists = {key for key, field in cls.model_fields.items() if get_origin(field.annotation) is list}
-        return {key: [value] if key in lists and isinstance(value, ONE) else value for key, value in raw.items()}
-
-
-class AxisTable(Table):
-    """A table that names a choice of an axis; keys it does not know itself are that choice's ``options``."""
-
-    name: str
-    options: dict[str, Any] = Field(default_factory=dict)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _gather(cls, raw: Any) -> Any:
-        if not isinstance(raw, dict):
-            return raw
-        options = raw.get("options", {})
-        if not isinstance(options, dict):
-            return {key: value for key, value in raw.items() if key in cls.model_fields}
-        own = {key: value for key, value in raw.items() if key in cls.model_fields and key != "options"}
-        free = {key: value for key, value in raw.items() if key not in cls.model_fields}
-        return {**own, "options": {**options, **free}}
-
-    @field_validator("options")
-    @classmethod
-    def _finite(cls, options: dict[str, Any]) -> dict[str, Any]:
-        for key, value in options.items():
-            for number in value if isinstance(value, list) else [value]:
-                if isinstance(number, float) and not math.isfinite(number):
-                    raise ValueError(f"finite numbers, but {key} is {number}")
-        return options
-
-    @model_serializer
-    def _flatten(self) -> dict[str, Any]:
-        own = {key: getattr(self, key) for key in type(self).model_fields if key != "options"}
-        return {**own, **self.options}
+from fedloom.core.table import AxisTable, Component, Count, FileName, Kind, Limit, Positive, Revision, Table
 
 
 class ModelTable(Table):
@@ -105,11 +28,11 @@ class ModelTable(Table):
     """The most tokens of a free answer."""
 
 
-class AdapterTable(Table):
-    """What learns, scaled by ``alpha / rank``."""
+class AdapterTable(AxisTable):
+    """What learns; pairs are scaled by ``alpha / rank``."""
 
-    kind: Literal["lora", "lora-sb", "nano"] = "lora"
-    """LoRA pairs, LoRA-SB's small R between fixed factors, or NanoAdapters before the language model."""
+    kind: str = "lora"
+    """What it is (`fedloom adapters`), or package.module:function; its options stand beside it."""
     init: Literal["kaiming", "svd", "update"] = "kaiming"
     """Where pairs start: at random, from the largest directions of the weights, or of the clients' first update."""
     rank: Count = 8
@@ -174,11 +97,27 @@ class SamplingTable(AxisTable):
     """So much more of the cohort is asked than is needed; the first replies count, and which depends on the clock."""
 
 
+class ObjectiveTable(AxisTable):
+    """What clients minimise."""
+
+    name: str = "answer"
+    """The loss (`fedloom objectives`), or package.module:function; its options stand beside it."""
+
+
+class ModalityTable(AxisTable):
+    """Which modalities of an example are there."""
+
+    name: str = "complete"
+    """The rule (`fedloom modalities`), or package.module:function; its options stand beside it."""
+
+
 class MethodTable(AxisTable):
     """How clients learn and how their replies are merged."""
 
     name: str = "fedavg"
     """The method (`fedloom methods`), or package.module:function; its options stand beside it."""
+    with_: list[str] = []
+    """Further methods whose client halves are added to its own, each "name" or "name:argument"."""
 
 
 class ClientTable(Table):
@@ -289,6 +228,8 @@ class Experiment(Table):
     data: DataTable = DataTable()
     scenario: ScenarioTable
     sampling: SamplingTable = SamplingTable()
+    objective: ObjectiveTable = ObjectiveTable()
+    modality: ModalityTable = ModalityTable()
     method: MethodTable = MethodTable()
     client: ClientTable = ClientTable()
     channel: ChannelTable = ChannelTable()

@@ -6,10 +6,10 @@ from typing import Any
 
 import torch
 
-from fedloom.adapters import FROZEN
 from fedloom.core.config import Experiment
 from fedloom.core.errors import FedloomError
 from fedloom.core.passage import Where
+from fedloom.core.spec import FROZEN
 from fedloom.federation.crossing import Crossing, Shape, crossing
 from fedloom.split.messages import Wire
 

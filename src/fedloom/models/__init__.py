@@ -4,13 +4,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from fedloom.adapters import AdapterSpec
 from fedloom.core import resolve
 from fedloom.core.contracts import Backbone
 from fedloom.core.device import use_device
 from fedloom.core.errors import FedloomError, nearest
 from fedloom.core.files import on_disk
 from fedloom.core.seeds import Seeds
+from fedloom.core.spec import AdapterSpec
 
 if TYPE_CHECKING:
     from fedloom.models.checkpoints.halves import Served

@@ -23,7 +23,6 @@ import torch
 import transformers
 from torch import Tensor, nn
 
-from fedloom.adapters import AdapterSpec
 from fedloom.adapters import _peft_folder as peft_folder
 from fedloom.adapters import nano as nano_adapters
 from fedloom.adapters._layers import check_fit, place
@@ -38,7 +37,8 @@ from fedloom.core.errors import FedloomError
 from fedloom.core.passage import Where
 from fedloom.core.pictures import RULES
 from fedloom.core.seeds import Seeds
-from fedloom.core.tables import Component
+from fedloom.core.spec import AdapterSpec
+from fedloom.core.table import Component
 from fedloom.models import usage
 from fedloom.models.checkpoints.checkpoint import Checkpoint
 from fedloom.models.vision.features import FeatureCache

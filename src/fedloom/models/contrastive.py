@@ -11,12 +11,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from fedloom.adapters import AdapterSpec
 from fedloom.core import limits
 from fedloom.core.contracts import Example, Tree
 from fedloom.core.device import device
 from fedloom.core.errors import FedloomError
 from fedloom.core.seeds import Seeds
+from fedloom.core.spec import AdapterSpec
 from fedloom.models.base import LoraBackbone, Options, not_finite
 from fedloom.models.checkpoints.checkpoint import Checkpoint
 from fedloom.models.language.captions import Captions

@@ -15,7 +15,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from fedloom.adapters import FROZEN, AdapterSpec
 from fedloom.core import limits
 from fedloom.core.contracts import Example, Picture, Tree
 from fedloom.core.device import device
@@ -23,6 +22,7 @@ from fedloom.core.errors import FedloomError
 from fedloom.core.passage import Codes, LanguageModel, Middle, NotFinite, Passage, Speech, Target
 from fedloom.core.pictures import open_picture
 from fedloom.core.seeds import Seeds
+from fedloom.core.spec import FROZEN, AdapterSpec
 from fedloom.models import families
 from fedloom.models.base import LoraBackbone, Options, not_finite
 from fedloom.models.checkpoints import parts

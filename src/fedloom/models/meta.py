@@ -17,13 +17,13 @@ from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch.nn import functional as F
 from transformers import AutoModel, AutoModelForImageTextToText
 
-from fedloom.adapters import AdapterSpec
 from fedloom.core.contracts import Tree, everything
 from fedloom.core.device import use_device
 from fedloom.core.errors import FedloomError, nearest
 from fedloom.core.passage import Where
 from fedloom.core.seeds import Seeds
-from fedloom.core.tables import Component
+from fedloom.core.spec import AdapterSpec
+from fedloom.core.table import Component
 from fedloom.core.tree import nbytes
 from fedloom.models import NANO, families
 from fedloom.models.base import LoraBackbone, Options

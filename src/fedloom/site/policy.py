@@ -13,7 +13,8 @@ from fedloom.core.config import Experiment
 from fedloom.core.contracts import Local
 from fedloom.core.errors import FedloomError
 from fedloom.core.files import is_folder, on_disk, read_text
-from fedloom.core.tables import Count, Limit, ModelTable, Table
+from fedloom.core.table import Count, Limit, Table
+from fedloom.core.tables import ModelTable
 from fedloom.federation import begin, steps
 from fedloom.federation.middle import Access
 

@@ -5,6 +5,7 @@
 Everything here is data or a plain function; nothing imports a sibling room.
 """
 
+from fedloom.core.contracts.adapter import Adapter, Base
 from fedloom.core.contracts.data import IMAGE, Data, Example, Picture, Sample, Scenario, Task, Tree
 from fedloom.core.contracts.engine import Engine, Job, Reply
 from fedloom.core.contracts.method import (
@@ -21,11 +22,15 @@ from fedloom.core.contracts.method import (
     everything,
     nothing,
 )
+from fedloom.core.contracts.modality import Modality, Seat
 from fedloom.core.contracts.model import Backbone, Examiner
+from fedloom.core.contracts.objective import Objective
 
 __all__ = [
     "IMAGE",
+    "Adapter",
     "Backbone",
+    "Base",
     "ClientInfo",
     "Data",
     "Engine",
@@ -35,6 +40,8 @@ __all__ = [
     "Local",
     "LocalRun",
     "Method",
+    "Modality",
+    "Objective",
     "Parcel",
     "Personal",
     "Picture",
@@ -43,6 +50,7 @@ __all__ = [
     "Sample",
     "Sampler",
     "Scenario",
+    "Seat",
     "Server",
     "State",
     "Task",

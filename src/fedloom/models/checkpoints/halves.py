@@ -13,13 +13,13 @@ import torch
 from torch import Tensor, nn
 from transformers.utils import logging
 
-from fedloom.adapters import FROZEN, AdapterSpec
 from fedloom.adapters._select import select
 from fedloom.core import memory
 from fedloom.core.components import component
 from fedloom.core.device import device
 from fedloom.core.errors import FedloomError
 from fedloom.core.files import is_folder
+from fedloom.core.spec import FROZEN, AdapterSpec
 from fedloom.models.checkpoints import checkpoint, fingerprints, parts
 from fedloom.models.checkpoints.checkpoint import Checkpoint
 from fedloom.models.checkpoints.checks import CONTRASTIVE

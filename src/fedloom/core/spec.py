@@ -6,7 +6,8 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
 from fedloom.core.errors import FedloomError
-from fedloom.core.tables import AdapterTable, Component, Kind
+from fedloom.core.table import Component, Kind
+from fedloom.core.tables import AdapterTable
 
 FROZEN = (
     "split: the language model is elsewhere and stays frozen, but adapter.where puts an adapter into it. Leave "
@@ -32,7 +33,7 @@ class AdapterSpec(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    kind: Literal["lora", "lora-sb", "nano"] = "lora"
+    kind: str = "lora"
     init: Literal["kaiming", "svd", "update"] = Field(default="kaiming", validate_default=True)
     rank: int = Field(default=8, ge=1)
     alpha: float = Field(default=16.0, gt=0)
@@ -40,6 +41,7 @@ class AdapterSpec(BaseModel):
     where: tuple[Component, ...] = ()
     modules: tuple[Kind, ...] = ("q", "v")
     names: tuple[str, ...] = ()
+    options: dict[str, Any] = Field(default_factory=dict)
 
     @field_validator("init")
     @classmethod

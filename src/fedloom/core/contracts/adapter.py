@@ -1,0 +1,43 @@
+"""What a kind of adapter provides: where it sits in a model, and what it is there."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from fedloom.core.seeds import Seeds
+
+
+@dataclass(frozen=True)
+class Base:
+    """The model that an adapter is placed in.
+
+    ``model``: the frozen ``nn.Module``. ``generative``: it answers in text; else it matches pictures with captions.
+    ``classes``: the answers that the task knows, where it has the same for every example (a classifier has a row for
+    each). ``whole``: its language model is in it.
+    """
+
+    name: str
+    model: Any
+    generative: bool
+    seeds: Seeds
+    classes: tuple[str, ...] = ()
+    whole: bool = True
+
+
+@dataclass(frozen=True)
+class Adapter:
+    """What learns, before there is a model: what a file of ``adapters/`` builds.
+
+    ``touches(base)``: the components whose outputs depend on what learns, which are no longer frozen: what is cached
+    follows from this alone. It changes nothing, and needs no weights. ``place(base)``: puts the adapter into the model,
+    and gives a ``fedloom.adapters.Placed``. ``pairs``: it is made of LoRA pairs, which some methods need. ``codes``: it
+    adapts what the language model reads, and can be sent as low-rank codes.
+
+    Raises:
+        FedloomError: of ``touches`` and ``place``: the model has no place for it.
+    """
+
+    touches: Callable[[Base], frozenset[str]]
+    place: Callable[[Base], Any]
+    pairs: bool = False
+    codes: bool = False

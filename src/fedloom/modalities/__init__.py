@@ -1,0 +1,1 @@
+"""Modalities: which of an example's pictures and texts are there. One file a rule."""

@@ -1,0 +1,1 @@
+"""Objectives: what clients minimise. One file a loss."""
