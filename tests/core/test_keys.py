@@ -19,7 +19,7 @@ from fedloom.core.files import name_error
         ("alpha", "Did you mean 'adapter.alpha'?"),
         ("clients", "Did you mean 'scenario.clients' or 'client'?"),
         ("client.batch", "Did you mean 'client.batch_size'?"),
-        ("adapter.were", "Did you mean 'adapter.where'?"),
+        ("evaluation.evry", "Did you mean 'evaluation.every'?"),
     ],
 )
 def test_a_key_typed_in_short_is_answered_with_its_table(key: str, meant: str) -> None:
@@ -27,6 +27,11 @@ def test_a_key_typed_in_short_is_answered_with_its_table(key: str, meant: str) -
         config.load("quickstart", [f"{key}=1"])
     assert f"--set {key}=1: unknown key {key!r}. {meant}" in str(caught.value)
     assert str(caught.value).count("Did you mean") == 1
+
+
+def test_an_option_that_no_kind_of_adapter_has_is_answered_with_its_keys() -> None:
+    with pytest.raises(FedloomError, match=r"\[adapter\] 'lora' has no key 'were'. Did you mean 'where'\?"):
+        config.check(config.load("quickstart", ["adapter.were=1"]))
 
 
 @pytest.mark.parametrize("override", ["adapter.where=vision", 'adapter.where=["vision"]'])

@@ -1,7 +1,10 @@
+from typing import Any
+
 import pytest
 from torch import nn
 
 from fedloom.adapters._select import select
+from fedloom.core import resolve
 from fedloom.core.components import component, kinds
 from fedloom.core.errors import FedloomError
 from fedloom.core.spec import AdapterSpec
@@ -77,13 +80,22 @@ def test_a_wrong_option_is_refused() -> None:
         AdapterSpec.parse({"where": ["head"]})
 
 
-def test_what_lies_between_must_start_from_the_weights() -> None:
-    with pytest.raises(
-        FedloomError, match=r"adapter: init = 'kaiming': kind 'lora-sb' starts .*set init to 'update' .* or 'svd'"
-    ):
-        AdapterSpec.parse({"kind": "lora-sb"})
-    assert AdapterSpec.parse({"kind": "lora-sb", "init": "svd"}).kind == "lora-sb"
-    assert AdapterSpec.parse({"kind": "lora-sb", "init": "update"}).kind == "lora-sb"
-    for kind in ("lora", "nano"):
-        with pytest.raises(FedloomError, match=r"adapter: init = 'update': "):
-            AdapterSpec.parse({"kind": kind, "init": "update"})
+@pytest.mark.parametrize(
+    ("spec", "told"),
+    [
+        ({"kind": "lora-sb"}, r"adapter.init = 'kaiming': kind 'lora-sb' starts .*set init to 'update' .* or 'svd'"),
+        ({"kind": "lora", "init": "update"}, "adapter.init = 'update': "),
+        ({"kind": "nano", "init": "update"}, "adapter.init = 'update': "),
+        ({"kind": "nano", "init": "svd"}, "leave init at 'kaiming'"),
+    ],
+)
+def test_a_start_must_be_that_of_its_kind(spec: dict[str, Any], told: str) -> None:
+    made = AdapterSpec.parse(spec)
+    with pytest.raises(FedloomError, match=told):
+        resolve.build("adapters", made.kind, {}, spec=made)
+
+
+@pytest.mark.parametrize("init", ["svd", "update"])
+def test_what_lies_between_starts_from_directions(init: str) -> None:
+    made = AdapterSpec.parse({"kind": "lora-sb", "init": init})
+    assert resolve.build("adapters", made.kind, {}, spec=made).pairs

@@ -27,13 +27,15 @@ PREFIX = "base_model.model."
 
 def weights(model: Any) -> dict[str, np.ndarray]:
     """The weights of the adapted layers as they are now, in float64."""
-    return {m: layer.get_base_layer().weight.detach().double().numpy() for m, layer in model._layers.items()}
+    return {m: layer.get_base_layer().weight.detach().double().numpy() for m, layer in model._adapter._layers.items()}
 
 
 def original(kind: str, folder: Path, model: Any) -> dict[str, np.ndarray]:
     """The same as the checkpoint has them."""
     plain = raw(kind, folder)
-    return {m: plain.get_submodule(m.removeprefix(PREFIX)).weight.detach().double().numpy() for m in model._layers}
+    return {
+        m: plain.get_submodule(m.removeprefix(PREFIX)).weight.detach().double().numpy() for m in model._adapter._layers
+    }
 
 
 def best(weight: np.ndarray, rank: int) -> np.ndarray:
@@ -252,6 +254,6 @@ def test_slopes_are_the_gradient_by_the_weights(kind: str, tiny: Tiny) -> None:
     model.write(start)
     wanted = float(u[:, 0] @ slopes[module] @ vt[0])
     assert (ends[0] - ends[1]) / 0.004 == pytest.approx(wanted, rel=0.03, abs=1e-3)
-    assert not any(layer.get_base_layer().weight.requires_grad for layer in model._layers.values())
+    assert not any(layer.get_base_layer().weight.requires_grad for layer in model._adapter._layers.values())
     assert before == [float(leaf.requires_grad) for leaf in model.leaves().values()]
-    assert (d, k) == tuple(model._layers[module].get_base_layer().weight.shape)
+    assert (d, k) == tuple(model._adapter._layers[module].get_base_layer().weight.shape)

@@ -1,4 +1,4 @@
-"""NanoAdapters (FedNano, arXiv 2506.14824): low-rank changes to what the language model reads, none inside it.
+"""NanoAdapters: low-rank changes to what the language model reads, none inside it.
 
     pictures -> vision tower -> connector -> h + s U_I D_I h  \\
                                                                language model
@@ -8,13 +8,21 @@ They bear the names of LoRA pairs, D being A and U being B, of the layer that pu
 takes them, and the product of a pair is [d, d].
 """
 
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, get_args
 
+import torch
 from torch import Tensor, nn
 
-from fedloom.core import lora
+from fedloom.adapters import _folder
+from fedloom.adapters._folder import PREFIX, Home
+from fedloom.adapters._pairs import Pairs
+from fedloom.adapters._placed import Named, Placed, What
+from fedloom.core import lora, starts
 from fedloom.core.components import component
-from fedloom.core.contracts import Tree
+from fedloom.core.contracts import Adapter, Base, Tree
+from fedloom.core.device import device
 from fedloom.core.errors import FedloomError
 from fedloom.core.passage import Where
 from fedloom.core.spec import AdapterSpec
@@ -24,6 +32,73 @@ COMPONENTS: dict[Where, Component] = {"image": "connector", "text": "text"}
 """The component of ``adapter.where`` that asks for each adapter."""
 
 
+def nano(spec: AdapterSpec) -> Adapter:
+    """NanoAdapters: h + (alpha / rank) U D h on what the language model reads, nothing inside any layer.
+
+    FedNano (arXiv 2506.14824). Of ``where``, ``"connector"`` is the adapter after the connector and ``"text"`` that on
+    the embeddings of words; ``modules`` and ``names`` choose nothing.
+
+    Raises:
+        FedloomError: a start that is not this kind's.
+    """
+    if spec.init != "kaiming":
+        raise FedloomError(
+            f"adapter.init = {spec.init!r}: kind 'nano' sits beside no weight that it could start from; leave init at "
+            "'kaiming'."
+        )
+
+    def touches(base: Base) -> frozenset[str]:
+        sites(base.model, spec, base.generative)
+        return frozenset()
+
+    def place(base: Base) -> NanoAdapters:
+        found = sites(base.model, spec, base.generative)
+        width = base.model.get_input_embeddings().embedding_dim
+        with torch.random.fork_rng(devices=[]):
+            made = {where: NanoAdapter(layer, width, spec).to(device()) for where, (_, layer) in found.items()}
+        names = {where: name for where, (name, _) in found.items()}
+        return NanoAdapters(base, spec, made, names)
+
+    return Adapter(touches, place, pairs=True, codes=True)
+
+
+class NanoAdapters(Pairs):
+    """The NanoAdapters ``made`` beside the layers ``names``."""
+
+    def __init__(
+        self, base: Base, spec: AdapterSpec, made: Mapping[Where, "NanoAdapter"], names: Mapping[Where, str]
+    ) -> None:
+        self.coders = dict(made)
+        layers = {PREFIX + names[where]: adapter for where, adapter in made.items()}
+        super().__init__(base, spec, frozenset(), layers, _begin)
+        self.modules = tuple(made.values())
+
+    def weights(self) -> Tree:
+        """Nothing: a NanoAdapter sits beside no weight."""
+        return {}
+
+    def check(self, tree: Named, what: What) -> None:
+        """As for pairs; no change to a base fits.
+
+        Raises:
+            FedloomError: what does not fit.
+        """
+        if what == "base" and tree:
+            Placed.check(self, tree, what)
+        super().check(tree, what)
+
+    def save(self, folder: Path, adapter: Named, base: Named, home: Home, card: str) -> None:
+        """Write a folder that ``PeftModel.from_pretrained`` opens, as pairs and biases of the layers as they are."""
+        self.check(adapter, "adapter")
+        self.check(base, "base")
+        tree = as_peft(self._layers, dict(adapter), self.spec.scale)
+        _folder.write_tree(folder, tree, self.spec, list(self._layers), home, card)
+
+
+def _begin(module: str, layer: Any, stream: torch.Generator) -> starts.Start:
+    return starts.kaiming(layer.out_features, layer.in_features, layer.rank, stream)
+
+
 class NanoAdapter(nn.Module):
     """D ``[r, d]`` and U ``[d, r]`` beside ``base_layer``, which puts out h ``[..., d]`` and is not changed. Its parts
     are called as those of PEFT's LoRA layers."""
@@ -31,7 +106,7 @@ class NanoAdapter(nn.Module):
     def __init__(self, base_layer: nn.Module, width: int, spec: AdapterSpec) -> None:
         super().__init__()
         self.in_features = self.out_features = width
-        self.scale = spec.scale
+        self.rank = spec.rank
         self._base = (base_layer,)  # not a submodule: its parameters are not this adapter's
         self.lora_A = nn.ModuleDict({"default": nn.Linear(width, spec.rank, bias=False)})
         self.lora_B = nn.ModuleDict({"default": nn.Linear(spec.rank, width, bias=False)})

@@ -5,6 +5,9 @@ model.language_model.layers.3.self_attn.q_proj  ->  component "language", kind "
 
 from fedloom.core.table import Component, Kind
 
+CONTEXT = -1
+"""The id of a place in a text whose embedding an adapter fills."""
+
 # The first row that fits decides: a merger inside a vision tower is a connector.
 _COMPONENTS: tuple[tuple[Component, frozenset[str]], ...] = (
     (

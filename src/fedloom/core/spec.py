@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from fedloom.core.errors import FedloomError
 from fedloom.core.table import Component, Kind
@@ -17,24 +17,18 @@ FROZEN = (
 
 
 class AdapterSpec(BaseModel):
-    """A LoRA adapter: W x + (alpha / rank) B A x beside every chosen linear layer (Hu et al. 2021, eq. 3).
+    """What an experiment's table [adapter] says of the adapter itself.
 
-    ``kind`` ``"lora-sb"``: W x + (alpha / rank) B R A x with R ``[rank, rank]`` (Fed-SB, arXiv 2502.15436). ``init``:
-    where the pairs start; ``"kaiming"``: A drawn, B zero; ``"svd"``: both from the largest singular directions of W0.
-    Either way the start is zero in effect. ``"update"``, of a ``"lora-sb"`` alone: from the singular directions of the
-    clients' first update, which one more exchange before round 1 tells. See ``fedloom.core.starts``.
-    ``kind`` ``"nano"``: h + (alpha / rank) U D h on what the language model reads, and nothing inside any layer
-    (FedNano; see ``fedloom.adapters.nano``). Of ``where``, ``"connector"`` is then the adapter after the
-    connector and ``"text"`` that on the embeddings of words; ``modules`` and ``names`` choose nothing.
-
-    ``where`` are components (none: all) and ``modules`` kinds of layer; a component the model lacks is passed over.
-    ``names`` are regular expressions: a layer whose full name contains one is adapted too.
+    ``kind``: what it is (a file of ``fedloom.adapters``), with its ``options``. ``where`` are components (none: all)
+    and ``modules`` kinds of layer; a component the model lacks is passed over. ``names`` are regular expressions: a layer
+    whose full name contains one is adapted too. ``rank``, ``alpha``, ``dropout`` and ``init`` (where pairs start:
+    ``fedloom.core.starts``) are those of LoRA pairs; a kind without pairs does not read them.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     kind: str = "lora"
-    init: Literal["kaiming", "svd", "update"] = Field(default="kaiming", validate_default=True)
+    init: Literal["kaiming", "svd", "update"] = "kaiming"
     rank: int = Field(default=8, ge=1)
     alpha: float = Field(default=16.0, gt=0)
     dropout: float = Field(default=0.0, ge=0, lt=1)
@@ -43,20 +37,6 @@ class AdapterSpec(BaseModel):
     names: tuple[str, ...] = ()
     options: dict[str, Any] = Field(default_factory=dict)
 
-    @field_validator("init")
-    @classmethod
-    def _fits_the_kind(cls, init: str, info: ValidationInfo) -> str:
-        if info.data.get("kind") == "lora-sb" and init == "kaiming":
-            raise ValueError(
-                "kind 'lora-sb' starts from singular directions; set init to 'update' (those of the clients' first "
-                "update) or 'svd' (those of the weights)"
-            )
-        if info.data.get("kind") != "lora-sb" and init == "update":
-            raise ValueError("a start from the clients' first update is that of kind 'lora-sb'; set kind or init")
-        if info.data.get("kind") == "nano" and init != "kaiming":
-            raise ValueError("kind 'nano' sits beside no weight that it could start from; leave init at 'kaiming'")
-        return init
-
     @classmethod
     def of(cls, table: AdapterTable, rank: int) -> "AdapterSpec":
         """The spec of an experiment's table: an adapter of ``rank`` with the table's own scale, alpha / rank.
@@ -64,8 +44,8 @@ class AdapterSpec(BaseModel):
         Raises:
             FedloomError: as ``parse``.
         """
-        options = {key: value for key, value in table.model_dump().items() if key in cls.model_fields}
-        return cls.parse(options | {"rank": rank, "alpha": table.alpha / table.rank * rank})
+        said = {key: getattr(table, key) for key in type(table).model_fields if key in cls.model_fields}
+        return cls.parse(said | {"rank": rank, "alpha": table.alpha / table.rank * rank})
 
     @classmethod
     def parse(cls, options: Mapping[str, Any]) -> "AdapterSpec":

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from fedloom.models.checkpoints.halves import Served
     from fedloom.models.generative import Route
 
-__all__ = ["NANO", "AdapterSpec", "fingerprint", "listing", "load", "served", "split_identity"]
+__all__ = ["NANO", "AdapterSpec", "fingerprint", "listing", "load", "opened", "served", "split_identity"]
 
 _FOLDER = Path(__file__).parent / "nano"
 NANO = {name: _FOLDER / name for name in ("nano-clip", "nano-vlm")}
@@ -54,6 +54,7 @@ def load(
     route: "Route | None" = None,
     edge: bool = False,
     revision: str = "",
+    classes: tuple[str, ...] = (),
 ) -> Backbone:
     """The backbone ``name`` with a fresh adapter, contrastive or generative as its configuration says.
 
@@ -96,12 +97,29 @@ def load(
     else:
         found = checkpoint.read(name, checkpoint.locate(name, NANO, revision=revision), dtype)
     cache = FeatureCache(cache_dir, cache_limit_bytes, memory_limit_bytes)
-    options = Options(dtype, loss, normalise, max_new_tokens, answer_batch)
+    options = Options(dtype, loss, normalise, max_new_tokens, answer_batch, classes)
     if found.generative:
         return Generative(found, adapter, seeds, cache, options, route)
     if route:
         raise FedloomError(f"split: {name!r} has no language model that could be elsewhere. Set split.wire = 'none'.")
     return Contrastive(found, adapter, seeds, cache, options)
+
+
+def opened(folder: Path) -> Backbone:
+    """The model with the adapter that a run wrote to ``folder``, of a kind that PEFT does not have.
+
+    Raises:
+        FedloomError: no such adapter, or its base is another model than the one it was trained on.
+    """
+    from fedloom.adapters import _folder
+
+    folder = Path(folder)
+    spec, base, fingerprint, classes = _folder.read_own(folder)
+    made = load(base, adapter=spec, seeds=Seeds(0), classes=classes)
+    if made.fingerprint != fingerprint:
+        raise FedloomError(f"{folder}: {base!r} is not the model that this adapter was trained on. Put that one there.")
+    made.write(_folder.tensors(folder))
+    return made
 
 
 def served(name: str, dtype: Literal["float32", "bfloat16"] = "float32", revision: str = "") -> "Served":

@@ -3,7 +3,7 @@
 logits[b, k] = exp(logit_scale) cos(image_b, caption_k) + logit_bias
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +17,7 @@ from fedloom.core.device import device
 from fedloom.core.errors import FedloomError
 from fedloom.core.seeds import Seeds
 from fedloom.core.spec import AdapterSpec
-from fedloom.models.base import LoraBackbone, Options, not_finite
+from fedloom.models.base import Options, Tuned, not_finite
 from fedloom.models.checkpoints.checkpoint import Checkpoint
 from fedloom.models.language.captions import Captions
 from fedloom.models.language.sequences import told_apart
@@ -39,7 +39,7 @@ class Batch:
     gold: Tensor
 
 
-class Contrastive(LoraBackbone):
+class Contrastive(Tuned):
     """A two-tower model. ``loss = "classes"``: cross-entropy over an example's own choices. ``"contrastive"``: the
     model's own loss within the batch, softmax in both directions (CLIP) or a sigmoid a pair (SigLIP)."""
 
@@ -50,7 +50,8 @@ class Contrastive(LoraBackbone):
         encode = self._encode_pixels if self._frozen("vision") else None
         self._images = Images(self._processor.image_processor, cache, self._key, encode)
         self._sigmoid = hasattr(self._model, "logit_bias")
-        self._texts = Captions(self._model, self._processor.tokenizer, cache, self._key, self._frozen("text"))
+        frozen, context = self._frozen("text"), self._adapter.context
+        self._texts = Captions(self._model, self._processor.tokenizer, cache, self._key, frozen, context)
         self._wordings: dict[tuple[str, tuple[str, ...], tuple[str, ...]], tuple[str, ...]] = {}
 
     def check(self, examples: Sequence[Example], trained: bool) -> None:
@@ -92,9 +93,8 @@ class Contrastive(LoraBackbone):
         with self._dropout(batch.ids), self._autocast():
             images = self._image_vectors(batch.images)
             if self._options.loss == "contrastive":
-                texts = self._text_vectors(tuple(batch.captions[k] for k in batch.gold.tolist()))
-                return self._within_batch(self._logits(images, texts))
-            logits = self._logits(images, self._text_vectors(batch.captions))
+                return self._within_batch(self._matched(images, tuple(batch.captions[k] for k in batch.gold.tolist())))
+            logits = self._matched(images, batch.captions)
         logits = logits.masked_fill(~batch.own, -torch.inf)
         return F.cross_entropy(logits, batch.gold, reduction="none")
 
@@ -123,14 +123,13 @@ class Contrastive(LoraBackbone):
         answers: list[str] = []
         size = self._options.answer_batch
         with self._autocast():
-            chunks = [captions[i : i + _CAPTIONS] for i in range(0, len(captions), _CAPTIONS)]
-            texts = torch.cat([self._text_vectors(chunk) for chunk in chunks])
+            match = self._matcher(captions)
             for start in range(0, len(examples), size):
                 limits.tick()
                 part = examples[start : start + size]
                 images = self._image_vectors(self._images.batch([e.images[0] for e in part]))
                 mine = own[start : start + size].to(device())
-                logits = self._logits(images, texts)
+                logits = match(images)
                 if (broken := (mine & ~logits.isfinite()).any(dim=1)).any():
                     raise not_finite(part[int(broken.int().argmax())], "choices")
                 logits = logits.masked_fill(~mine, -torch.inf)
@@ -138,6 +137,19 @@ class Contrastive(LoraBackbone):
                     columns = [column[caption] for caption in self._worded(example)]
                     answers.append(example.choices[columns.index(best)])
         return answers
+
+    def _matched(self, images: Tensor, captions: tuple[str, ...]) -> Tensor:
+        """Logits ``[B, K]`` of pictures' vectors for captions: by the adapter's classes, or by the text tower."""
+        scores = self._adapter.scores(images, captions)
+        return self._logits(images, self._text_vectors(captions)) if scores is None else scores
+
+    def _matcher(self, captions: tuple[str, ...]) -> Callable[[Tensor], Tensor]:
+        """``_matched`` for the same captions again and again: the text tower reads them once."""
+        if self._adapter.classifies:
+            return lambda images: self._matched(images, captions)
+        chunks = [captions[i : i + _CAPTIONS] for i in range(0, len(captions), _CAPTIONS)]
+        texts = torch.cat([self._text_vectors(chunk) for chunk in chunks])
+        return lambda images: self._logits(images, texts)
 
     def _captions(self, examples: Sequence[Example]) -> tuple[dict[str, int], Tensor]:
         """The column of each distinct caption, in order of appearance, and which are whose choices, ``[B, K]``."""
@@ -157,7 +169,8 @@ class Contrastive(LoraBackbone):
         key = (example.caption, example.captions, example.choices)
         if key not in self._wordings:
             whose = f"example {example.id!r}"
-            worded = example.captions or tuple(_filled(example, choice) for choice in example.choices)
+            worded = self._adapter.wording(example.captions or example.choices)
+            worded = worded or example.captions or tuple(_filled(example, choice) for choice in example.choices)
             if len(worded) != len(example.choices):
                 raise FedloomError(
                     f"{whose} has {len(example.choices)} choices but {len(worded)} captions; expected one a choice: "
@@ -186,7 +199,7 @@ class Contrastive(LoraBackbone):
 
     def _image_vectors(self, images: Tree) -> Tensor:
         pooled = (images if "pooled" in images else self._encode_pixels(images))["pooled"]
-        return _project(self._model, "visual_projection", pooled)
+        return self._adapter.images(_project(self._model, "visual_projection", pooled))
 
     def _text_vectors(self, captions: Sequence[str]) -> Tensor:
         return _project(self._model, "text_projection", self._texts.pooled(tuple(captions)))

@@ -19,12 +19,12 @@ from fedloom.core import limits
 from fedloom.core.contracts import Example, Picture, Tree
 from fedloom.core.device import device
 from fedloom.core.errors import FedloomError
-from fedloom.core.passage import Codes, LanguageModel, Middle, NotFinite, Passage, Speech, Target
+from fedloom.core.passage import LanguageModel, Middle, NotFinite, Passage, Speech, Target
 from fedloom.core.pictures import open_picture
 from fedloom.core.seeds import Seeds
 from fedloom.core.spec import FROZEN, AdapterSpec
 from fedloom.models import families
-from fedloom.models.base import LoraBackbone, Options, not_finite
+from fedloom.models.base import Options, Tuned, not_finite
 from fedloom.models.checkpoints import parts
 from fedloom.models.checkpoints.checkpoint import Checkpoint
 from fedloom.models.language.decoder import Language
@@ -51,7 +51,7 @@ class Batch:
     target: Target
 
 
-class Generative(LoraBackbone):
+class Generative(Tuned):
     """An image-text-to-text model of a known family.
 
     ``route``: where its language model is; ``None``: here.
@@ -234,8 +234,7 @@ class Generative(LoraBackbone):
         return best
 
     def _speech(self) -> Speech:
-        words = self._nano.get("text")
-        return Speech(self._words.end, (words.down, words.up, self._spec.scale) if words else None)
+        return Speech(self._words.end, self._adapter.speech())
 
     # --- the model ----------------------------------------------------------------------------------------------------
 
@@ -256,11 +255,7 @@ class Generative(LoraBackbone):
             if "real" in made:
                 adapted = pictured.masked_scatter(pictured, made["real"])
         fixed = self._frozen("vision") and self._frozen("connector")
-        codes = tuple(
-            Codes(where, places, adapter.codes(base[places]), adapter.up, self._spec.scale)
-            for where, adapter in self._nano.items()
-            for places in [adapted if where == "image" else mask & ~pictured]
-        )
+        codes = self._adapter.codes(base, {"image": adapted, "text": mask & ~pictured})
         positions = self._family.positions(tokens, mask, None if images is None else images.get("grid"))
         return Passage(base, mask, codes, positions, keys if fixed else ())
 

@@ -26,7 +26,7 @@ from fedloom.core.spec import AdapterSpec
 from fedloom.core.table import Component
 from fedloom.core.tree import nbytes
 from fedloom.models import NANO, families
-from fedloom.models.base import LoraBackbone, Options
+from fedloom.models.base import Options, Tuned
 from fedloom.models.checkpoints import checkpoint, checks, parts
 from fedloom.models.checkpoints.checkpoint import Checkpoint
 from fedloom.models.checkpoints.checks import CONTRASTIVE
@@ -122,7 +122,7 @@ def halved(model: Any, named: Tree) -> Halves:
     return Halves(edge, nbytes(mine), language, nbytes(theirs), count, width, width * words.weight.dtype.itemsize)
 
 
-class Meta(LoraBackbone):
+class Meta(Tuned):
     """A backbone without weights: what it has are names, shapes and sizes. ``dtype`` is that of the weights,
     ``revision`` as in ``models.load``."""
 
@@ -150,7 +150,7 @@ class Meta(LoraBackbone):
     @property
     def adapted_bytes(self) -> int:
         """Bytes of the weights of all adapted layers: kept a second time once the base is changed."""
-        return sum(layer.get_base_layer().weight.nbytes for layer in self._layers.values())
+        return nbytes(self._adapter.weights())
 
     def is_frozen(self, part: Component) -> bool:
         """Whether nothing in ``part`` learns."""
@@ -159,7 +159,7 @@ class Meta(LoraBackbone):
     @property
     def nano_places(self) -> tuple[Where, ...]:
         """What NanoAdapters adapt, where there are any."""
-        return tuple(self._nano)
+        return tuple(self._adapter.coders)
 
     def collate(self, examples: Any) -> Any:
         """There is nothing to compute with."""
@@ -183,12 +183,10 @@ class Meta(LoraBackbone):
         Raises:
             Exception: whatever a model raises whose forward pass depends on the pictures themselves.
         """
-        for layer in self._layers.values():
-            layer.lora_dropout.train(self._spec.dropout > 0)
         mode, own = self._faked
-        for name, half in self._halves().items():
-            half.weight.requires_grad_(trains(name))
-        with mode, _saved(own) as sizes:
+        for name, leaf in self.leaves().items():
+            leaf.requires_grad_(trains(name))
+        with self._adapter.training(), mode, _saved(own) as sizes:
             with torch.autocast("cpu", torch.bfloat16, enabled=self._options.dtype == "bfloat16"):
                 loss = self._generate(batch) if self._generative else self._contrast(batch)
             del loss
@@ -198,7 +196,7 @@ class Meta(LoraBackbone):
     def _faked(self) -> tuple[FakeTensorMode, set[int]]:
         """The mode in which the model's tensors are fake, and the addresses of their memories."""
         mode = FakeTensorMode()
-        return mode, _made_fake([self._model, *self._nano.values()], mode)
+        return mode, _made_fake([self._model, *self._adapter.modules], mode)
 
     def seeing(self, batch: Batch) -> Seeing:
         """What becomes of pictures before the language model, eight at a time, or those of a batch where something
@@ -238,9 +236,9 @@ class Meta(LoraBackbone):
         words = self._model.get_input_embeddings()(torch.zeros(batch.examples, length, dtype=torch.long))
         places = torch.zeros(batch.examples, length, 1, dtype=torch.bool)
         base = words.masked_scatter(places, seen.to(words.dtype))
-        for where, adapter in self._nano.items():  # which places these are does not matter
+        for where, adapter in self._adapter.coders.items():  # which places these are does not matter
             part = slice(None, seen.shape[1]) if where == "image" else slice(seen.shape[1], None)
-            change = self._spec.scale * (adapter.codes(base[:, part].clone()) @ adapter.up.T)
+            change = self._adapter.spec.scale * (adapter.codes(base[:, part].clone()) @ adapter.up.T)
             base = base.slice_scatter(base[:, part] + change.to(base.dtype), 1, part.start, part.stop)
         mask, keep = torch.ones(batch.examples, length, dtype=torch.bool), torch.zeros(batch.answer, dtype=torch.long)
         logits = Language(self._model, self._options.dtype).logits(base, mask, keep)

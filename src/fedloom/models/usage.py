@@ -47,6 +47,18 @@ def told(name: str, model: Any, folder: Path, tied: list[str]) -> str:
     return f"{opening}\n{_warning(tied, imports, opened, adapter)}" if tied else opening
 
 
+def opened(folder: Path) -> str:
+    """The part of a card that says how to use the adapter in ``folder``, of a kind that PEFT does not have."""
+    return f"""```python
+from fedloom import models
+
+backbone = models.opened({str(folder.absolute())!r})
+```
+
+PEFT has no such kind of adapter. `backbone.answer` takes `fedloom.core.contracts.Example`s.
+"""
+
+
 def _warning(tied: list[str], imports: str, opened: str, adapter: str) -> str:
     names = ", ".join(f"`{name}`" for name in tied)
     return f"""## Do not merge it

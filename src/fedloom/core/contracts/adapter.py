@@ -13,7 +13,8 @@ class Base:
 
     ``model``: the frozen ``nn.Module``. ``generative``: it answers in text; else it matches pictures with captions.
     ``classes``: the answers that the task knows, where it has the same for every example (a classifier has a row for
-    each). ``whole``: its language model is in it.
+    each). ``whole``: its language model is in it. ``processor``: the checkpoint's, which has its
+    tokenizer.
     """
 
     name: str
@@ -22,6 +23,7 @@ class Base:
     seeds: Seeds
     classes: tuple[str, ...] = ()
     whole: bool = True
+    processor: Any = None
 
 
 @dataclass(frozen=True)
@@ -31,7 +33,8 @@ class Adapter:
     ``touches(base)``: the components whose outputs depend on what learns, which are no longer frozen: what is cached
     follows from this alone. It changes nothing, and needs no weights. ``place(base)``: puts the adapter into the model,
     and gives a ``fedloom.adapters.Placed``. ``pairs``: it is made of LoRA pairs, which some methods need. ``codes``: it
-    adapts what the language model reads, and can be sent as low-rank codes.
+    adapts what the language model reads, and can be sent as low-rank codes. ``classes``: it has a part for each of the
+    task's answers, which must be known.
 
     Raises:
         FedloomError: of ``touches`` and ``place``: the model has no place for it.
@@ -41,3 +44,4 @@ class Adapter:
     place: Callable[[Base], Any]
     pairs: bool = False
     codes: bool = False
+    classes: bool = False

@@ -13,12 +13,12 @@ import torch
 from torch import Tensor, nn
 from transformers.utils import logging
 
-from fedloom.adapters._select import select
-from fedloom.core import memory
-from fedloom.core.components import component
+from fedloom.core import memory, resolve
+from fedloom.core.contracts import Base
 from fedloom.core.device import device
 from fedloom.core.errors import FedloomError
 from fedloom.core.files import is_folder
+from fedloom.core.seeds import Seeds
 from fedloom.core.spec import FROZEN, AdapterSpec
 from fedloom.models.checkpoints import checkpoint, fingerprints, parts
 from fedloom.models.checkpoints.checkpoint import Checkpoint
@@ -77,7 +77,8 @@ def edge(name: str, folder: Path, dtype: str, spec: AdapterSpec) -> Checkpoint:
         raise FedloomError(
             f"split: {name!r} embeds words by a {found}, expected a plain table. Set split.wire = 'none'."
         )
-    if spec.kind != "nano" and any(component(each, True) == "language" for each in select(held.shape, spec, True)):
+    kind = resolve.build("adapters", spec.kind, spec.options, spec=spec)
+    if "language" in kind.touches(Base(name, held.shape, True, Seeds(0))):
         raise FedloomError(FROZEN)
     model = _built(name, held, without_language(config), held.edge, dtype)
     rows = Rows(held.shards, held.embeddings, checkpoint.precision(dtype))

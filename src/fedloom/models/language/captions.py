@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from fedloom.core.components import CONTEXT
 from fedloom.core.contracts import Tree
 from fedloom.core.device import device
 from fedloom.core.errors import FedloomError
@@ -20,15 +21,23 @@ from fedloom.models.vision.features import FeatureCache
 
 class Captions:
     """The text tower of ``model``. ``frozen``: what it puts out can be kept; ``key(part, content)`` names it.
+    ``context``: places before each caption that an adapter fills, whose id is ``CONTEXT``.
 
     Raises:
         FedloomError: the tokenizer lacks a token that the tower needs.
     """
 
     def __init__(
-        self, model: Any, tokenizer: Any, cache: FeatureCache, key: Callable[[str, str], str], frozen: bool
+        self,
+        model: Any,
+        tokenizer: Any,
+        cache: FeatureCache,
+        key: Callable[[str, str], str],
+        frozen: bool,
+        context: int = 0,
     ) -> None:
         self._model, self._cache, self._key, self._frozen = model, cache, key, frozen
+        self._context = (CONTEXT,) * context
         # SigLIP pools its last place and knows no mask: all its texts have one length.
         self._fixed = hasattr(model, "logit_bias")
         text = model.config.text_config
@@ -87,8 +96,9 @@ class Captions:
         """
         if caption not in self._tokens:
             words = self._words
-            room = self.longest - len(words.before) - len(words.after)
-            ids = (*words.before, *words.ids([caption], whose)[:room], *words.after)
+            room = self.longest - len(words.before) - len(self._context) - len(words.after)
+            read = words.ids([caption], whose)[:room]
+            ids = (*words.before, *self._context, *read, *words.after)
             if max(ids, default=0) >= self._rows:
                 raise FedloomError(
                     f"{whose}: the tokenizer makes id {max(ids)} of {caption!r}, but the model has embeddings of "

@@ -1,0 +1,177 @@
+"""An adapter in a model: its leaves, what it changes on the way of pictures and texts, and its files."""
+
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, Literal, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from fedloom.adapters import _folder
+from fedloom.adapters._folder import Home
+from fedloom.core.contracts import Base, Tree
+from fedloom.core.errors import FedloomError
+from fedloom.core.passage import Codes, Where
+from fedloom.core.spec import AdapterSpec
+
+Named = Mapping[str, Tensor]
+"""Tensors by name."""
+
+What = Literal["adapter", "base"]
+"""Named tensors are those of the adapter, or a change to the base."""
+
+
+class Coder(Protocol):
+    """D ``[r, d]`` and U ``[d, r]`` of a low-rank change to what a language model reads."""
+
+    @property
+    def down(self) -> Tensor:
+        """D, live."""
+
+    @property
+    def up(self) -> Tensor:
+        """U, live."""
+
+    def codes(self, h: Tensor) -> Tensor:
+        """``z = D h``: ``[..., d]`` to ``[..., r]``."""
+
+
+class Placed:
+    """An adapter in the model of ``base``. A kind overrides what it does; what it does not, changes nothing.
+
+    ``parts``: the module and the attribute that hold each leaf, by the leaf's name. ``touches``: the components whose
+    outputs depend on what learns. ``layers``: names of the modules that it sits beside. ``modules``: those of its own
+    that are not in the model. ``classifies``: pictures have scores without any caption. ``context``: places before each
+    class name whose embeddings it fills. ``coders``: by what they adapt, where it changes what a language model reads.
+    """
+
+    layers: tuple[str, ...] = ()
+    modules: tuple[nn.Module, ...] = ()
+    context = 0
+    classifies = False
+    coders: Mapping[Where, "Coder"] = MappingProxyType({})
+
+    def __init__(
+        self, base: Base, spec: AdapterSpec, touches: frozenset[str], parts: Mapping[str, tuple[nn.Module, str]]
+    ) -> None:
+        self.base, self.spec, self.touches = base, spec, touches
+        self.parts = dict(sorted(parts.items()))
+
+    # --- what learns --------------------------------------------------------------------------------------------------
+
+    def leaves(self) -> Tree:
+        """The live tensors, by name."""
+        return {name: getattr(module, leaf) for name, (module, leaf) in self.parts.items()}
+
+    def read(self) -> Tree:
+        """A detached CPU copy of the adapter."""
+        return {name: leaf.detach().cpu().clone() for name, leaf in self.leaves().items()}
+
+    @torch.no_grad()
+    def write(self, adapter: Named, base: Named | None = None) -> None:
+        """Set the adapter, and the change to the base.
+
+        Raises:
+            FedloomError: names or shapes are not this adapter's; nothing is changed then.
+        """
+        self.check(adapter, "adapter")
+        self.check(base or {}, "base")
+        for name, (module, leaf) in self.parts.items():
+            value, live = adapter[name].detach(), getattr(module, leaf)
+            if value.shape != live.shape:
+                setattr(module, leaf, nn.Parameter(value.to(live.device, live.dtype, copy=True)))
+            else:
+                live.copy_(value)
+
+    def check(self, tree: Named, what: What) -> None:
+        """Refuse tensors that are not this adapter's, or a change to the base.
+
+        Raises:
+            FedloomError: the first three misfits.
+        """
+        if what == "base":
+            if tree:
+                raise FedloomError(
+                    f"adapter.kind = {self.spec.kind!r}: its method changes the base, but this adapter sits beside no "
+                    "weight. Use a method that averages adapters, such as fedavg or fednano."
+                )
+            return
+        leaves = self.leaves()
+        wrong = [f"unexpected {name!r}" for name in sorted(tree.keys() - leaves.keys())]
+        wrong += [f"missing {name!r}" for name in sorted(leaves.keys() - tree.keys())]
+        for name, leaf in leaves.items():
+            if name in tree and tree[name].shape != leaf.shape:
+                wrong.append(f"{name!r} is {list(tree[name].shape)}, expected {list(leaf.shape)}")
+        refuse(self.base.name, what, wrong)
+
+    def training(self) -> AbstractContextManager[None]:
+        """While it lasts, what is random in training is drawn, from torch's own stream: dropout."""
+        return nullcontext()
+
+    def weights(self) -> Tree:
+        """The weights of the model beside which pairs sit, live, by module."""
+        return {}
+
+    # --- what it does where no layer of the model is changed ----------------------------------------------------------
+
+    def codes(self, embeddings: Tensor, places: Mapping[Where, Tensor]) -> tuple[Codes, ...]:
+        """What is added to the embeddings ``[B, T, d]`` that a language model reads, at pictures' and words'
+        ``places`` ``[B, T]``: ``s U z`` with ``z = D h``."""
+        return tuple(
+            Codes(where, places[where], coder.codes(embeddings[places[where]]), coder.up, self.spec.scale)
+            for where, coder in self.coders.items()
+        )
+
+    def speech(self) -> tuple[Tensor, Tensor, float] | None:
+        """D, U and the scale of what is added to embeddings of words, where something is."""
+        words = self.coders.get("text")
+        return (words.down, words.up, self.spec.scale) if words else None
+
+    def images(self, vectors: Tensor) -> Tensor:
+        """Pictures' vectors ``[B, D]`` as they are matched with captions."""
+        return vectors
+
+    def scores(self, images: Tensor, names: Sequence[str]) -> Tensor | None:
+        """Logits ``[B, K]`` of pictures' vectors for the classes ``names``, where the adapter ``classifies`` them."""
+        return None
+
+    def wording(self, choices: tuple[str, ...]) -> tuple[str, ...]:
+        """An example's choices as they are read, where that is not in the task's captions (else none)."""
+        return ()
+
+    # --- its files ----------------------------------------------------------------------------------------------------
+
+    def save(self, folder: Path, adapter: Named, base: Named, home: Home, card: str) -> None:
+        """Write the adapter as files: by default those that ``fedloom.models.opened`` reads."""
+        self.check(adapter, "adapter")
+        self.check(base, "base")
+        _folder.write_own(folder, adapter, self.spec, self.base.classes, home, card)
+
+    def loader(self) -> Literal["peft", "fedloom"]:
+        """Which library opens the files."""
+        return "fedloom"
+
+
+def refuse(name: str, what: What, wrong: Sequence[str]) -> None:
+    """Raise the first three misfits of named tensors with the model ``name``; nothing where there are none.
+
+    Raises:
+        FedloomError: there are some.
+    """
+    if wrong:
+        more = f" and {len(wrong) - 3} more" if len(wrong) > 3 else ""
+        raise FedloomError(
+            f"{what}: does not fit {name!r}: {'; '.join(wrong[:3])}{more}. Is it an adapter of another model? Or of "
+            "other adapter.where or adapter.modules?"
+        )
+
+
+def parameters(module: Any, prefix: str) -> dict[str, tuple[nn.Module, str]]:
+    """All parameters of a module as leaves: ``prefix`` and their names in it."""
+    found: dict[str, tuple[nn.Module, str]] = {}
+    for inner, child in module.named_modules():
+        for leaf, _ in child.named_parameters(recurse=False):
+            found[".".join(filter(None, (prefix, inner, leaf)))] = child, leaf
+    return found
