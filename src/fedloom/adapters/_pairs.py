@@ -32,6 +32,8 @@ class Pairs(Placed):
     PEFT's module name. ``begin(module, layer, stream)``: where a pair starts; ``stream`` is that of the whole adapter.
     """
 
+    library: Literal["peft", "fedloom"] = "peft"
+
     def __init__(
         self,
         base: Base,
@@ -129,10 +131,6 @@ class Pairs(Placed):
     def weights(self) -> Tree:
         """The weight beside each pair, ``[d, k]``, by module."""
         return {module: layer.get_base_layer().weight for module, layer in self._layers.items()}
-
-    def loader(self) -> Literal["peft", "fedloom"]:
-        """PEFT has this kind."""
-        return "peft"
 
     def save(self, folder: Path, adapter: Named, base: Named, home: Home, card: str) -> None:
         """Write a folder that ``PeftModel.from_pretrained`` opens on the checkpoint as it is; the change to the base,

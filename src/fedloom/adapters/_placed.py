@@ -1,7 +1,7 @@
 """An adapter in a model: its leaves, what it changes on the way of pictures and texts, and its files."""
 
-from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal, Protocol
@@ -43,14 +43,14 @@ class Placed:
 
     ``parts``: the module and the attribute that hold each leaf, by the leaf's name. ``touches``: the components whose
     outputs depend on what learns. ``layers``: names of the modules that it sits beside. ``modules``: those of its own
-    that are not in the model. ``classifies``: pictures have scores without any caption. ``context``: places before each
-    class name whose embeddings it fills. ``coders``: by what they adapt, where it changes what a language model reads.
+    that are not in the model. ``coders``: by what they adapt, where it changes what a language model reads.
+    ``library``: what opens its files.
     """
 
     layers: tuple[str, ...] = ()
     modules: tuple[nn.Module, ...] = ()
-    context = 0
-    classifies = False
+    left_out = False
+    library: Literal["peft", "fedloom"] = "fedloom"
     coders: Mapping[Where, "Coder"] = MappingProxyType({})
 
     def __init__(
@@ -58,6 +58,8 @@ class Placed:
     ) -> None:
         self.base, self.spec, self.touches = base, spec, touches
         self.parts = dict(sorted(parts.items()))
+        for leaf in self.leaves().values():
+            leaf.requires_grad_()
 
     # --- what learns --------------------------------------------------------------------------------------------------
 
@@ -110,6 +112,16 @@ class Placed:
         """While it lasts, what is random in training is drawn, from torch's own stream: dropout."""
         return nullcontext()
 
+    @contextmanager
+    def without(self) -> Iterator[None]:
+        """While it lasts, the model is as it was before the adapter: a kind whose start is zero in effect is as it is,
+        another is ``left_out``. It is what zero-shot means."""
+        self.left_out = True
+        try:
+            yield
+        finally:
+            self.left_out = False
+
     def weights(self) -> Tree:
         """The weights of the model beside which pairs sit, live, by module."""
         return {}
@@ -133,6 +145,16 @@ class Placed:
         """Pictures' vectors ``[B, D]`` as they are matched with captions."""
         return vectors
 
+    @property
+    def context(self) -> int:
+        """Places before each class name whose embeddings it fills."""
+        return 0
+
+    @property
+    def classifies(self) -> bool:
+        """Whether pictures have scores without any caption."""
+        return False
+
     def scores(self, images: Tensor, names: Sequence[str]) -> Tensor | None:
         """Logits ``[B, K]`` of pictures' vectors for the classes ``names``, where the adapter ``classifies`` them."""
         return None
@@ -148,10 +170,6 @@ class Placed:
         self.check(adapter, "adapter")
         self.check(base, "base")
         _folder.write_own(folder, adapter, self.spec, self.base.classes, home, card)
-
-    def loader(self) -> Literal["peft", "fedloom"]:
-        """Which library opens the files."""
-        return "fedloom"
 
 
 def refuse(name: str, what: What, wrong: Sequence[str]) -> None:

@@ -1,11 +1,13 @@
 """Which linear layers of a model carry an adapter, named by component and kind, not by path."""
 
 import re
+from collections.abc import Collection, Sequence
+from fnmatch import fnmatchcase
 from typing import get_args
 
 from torch import nn
 
-from fedloom.core.components import component, kinds
+from fedloom.core.components import addresses, component, fits, kinds
 from fedloom.core.errors import FedloomError
 from fedloom.core.spec import AdapterSpec
 from fedloom.core.table import Component
@@ -34,14 +36,19 @@ def select(model: nn.Module, spec: AdapterSpec, generative: bool) -> list[str]:
         extra = [re.compile(pattern) for pattern in spec.names]
     except re.error as error:
         raise FedloomError(f"adapter.names: {error.pattern!r} is not a regular expression: {error}.") from None
+    globs = [each for each in spec.where if "." in each]
+    plain = [each for each in spec.where if "." not in each] or ([] if globs else _ALL)
+    called: set[str] = set()
     for name in linears(model):
         where = component(name, generative)
         what = kinds(name, where)
         if where is not None and what:
             has.setdefault(where, set()).update(what)
-        wanted = where in (spec.where or _ALL) and bool(what) and set(what) <= set(spec.modules)
-        if wanted or any(pattern.search(name) for pattern in extra):
+        called.update(addresses(name, generative))
+        wanted = where in plain and bool(what) and set(what) <= set(spec.modules)
+        if wanted or fits(globs, name, generative) or any(pattern.search(name) for pattern in extra):
             found.append(name)
+    _check_globs(globs, called)
     if not found:
         parts = "; ".join(f"{where} ({', '.join(sorted(what))})" for where, what in sorted(has.items()))
         raise FedloomError(
@@ -50,3 +57,18 @@ def select(model: nn.Module, spec: AdapterSpec, generative: bool) -> list[str]:
             "adapter.where and adapter.modules."
         )
     return sorted(found)
+
+
+def _check_globs(globs: Sequence[str], called: Collection[str]) -> None:
+    """Refuse a glob that fits no address among ``called``.
+
+    Raises:
+        FedloomError: naming it, and what there is.
+    """
+    for glob in globs:
+        if not any(fnmatchcase(address, glob) for address in called):
+            ends = sorted({"{0}.*.{2}".format(*address.split(".")) for address in called})
+            raise FedloomError(
+                f"adapter.where: {glob!r} matches no layer of this model. It has {', '.join(ends)}; a block is a "
+                f"number, 'self', 'cross' or a name, as in {min(called, default='')!r}."
+            )

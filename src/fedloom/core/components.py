@@ -1,7 +1,13 @@
 """The components of a vision-language model and the kinds of its layers, by their names.
 
-model.language_model.layers.3.self_attn.q_proj  ->  component "language", kind "q"
+model.language_model.layers.3.self_attn.q_proj                  component "language", kind "q"
+                                                                addresses language.3.q, language.self.q
+model.qformer.encoder.layer.2.crossattention.attention.query    addresses qformer.2.q, qformer.cross.q ...
 """
+
+import re
+from collections.abc import Iterable
+from fnmatch import fnmatchcase
 
 from fedloom.core.table import Component, Kind
 
@@ -44,3 +50,36 @@ def component(name: str, generative: bool) -> Component | None:
 def kinds(name: str, where: Component | None) -> tuple[Kind, ...]:
     """The kinds of the layer called ``name``: several for a fused q-k-v, none for what is no known kind."""
     return _KINDS.get(name.rsplit(".", 1)[-1], ("mlp",) if where == "connector" else ())
+
+
+def addresses(name: str, generative: bool) -> list[str]:
+    """How a glob can call the layer ``name``: ``component.block.kind``, for each of its blocks.
+
+    A Q-Former's layers are of component ``qformer`` and of ``connector``. A block is the number of the layer in its
+    stack, ``self`` or ``cross`` for a layer of attention, and the name of the module around the layer. The kind of a
+    fused layer is that of its parts together (``qkv``). A layer that is of no component has no address.
+    """
+    where = component(name, generative)
+    if where is None:
+        return []
+    parts = name.split(".")
+    what = _kind(parts, where)
+    blocks = [part for part in parts if part.isdigit()][-1:]
+    if what in ("q", "k", "v", "o", "qkv"):
+        blocks.append("cross" if re.search(r"cross_?att|encoder_attn", name) else "self")
+    blocks += parts[-2:-1]
+    owners = ["qformer", where] if "qformer" in parts else [where]
+    return [f"{owner}.{block}.{what}" for owner in owners for block in dict.fromkeys(blocks)]
+
+
+def _kind(parts: list[str], where: Component) -> str:
+    """A layer's kind as an address has it: the output of an attention is ``o`` in a Q-Former too."""
+    if parts[-1] == "dense" and parts[-2:-1] == ["output"] and parts[-3].endswith("attention"):
+        return "o"
+    return "".join(kinds(".".join(parts), where)) or parts[-1]
+
+
+def fits(globs: Iterable[str], name: str, generative: bool) -> bool:
+    """Whether one of the globs fits an address of the layer ``name``."""
+    known = addresses(name, generative)
+    return any(fnmatchcase(address, glob) for glob in globs for address in known)

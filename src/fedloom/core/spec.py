@@ -6,7 +6,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from fedloom.core.errors import FedloomError
-from fedloom.core.table import Component, Kind
+from fedloom.core.table import Kind, Placement
 from fedloom.core.tables import AdapterTable
 
 FROZEN = (
@@ -19,9 +19,11 @@ FROZEN = (
 class AdapterSpec(BaseModel):
     """What an experiment's table [adapter] says of the adapter itself.
 
-    ``kind``: what it is (a file of ``fedloom.adapters``), with its ``options``. ``where`` are components (none: all)
-    and ``modules`` kinds of layer; a component the model lacks is passed over. ``names`` are regular expressions: a layer
-    whose full name contains one is adapted too. ``rank``, ``alpha``, ``dropout`` and ``init`` (where pairs start:
+    ``kind``: what it is (a file of ``fedloom.adapters``), with its ``options``. ``where`` are components (none: all),
+    of which layers of the kinds ``modules`` are adapted; or globs over ``component.block.kind``, such as
+    ``"qformer.cross.q"`` or ``"language.*.mlp"``, which need no ``modules`` (``fedloom.core.components``). A component
+    that the model lacks is passed over. ``names`` are regular expressions: a layer whose full name contains one is
+    adapted too. ``rank``, ``alpha``, ``dropout`` and ``init`` (where pairs start:
     ``fedloom.core.starts``) are those of LoRA pairs; a kind without pairs does not read them.
     """
 
@@ -32,7 +34,7 @@ class AdapterSpec(BaseModel):
     rank: int = Field(default=8, ge=1)
     alpha: float = Field(default=16.0, gt=0)
     dropout: float = Field(default=0.0, ge=0, lt=1)
-    where: tuple[Component, ...] = ()
+    where: tuple[Placement, ...] = ()
     modules: tuple[Kind, ...] = ("q", "v")
     names: tuple[str, ...] = ()
     options: dict[str, Any] = Field(default_factory=dict)

@@ -2,7 +2,7 @@
 
 import math
 import re
-from typing import Annotated, Any, Literal, get_origin
+from typing import Annotated, Any, Literal, get_args, get_origin
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_serializer, model_validator
 
@@ -14,6 +14,19 @@ Limit = Annotated[int, Field(ge=0)]
 Positive = Annotated[float, Field(gt=0)]
 Component = Literal["vision", "connector", "language", "text"]
 Kind = Literal["q", "k", "v", "o", "mlp"]
+
+
+def _placement(text: str) -> str:
+    if text not in get_args(Component) and text.count(".") != 2:
+        raise ValueError(
+            f"a component ({', '.join(get_args(Component))}), or a glob over component.block.kind, such as "
+            "'language.*.mlp' or 'qformer.cross.q'"
+        )
+    return text
+
+
+Placement = Annotated[str, AfterValidator(_placement)]
+"""A component, or a glob over ``component.block.kind``."""
 
 
 def _file_name(text: str) -> str:

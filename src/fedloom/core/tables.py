@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from fedloom.core.table import AxisTable, Component, Count, FileName, Kind, Limit, Positive, Revision, Table
+from fedloom.core.table import AxisTable, Count, FileName, Kind, Limit, Placement, Positive, Revision, Table
 
 
 class ModelTable(Table):
@@ -41,8 +41,8 @@ class AdapterTable(AxisTable):
     """The numerator of the scale alpha / rank."""
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """The share of a pair's inputs that is dropped in training."""
-    where: list[Component] = ["vision", "connector", "language", "text"]
-    """The components whose layers are adapted."""
+    where: list[Placement] = ["vision", "connector", "language", "text"]
+    """The components whose layers are adapted, or globs over component.block.kind, such as "language.*.mlp"."""
     modules: list[Kind] = ["q", "v"]
     """The kinds of layers that are adapted there."""
     names: list[str] = []

@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 
+from fedloom.core import config
 from fedloom.core.config import Experiment
 from fedloom.core.errors import FedloomError
 from fedloom.core.passage import Where
@@ -66,7 +67,7 @@ class SplitPlan:
 
 def wanted(experiment: Experiment) -> bool:
     """Whether a plan tells of a client without the language model."""
-    return experiment.split.wire != "none" or experiment.adapter.kind == "nano"
+    return experiment.split.wire != "none" or config.build(experiment, "adapter").codes
 
 
 def wire_of(experiment: Experiment) -> Wire:

@@ -20,16 +20,17 @@ def card(setup: Setup, last: Checkpoint, folder: Path) -> str:
     how = (
         backbone.how_to_use(folder) if hasattr(backbone, "how_to_use") else ""
     )  # a user's own backbone need not say it
+    library = getattr(backbone, "library", "peft")
     return f"""---
-library_name: peft
+library_name: {library}
 base_model: {json.dumps(getattr(backbone, "base_address", experiment.model.name))}
-tags: [federated-learning, fedloom, lora]
+tags: [federated-learning, fedloom, {experiment.adapter.kind.rpartition(":")[2]}]
 ---
 
 # {experiment.name or experiment.task.name} ({experiment.method.name})
 
-A LoRA adapter for `{experiment.model.name}`, tuned with fedloom {__version__} in {last.round} rounds
-{told}.
+An adapter of kind `{experiment.adapter.kind}` for `{experiment.model.name}`, tuned with fedloom {__version__} in
+{last.round} rounds {told}.
 
 | | |
 |---|---|

@@ -95,7 +95,7 @@ class Trainer:
 
     def _evaluate(self, job: Job) -> Parcel:
         kept = self._kept(job, before=job.round + 1)
-        return answered(self.setup, job.client, self._opened(job, kept), kept)
+        return answered(self.setup, job.client, self._opened(job, kept), kept, zero_shot=job.round == 0)
 
     def _update(self, job: Job) -> Parcel:
         self.setup.begun.clear()

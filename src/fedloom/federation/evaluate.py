@@ -6,7 +6,7 @@ server answers, or, where it has no data or must not see what clients keep, the 
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 
 from fedloom.core import tree as trees
@@ -140,14 +140,15 @@ def _opened(reply: Reply, tested: int) -> tuple[list[float], bool, dict[str, int
         raise FedloomError(f"client {reply.client!r}: {error}") from error
 
 
-def answered(setup: Setup, client: str, received: Parcel, kept: dict[str, Tree]) -> Parcel:
+def answered(setup: Setup, client: str, received: Parcel, kept: dict[str, Tree], *, zero_shot: bool = False) -> Parcel:
     """A client's reply to being evaluated: the sum of its scores on its own test examples, with its own model."""
     start = setup.start(setup.clients[client])
     sent = trees.select(received.trees.get("adapter", {}), setup.method.shares)
     shared = Parcel({**received.trees, "adapter": start | sent}, received.facts)
     samples = setup.test_samples(client)
     setup.backbone.write(*own_model(setup, shared, kept))
-    scores = score(setup, samples, setup.backbone.answer(setup.worded(samples)))
+    with without_adapter(setup) if zero_shot else nullcontext():
+        scores = score(setup, samples, setup.backbone.answer(setup.worded(samples)))
     return Parcel({}, {"tested": len(samples), "score": sum(scores)})
 
 
@@ -171,7 +172,7 @@ class Evaluator:
             FedloomError: a model that does not answer, such as one that diverged: the round, and whose it is.
         """
         if round == 0:
-            with _named("zero-shot, before round 1"):
+            with _named("zero-shot, before round 1"), without_adapter(self.setup):
                 return self._scored(self._answers(range(len(self.examples)), self.setup.initial, None))
         shared = global_model(self.setup, state)
         own_models = keep_their_own(self.setup)
@@ -201,6 +202,12 @@ class Evaluator:
         ordered = [answers[index] for index in range(len(self.examples))]
         scores = score(self.setup, self.setup.data.test, ordered)
         return Scores(ordered, scores, ids=[example.id for example in self.examples])
+
+
+def without_adapter(setup: Setup) -> AbstractContextManager[None]:
+    """While it lasts, the model is as it was before the adapter, where the backbone can tell."""
+    found: AbstractContextManager[None] = getattr(setup.backbone, "without_adapter", nullcontext)()
+    return found
 
 
 @contextmanager

@@ -253,7 +253,7 @@ def sizes_of(experiment: Experiment, tokens: int, captions: int, vocabulary: int
     batch = Batch(experiment.client.batch_size, tokens=tokens, captions=captions)
     if table.rank_from == "data":
         notes.append(f"Ranks come from the data, which was not read: every client is taken to have {table.rank}.")
-    adapter, adapted = meta.leaves(), 0 if table.kind == "nano" else meta.adapted_bytes
+    adapter, adapted = meta.leaves(), meta.adapted_bytes
     try:
         activations: int | None = meta.activations(batch, config.build(experiment, "method").trains)
         told = f"{captions} captions" if not meta.generative else f"the logits of {batch.answer}"

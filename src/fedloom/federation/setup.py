@@ -12,6 +12,7 @@ from fedloom.channel import Channel, pipeline
 from fedloom.core import config, lora, partition, ranks, starts
 from fedloom.core.config import Experiment
 from fedloom.core.contracts import (
+    Adapter,
     Backbone,
     ClientInfo,
     Data,
@@ -126,12 +127,43 @@ class Setup:
         Raises:
             FedloomError: the low-rank wire, and an adapter that it has no codes of.
         """
-        if self.experiment.split.wire == "low-rank" and self.experiment.adapter.kind != "nano":
+        if self.experiment.split.wire == "low-rank" and not self.adapter.codes:
             raise FedloomError(
                 f"split.wire = 'low-rank' carries the codes of NanoAdapters, and adapter.kind is "
                 f"{self.experiment.adapter.kind!r}. Set adapter.kind = 'nano', or split.wire = 'full'."
             )
         return Middle(self.experiment.split, self.host)
+
+    @cached_property
+    def adapter(self) -> Adapter:
+        """What learns, before there is a model."""
+        adapter: Adapter = config.build(self.experiment, "adapter")
+        return adapter
+
+    @cached_property
+    def classes(self) -> tuple[str, ...]:
+        """The answers that the task knows, for an adapter that has a part for each: those that it names, or else the
+        choices of all examples, sorted.
+
+        Raises:
+            FedloomError: nobody here can know them, or an example's choices are letters.
+        """
+        if not self.adapter.classes or self.task.classes:
+            return self.task.classes() if self.adapter.classes and self.task.classes else ()
+        kind = self.experiment.adapter.kind
+        if self.scenario.sites:
+            raise FedloomError(
+                f"adapter.kind = {kind!r} needs the classes of the task, and no server sees the sites' data. Use a "
+                f"task that names them (Task.classes); {self.task.name!r} does not."
+            )
+        examples = self.worded([*self.data.train, *self.data.test])
+        for example in examples:
+            if example.captions:
+                raise FedloomError(
+                    f"adapter.kind = {kind!r} needs classes, but the choices of task {self.task.name!r} are letters "
+                    f"(example {example.id!r}). Use a task whose choices are names, such as icons-classify."
+                )
+        return tuple(sorted({choice for example in examples for choice in example.choices}))
 
     @cached_property
     def backbone(self) -> Backbone:
@@ -152,6 +184,7 @@ class Setup:
             route=self.middle.route if split else None,
             edge=split and self.middle.elsewhere,
             revision=model.revision,
+            classes=self.classes,
         )
         if split:  # the same whether the halves are in one process or in two
             made.fingerprint = self.middle.fingerprint(model.name, model.revision)

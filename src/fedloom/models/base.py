@@ -7,7 +7,7 @@ where an adapter may act that is no layer of the model. Which features can be ke
 import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -102,9 +102,18 @@ class Tuned(ABC):
         """Adapted layers whose weight another layer has too: an adapter there cannot be merged."""
         return usage.shared(self._model, self._adapter.layers, self._whole)
 
+    def without_adapter(self) -> AbstractContextManager[None]:
+        """While it lasts, the model is as it was before the adapter (``fedloom.adapters.Placed.without``)."""
+        return self._adapter.without()
+
+    @property
+    def library(self) -> Literal["peft", "fedloom"]:
+        """Which library opens what ``save`` writes."""
+        return self._adapter.library
+
     def how_to_use(self, folder: Path) -> str:
         """How to use the adapter in ``folder``, in Markdown."""
-        if self._adapter.loader() == "fedloom":
+        if self.library == "fedloom":
             return usage.opened(folder)
         return usage.told(self.name, self._model, folder, self.tied_layers)
 

@@ -50,9 +50,9 @@ class Contrastive(Tuned):
         encode = self._encode_pixels if self._frozen("vision") else None
         self._images = Images(self._processor.image_processor, cache, self._key, encode)
         self._sigmoid = hasattr(self._model, "logit_bias")
-        frozen, context = self._frozen("text"), self._adapter.context
+        frozen, context = self._frozen("text"), lambda: self._adapter.context
         self._texts = Captions(self._model, self._processor.tokenizer, cache, self._key, frozen, context)
-        self._wordings: dict[tuple[str, tuple[str, ...], tuple[str, ...]], tuple[str, ...]] = {}
+        self._wordings: dict[tuple[str, tuple[str, ...], tuple[str, ...], bool], tuple[str, ...]] = {}
 
     def check(self, examples: Sequence[Example], trained: bool) -> None:
         """Refuse examples that the model cannot learn or answer, by their text and pictures; no part of it is run.
@@ -166,7 +166,7 @@ class Contrastive(Tuned):
         Raises:
             FedloomError: there is not one for each.
         """
-        key = (example.caption, example.captions, example.choices)
+        key = (example.caption, example.captions, example.choices, self._adapter.left_out)
         if key not in self._wordings:
             whose = f"example {example.id!r}"
             worded = self._adapter.wording(example.captions or example.choices)

@@ -39,7 +39,7 @@ def icons_classify(
     def load() -> Data:
         return Data(_half("train", packs, train_shots, seed), _half("test", packs, test_shots, seed))
 
-    return Task(NAME, "accuracy", load, word, exact)
+    return Task(NAME, "accuracy", load, word, exact, _names)
 
 
 def word(sample: Sample) -> Example:
@@ -53,8 +53,12 @@ def word(sample: Sample) -> Example:
     return Example(sample.id, images, text, sample.choices, sample.answer, caption)
 
 
+def _names() -> tuple[str, ...]:
+    return tuple(spoken(thing) for thing in classes())
+
+
 def _half(half: str, packs: tuple[str, ...], shots: int, seed: int) -> tuple[Sample, ...]:
-    choices = tuple(spoken(thing) for thing in classes())
+    choices = _names()
     limits.draw(shots * sum(len(things(pack)) for pack in packs))
     samples = []
     for pack in packs:

@@ -69,6 +69,7 @@ class Task:
 
     ``load()`` reads or draws the data. ``word(sample)`` makes the example a backbone sees. ``score(sample, answer)``
     is 1.0 for a right answer and 0.0 for a wrong one (or between). ``metric`` names the mean of the scores.
+    ``classes()``: the answers that there are, where they are the same for every example and known without any data.
     """
 
     name: str
@@ -76,6 +77,7 @@ class Task:
     load: Callable[[], Data]
     word: Callable[[Sample], Example]
     score: Callable[[Sample, str], float]
+    classes: Callable[[], tuple[str, ...]] | None = None
 
 
 @dataclass(frozen=True)

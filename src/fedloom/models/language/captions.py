@@ -21,7 +21,7 @@ from fedloom.models.vision.features import FeatureCache
 
 class Captions:
     """The text tower of ``model``. ``frozen``: what it puts out can be kept; ``key(part, content)`` names it.
-    ``context``: places before each caption that an adapter fills, whose id is ``CONTEXT``.
+    ``context()``: places before each caption that an adapter fills, whose id is ``CONTEXT``.
 
     Raises:
         FedloomError: the tokenizer lacks a token that the tower needs.
@@ -34,10 +34,10 @@ class Captions:
         cache: FeatureCache,
         key: Callable[[str, str], str],
         frozen: bool,
-        context: int = 0,
+        context: Callable[[], int] = lambda: 0,
     ) -> None:
         self._model, self._cache, self._key, self._frozen = model, cache, key, frozen
-        self._context = (CONTEXT,) * context
+        self._context = context
         # SigLIP pools its last place and knows no mask: all its texts have one length.
         self._fixed = hasattr(model, "logit_bias")
         text = model.config.text_config
@@ -58,7 +58,7 @@ class Captions:
             )
         self._filler: int = fillers[0]
         self._left = self._fixed and tokenizer.padding_side == "left"
-        self._tokens: dict[str, tuple[int, ...]] = {}
+        self._tokens: dict[tuple[str, tuple[int, ...]], tuple[int, ...]] = {}
         self._last: tuple[Sequence[str], Tensor] = ((), torch.empty(0))
 
     def _pooled_token(self, end: int) -> bool:
@@ -94,18 +94,19 @@ class Captions:
         Raises:
             FedloomError: it is no text, or the tower does not know its ids.
         """
-        if caption not in self._tokens:
+        context = (CONTEXT,) * self._context()
+        if (caption, context) not in self._tokens:
             words = self._words
-            room = self.longest - len(words.before) - len(self._context) - len(words.after)
+            room = self.longest - len(words.before) - len(context) - len(words.after)
             read = words.ids([caption], whose)[:room]
-            ids = (*words.before, *self._context, *read, *words.after)
+            ids = (*words.before, *context, *read, *words.after)
             if max(ids, default=0) >= self._rows:
                 raise FedloomError(
                     f"{whose}: the tokenizer makes id {max(ids)} of {caption!r}, but the model has embeddings of "
                     f"{self._rows} tokens. Use the tokenizer that belongs to the model."
                 )
-            self._tokens[caption] = ids
-        return self._tokens[caption]
+            self._tokens[caption, context] = ids
+        return self._tokens[caption, context]
 
     def _pad(self, rows: Sequence[tuple[int, ...]], length: int) -> tuple[Tensor, Tensor]:
         """Rows filled up to ``length``, ``[K, length]``, and the mask of what is real."""

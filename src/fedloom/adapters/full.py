@@ -1,0 +1,64 @@
+"""Every parameter of the chosen components: full fine-tuning."""
+
+from typing import get_args
+
+import torch
+from torch import nn
+
+from fedloom.adapters._placed import Placed, parameters
+from fedloom.core.components import component, fits
+from fedloom.core.contracts import Adapter, Base
+from fedloom.core.errors import FedloomError
+from fedloom.core.spec import AdapterSpec
+from fedloom.core.table import Component
+
+
+def full(spec: AdapterSpec) -> Adapter:
+    """Every parameter of the components (or globs) ``where``: full fine-tuning, with no pair beside any weight.
+
+    With all components (the default) that is every parameter of the model, those of no component too (a contrastive
+    model's temperature). The output layer of a generative model belongs to its language model. ``rank``, ``alpha``,
+    ``dropout``, ``init``, ``modules`` and ``names`` choose nothing. What learns is in float32.
+    Names are those of the model's own ``state_dict``.
+    """
+
+    def touches(base: Base) -> frozenset[str]:
+        return frozenset(_chosen(base, spec).values()) & frozenset(get_args(Component))
+
+    def place(base: Base) -> Placed:
+        found = parameters(base.model, "")
+        chosen = _chosen(base, spec)
+        for name in chosen:
+            module, leaf = found[name]
+            live = getattr(module, leaf)
+            if live.dtype != torch.float32 and live.is_floating_point():
+                setattr(module, leaf, nn.Parameter(live.detach().float()))
+        return Placed(base, spec, touches(base), {name: found[name] for name in chosen})
+
+    return Adapter(touches, place)
+
+
+def _chosen(base: Base, spec: AdapterSpec) -> dict[str, str]:
+    """The component of each parameter that learns, by its name; empty for those of none.
+
+    Raises:
+        FedloomError: the model has none of the components.
+    """
+    wanted = spec.where or get_args(Component)
+    globs = [each for each in wanted if "." in each]
+    everything = set(wanted) == set(get_args(Component))
+    head = base.model.get_output_embeddings() if base.generative else None
+    spoken = {id(value) for value in head.parameters()} if head is not None else set()
+    found: dict[str, str] = {}
+    has: set[str] = set()
+    for name, value in base.model.named_parameters():  # a tied weight has one name
+        part = component(name, base.generative) or ("language" if id(value) in spoken else "")
+        has.add(part)
+        if part in wanted or everything or fits(globs, name.rpartition(".")[0], base.generative):
+            found[name] = part
+    if not found:
+        raise FedloomError(
+            f"adapter.where = {list(wanted)}: {base.name!r} has none of these components. It has "
+            f"{', '.join(sorted(filter(None, has)))}. Choose from these."
+        )
+    return found

@@ -1,0 +1,99 @@
+"""A linear classifier on frozen pictures' features."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from fedloom.adapters._placed import Placed, parameters
+from fedloom.core.contracts import Adapter, Base
+from fedloom.core.device import device
+from fedloom.core.errors import FedloomError
+from fedloom.core.spec import AdapterSpec
+
+
+def head(spec: AdapterSpec) -> Adapter:
+    """A linear classifier on pictures' frozen features; no caption is read.
+
+    ``logits[b, c] = t (W_c . I_b / ||I_b||) + b_c`` with t the model's own temperature: with W the captions' vectors it
+    would be the zero-shot classifier, and rates that suit the model suit it. W ``[classes, D]`` and b ``[classes]``
+    start at zero, so that before round 1 it knows nothing (its first class). Linear probing as in Radford et al. 2021
+    (arXiv 2103.00020), section 3.2, on the vector after the projection. The classes are all choices of the task's
+    examples, or those that the task names.
+    """
+
+    def place(base: Base) -> Classifier:
+        return Classifier(base, spec)
+
+    return Adapter(_touches, place, classes=True)
+
+
+def _touches(base: Base) -> frozenset[str]:
+    """Nothing of the model.
+
+    Raises:
+        FedloomError: it answers in text.
+    """
+    if base.generative:
+        raise FedloomError(
+            f"adapter.kind = 'head': {base.name!r} answers in text and has no pictures' vectors to classify. Choose a "
+            "model that matches pictures with captions, such as nano-clip, or kind 'lora'."
+        )
+    return frozenset()
+
+
+class Classifier(Placed):
+    """W and b on vectors ``[B, D]`` of pictures.
+
+    Raises:
+        FedloomError: no classes are known, or the model answers in text.
+    """
+
+    def __init__(self, base: Base, spec: AdapterSpec) -> None:
+        touches = _touches(base)
+        if not base.classes:
+            raise FedloomError(
+                "adapter.kind = 'head' needs the classes of the task: all examples' choices, or those that the task "
+                "names (Task.classes). There are none."
+            )
+        self._linear = nn.Linear(vector_width(base), len(base.classes), device=device())
+        nn.init.zeros_(self._linear.weight)
+        nn.init.zeros_(self._linear.bias)
+        self._row = {name: row for row, name in enumerate(base.classes)}
+        self._scale: Tensor = base.model.logit_scale
+        self.modules = (self._linear,)
+        super().__init__(base, spec, touches, parameters(self._linear, "head"))
+
+    def scores(self, images: Tensor, names: Sequence[str]) -> Tensor:
+        """Logits ``[B, K]`` of vectors ``[B, D]`` for the classes ``names``, in float32.
+
+        Raises:
+            FedloomError: there is no such class.
+        """
+        try:
+            rows = torch.tensor([self._row[name] for name in names], device=images.device)
+        except KeyError as error:
+            raise FedloomError(
+                f"adapter.kind = 'head': {error.args[0]!r} is none of its {len(self._row)} classes, which are the "
+                "choices of the task's examples."
+            ) from None
+        with torch.autocast(images.device.type, enabled=False):
+            weight, bias = self._linear.weight[rows], self._linear.bias[rows]
+            return self._scale.float().exp() * (F.normalize(images.float(), dim=-1) @ weight.T) + bias
+
+    @property
+    def classifies(self) -> bool:
+        """Always, but where it is left out."""
+        return not self.left_out
+
+    def wording(self, choices: tuple[str, ...]) -> tuple[str, ...]:
+        """The choices as they are: names of classes."""
+        return () if self.left_out else choices
+
+
+def vector_width(base: Base) -> int:
+    """D, the width of a contrastive model's vectors."""
+    if hasattr(base.model, "visual_projection"):
+        return int(base.model.visual_projection.out_features)
+    return int(base.model.config.vision_config.hidden_size)

@@ -1,0 +1,93 @@
+"""CoOp: learnt words before each class name."""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from fedloom.adapters._placed import Placed
+from fedloom.core.components import CONTEXT
+from fedloom.core.contracts import Adapter, Base
+from fedloom.core.device import device
+from fedloom.core.errors import FedloomError
+from fedloom.core.spec import AdapterSpec
+from fedloom.core.table import Count
+
+STD = 0.02
+"""The standard deviation of a drawn context, as CoOp's."""
+
+
+def prompts(spec: AdapterSpec, length: Count = 16, words: str = "") -> Adapter:
+    """CoOp: ``length`` learnt vectors before each class name, in the place of the task's caption.
+
+    Zhou et al. 2022 (arXiv 2109.01134), eq. 3: a class is read as ``[V]_1 ... [V]_M [CLASS].``, with one context ``V
+    [M, d]`` of word embeddings for all classes, and the text tower, through which gradients go, is frozen. Averaged
+    over clients it is PromptFL (arXiv 2208.11625). ``words``: begin with the embeddings of these (``"a photo of
+    a"``), and have as many vectors as they have tokens; else they are drawn, normal with standard deviation 0.02.
+
+    Raises:
+        FedloomError: a model that answers in text, words that are no token, or more vectors than the text tower reads.
+    """
+
+    def place(base: Base) -> Context:
+        return Context(base, spec, length, words)
+
+    def touches(base: Base) -> frozenset[str]:
+        _check(base, length)
+        return frozenset({"text"})
+
+    return Adapter(touches, place)
+
+
+def _check(base: Base, length: int) -> None:
+    if base.generative:
+        raise FedloomError(
+            f"adapter.kind = 'prompts': {base.name!r} answers in text and reads no captions of classes. Choose a model "
+            "that matches pictures with captions, such as nano-clip, or kind 'lora'."
+        )
+    longest = base.model.config.text_config.max_position_embeddings
+    if length > longest - 3:  # beginning, end, and at least one token of a name
+        raise FedloomError(
+            f"adapter.length = {length}: the text tower of {base.name!r} reads {longest} tokens, of which a context "
+            f"may take {longest - 3}. Lower adapter.length."
+        )
+
+
+class Context(Placed):
+    """The context ``V [M, d]``, in the places of a text whose id is ``CONTEXT``."""
+
+    def __init__(self, base: Base, spec: AdapterSpec, length: int, words: str) -> None:
+        self._table: Any = base.model.text_model.get_input_embeddings()
+        ids = base.processor.tokenizer(words, add_special_tokens=False)["input_ids"] if words else []
+        if words and not ids:
+            raise FedloomError(f"adapter.words = {words!r}: the text tower reads no token of it. Name some words.")
+        self._length = len(ids) or length
+        _check(base, self._length)
+        weight = self._table.weight
+        drawn = torch.empty(self._length, weight.shape[1]).normal_(0, STD, generator=base.seeds.torch("adapter/init"))
+        start = weight[torch.tensor(ids, device=weight.device)].detach().float() if ids else drawn
+        self._held = nn.ParameterDict({"context": nn.Parameter(start.to(device()))})
+        self.modules = (self._held,)
+        self._table.register_forward_pre_hook(self._read)
+        self._table.register_forward_hook(self._fill)
+        self._places = torch.zeros(0)
+        super().__init__(base, spec, frozenset({"text"}), {"prompts.context": (self._held, "context")})
+
+    def _read(self, table: nn.Module, given: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        """Note the places to fill, and let the table look up ids that it has."""
+        self._places = given[0] == CONTEXT
+        return (given[0].clamp(min=0), *given[1:])
+
+    def _fill(self, table: nn.Module, given: tuple[Tensor, ...], made: Tensor) -> Tensor:
+        """Embeddings ``[K, T, d]`` with the context in its places, which each row has all of."""
+        rows = len(made) if self._places.any() else 0
+        return made.masked_scatter(self._places[..., None], self._held["context"].to(made.dtype).repeat(rows, 1))
+
+    @property
+    def context(self) -> int:
+        """M, but where it is left out."""
+        return 0 if self.left_out else self._length
+
+    def wording(self, choices: tuple[str, ...]) -> tuple[str, ...]:
+        """``[CLASS].``"""
+        return () if self.left_out else tuple(f"{choice}." for choice in choices)
