@@ -28,7 +28,7 @@ from fedloom.core.contracts import (
 from fedloom.core.errors import FedloomError
 from fedloom.core.samples import guarded
 from fedloom.core.seeds import Seeds
-from fedloom.federation import ranks_of
+from fedloom.federation import classes, ranks_of
 from fedloom.federation.measured import measured
 from fedloom.federation.middle import Access, Middle
 from fedloom.federation.places import Holding, check_sites
@@ -142,28 +142,15 @@ class Setup:
 
     @cached_property
     def classes(self) -> tuple[str, ...]:
-        """The answers that the task knows, for an adapter that has a part for each: those that it names, or else the
-        choices of all examples, sorted.
+        """The answers that the task knows, for an adapter that has a part for each (else none).
 
         Raises:
-            FedloomError: nobody here can know them, or an example's choices are letters.
+            FedloomError: as ``classes.known``.
         """
-        if not self.adapter.classes or self.task.classes:
-            return self.task.classes() if self.adapter.classes and self.task.classes else ()
-        kind = self.experiment.adapter.kind
-        if self.scenario.sites:
-            raise FedloomError(
-                f"adapter.kind = {kind!r} needs the classes of the task, and no server sees the sites' data. Use a "
-                f"task that names them (Task.classes); {self.task.name!r} does not."
-            )
-        examples = self.worded([*self.data.train, *self.data.test])
-        for example in examples:
-            if example.captions:
-                raise FedloomError(
-                    f"adapter.kind = {kind!r} needs classes, but the choices of task {self.task.name!r} are letters "
-                    f"(example {example.id!r}). Use a task whose choices are names, such as icons-classify."
-                )
-        return tuple(sorted({choice for example in examples for choice in example.choices}))
+        if not self.adapter.classes:
+            return ()
+        seen = None if self.scenario.sites else lambda: self.worded([*self.data.train, *self.data.test])
+        return classes.known(self.experiment.adapter.kind, self.task, seen)
 
     @cached_property
     def backbone(self) -> Backbone:
