@@ -105,16 +105,23 @@ def load(
     return Contrastive(found, adapter, seeds, cache, options)
 
 
-def opened(folder: Path) -> Backbone:
-    """The model with the adapter that a run wrote to ``folder``, of a kind that PEFT does not have.
+def opened(folder: str | Path, base: str = "") -> Backbone:
+    """The model with the adapter that a run wrote to ``folder``, of a kind that PEFT does not have. ``base``: where its
+    model is, if not where it was.
 
     Raises:
-        FedloomError: no such adapter, or its base is another model than the one it was trained on.
+        FedloomError: no such adapter, one of a kind that is somebody's own function (which a folder may not have run),
+            or its base is another model than the one it was trained on.
     """
     from fedloom.adapters import _folder
 
     folder = Path(folder)
-    spec, base, fingerprint, classes = _folder.read_own(folder)
+    spec, address, fingerprint, classes = _folder.read_own(folder)
+    if ":" in spec.kind:
+        raise FedloomError(
+            f"{folder}: kind {spec.kind!r} is a function, and no folder decides what runs here. Load it."
+        )
+    base = base or address
     made = load(base, adapter=spec, seeds=Seeds(0), classes=classes)
     if made.fingerprint != fingerprint:
         raise FedloomError(f"{folder}: {base!r} is not the model that this adapter was trained on. Put that one there.")
