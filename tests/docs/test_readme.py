@@ -9,7 +9,7 @@ import pytest
 
 from fedloom.cli import app
 from fedloom.core import config
-from fedloom.report.cells import comparison
+from fedloom.sweep.cells import comparison
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")

@@ -50,8 +50,8 @@ def run(
     from fedloom.core import config
     from fedloom.core import device as devices
     from fedloom.federation.setup import Setup
-    from fedloom.report.cells import BOUNDS
     from fedloom.report.table import summary
+    from fedloom.sweep.cells import BOUNDS
 
     overrides = overrides_of(sets, data, name)
     experiment = config.load(source, overrides)

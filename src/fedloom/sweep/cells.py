@@ -9,8 +9,8 @@ from fedloom.core import config
 from fedloom.core.config import CompareTable, Experiment
 from fedloom.core.errors import FedloomError, nearest
 from fedloom.core.files import file_name
-from fedloom.report.axes import FURTHER, by_short_name, labels, parse, plain, short, unique
-from fedloom.report.axes import overrides as sets_of
+from fedloom.sweep.axes import FURTHER, by_short_name, labels, parse, plain, short, unique
+from fedloom.sweep.axes import overrides as sets_of
 
 BOUNDS = ("local", "centralised")
 """What every method stands between: each client alone, and all data in one place."""
