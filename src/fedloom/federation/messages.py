@@ -17,6 +17,7 @@ from fedloom.core.errors import FedloomError
 from fedloom.federation.checkpoints import START
 from fedloom.federation.facts import PRIVATE, RANK, SPLIT, check_turn
 from fedloom.federation.setup import Setup
+from fedloom.federation.start import received, shared_start, tell_start
 
 LARGEST = 4
 """Adapters' worth of bytes that a reply may have, beside its header."""
@@ -130,7 +131,7 @@ class Outbox:
         Made again when it is needed, rather than kept for every client of the cohort.
         """
         coded = self._coded(info, only="adapter").trees
-        return shared_start(self.setup, info, received(coded, self.setup, info).get("adapter", {}))
+        return shared_start(self.setup, info, received(self.setup, info, coded))
 
     def _coded(self, info: ClientInfo, only: str = "") -> Parcel:
         """What a client is sent, or one slot of it. A client whose replies never counted has not the start adapter yet,
@@ -139,27 +140,14 @@ class Outbox:
             return Parcel()
         parcel, setup = self.setup.method.server.send(self.state, info), self.setup
         slots = {slot: tree for slot, tree in parcel.trees.items() if only in ("", slot)}
-        like = shared_start(setup, info, {})
+        like = shared_start(setup, info)
         if "adapter" in slots:  # what is as everyone's start adapter has been there since the beginning
             shared = trees.select(slots["adapter"], setup.method.shares)
             slots["adapter"] = {n: value for n, value in shared.items() if n not in like or _differs(value, like[n])}
         coded = Parcel({slot: setup.down.encode(tree, like) for slot, tree in slots.items()}, dict(parcel.facts))
-        if setup.begun and not only:
-            coded.facts[START] = trees.fingerprint(setup.begun)
-            if not self.counted.get(info.name):
-                coded.trees[START] = setup.begun
+        if not only:
+            tell_start(setup, coded, told=bool(self.counted.get(info.name)))
         return coded
-
-
-def shared_start(setup: Setup, info: ClientInfo, sent: Tree) -> Tree:
-    """The shared part of everyone's start adapter in the client's rank, with what it was sent in its place."""
-    return trees.select(setup.start(info), setup.method.shares) | sent
-
-
-def received(coded: dict[str, Tree], setup: Setup, info: ClientInfo) -> dict[str, Tree]:
-    """The slots of a server's parcel as a client has them: out of the channel."""
-    like = shared_start(setup, info, {})
-    return {slot: setup.down.decode(tree, like) for slot, tree in coded.items()}
 
 
 def check_ranks(slots: Mapping[str, Tree], rank: int) -> None:

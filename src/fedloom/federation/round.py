@@ -16,6 +16,7 @@ from fedloom.federation.messages import Tally, round_off
 from fedloom.federation.outliers import Memory
 from fedloom.federation.record import RunFolder
 from fedloom.federation.setup import Setup
+from fedloom.federation.start import begin_from
 from fedloom.federation.watch import Watch
 
 __all__ = ["Federation", "Stopped"]
@@ -46,7 +47,7 @@ class Federation:
         self._counted = {row["client"]: row["round"] for row in self.folder.rows("clients.jsonl") if not row["error"]}
         found = evaluator(self.setup, self.folder.kept, self.engine)
         if last is not None:
-            self.setup.begun.update(last.start)
+            begin_from(self.setup, last.start)
         last = last or self._begin(found)
         if what := changed(last.facts, here := inputs(self.setup)):
             raise FedloomError(
@@ -90,9 +91,7 @@ class Federation:
         """Have the adapter start from the clients' first update; the bytes that it took, which count to round 1."""
         self.watch.stage("first update")
         beginning = Beginning(self.setup, self.engine, self.watch)
-        start = beginning.start()
-        self.setup.begun.clear()
-        self.setup.begun.update(start)
+        begin_from(self.setup, beginning.start())
         lines = beginning.tally.lines
         self.folder.append("clients.jsonl", lines)
         return {f"bytes.begin_{way}": sum(line[f"bytes_{way}"] for line in lines) for way in ("up", "down")}
