@@ -103,7 +103,7 @@ def _run_folder(folder: Path) -> Iterator[Target]:
     (file,) = (folder / "checkpoint").glob("*.safetensors")
     yield _of_file("checkpoint", file, run.last, PARCEL)
     kept = Kept(folder / "checkpoint" / "clients")
-    kept.write("mercy", 1, {"control": start(), "memory": {"a": torch.arange(3)}})
+    kept.write("mercy", 1, {"control": start(), "memory": {"a": torch.arange(3)}}, counted=0)
     (file,) = kept.folder.rglob("*.safetensors")
     yield _of_file("client state", file, lambda: kept.read("mercy", 2), PARCEL)
     run.append("rounds.jsonl", [{"round": number, "score": 0.5, "clients": ["a"]} for number in (1, 2, 3)])

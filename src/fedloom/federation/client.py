@@ -70,13 +70,13 @@ class Trainer:
             reply.facts[PRIVATE] = 1
         return reply
 
-    def _kept(self, job: Job, before: int) -> dict[str, Tree]:
+    def _kept(self, job: Job) -> dict[str, Tree]:
         """What the client kept, where its turns keep something that of its last one that counted.
 
         Raises:
             FedloomError: it is gone, damaged, or cannot be read.
         """
-        return self.kept.read(job.client, before, job.counted if keeps(self.setup) else 0)
+        return self.kept.read(job.client, job.counted, must=keeps(self.setup))
 
     def _opened(self, job: Job, kept: dict[str, Tree]) -> Parcel:
         """What the server sent, out of the channel; the start adapter is what it was sent, or kept of that.
@@ -91,7 +91,7 @@ class Trainer:
         return parcel
 
     def _evaluate(self, job: Job) -> Parcel:
-        kept = self._kept(job, before=job.round + 1)
+        kept = self._kept(job)
         return answered(self.setup, job.client, self._opened(job, kept), kept)
 
     def _update(self, job: Job) -> Parcel:
@@ -101,7 +101,7 @@ class Trainer:
     def _turn(self, job: Job) -> Parcel:
         setup, where = self.setup, f"round/{job.round}/client/{job.client}"
         info = setup.clients[job.client]
-        kept = self._kept(job, before=job.round)
+        kept = self._kept(job)
         parcel = self._opened(job, kept)
         if job.client not in self._examples:
             self._examples[job.client] = setup.training_examples(job.client)
@@ -124,7 +124,7 @@ class Trainer:
         seed = setup.seeds.number(f"{where}/channel")
         coded, lost = coded_reply(reply.trees, start, cut(kept.get(FEEDBACK, {}), reply), setup.up, seed)
         begun = {START: dict(setup.begun)} if setup.begun else {}
-        self.kept.write(job.client, job.round, keep | begun | ({FEEDBACK: lost} if lost else {}))
+        self.kept.write(job.client, job.round, keep | begun | ({FEEDBACK: lost} if lost else {}), job.counted)
         return Parcel(coded.trees, reply.facts)
 
 

@@ -175,7 +175,7 @@ class Evaluator:
         answers: dict[int, str] = {}
         common: list[int] = []
         for name, mine in zip(self.setup.partition.names, self.setup.partition.test, strict=True):
-            kept = self.kept.read(name, before=round + 1) if own_models and mine else {}
+            kept = self.kept.read(name, counted.get(name, 0)) if own_models and mine else {}
             if "adapter" in kept or "personal" in kept:
                 with _named(f"evaluation after round {round}, the model of client {name!r}"):
                     answers |= self._answers(mine, *own_model(self.setup, initial, sent, kept))

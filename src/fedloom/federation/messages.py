@@ -39,7 +39,7 @@ class Tally:
     travels: bool = True
     lines: list[dict[str, Any]] = field(default_factory=list)
     losses: list[float | None] = field(default_factory=list)
-    _void: set[int] = field(default_factory=set)
+    _again: set[int] = field(default_factory=set)
 
     def add(self, round: int, reply: Reply, down: dict[str, int], facts: dict[str, Any], error: str) -> None:
         """Note one client's turn; ``down``: the bytes of what it was sent, by what they are."""
@@ -64,12 +64,18 @@ class Tally:
             }
         )
 
-    def void(self, reason: str) -> None:
-        """Nothing noted so far counts: the bytes were sent, but the round is done again."""
+    def void(self, reason: str, client: str = "") -> None:
+        """What counted so far does not: the turn of a ``client`` that is to blame, or all turns, since the round is
+        done again. Their bytes were sent."""
         for number, line in enumerate(self.lines):
-            if not line["error"]:
+            if not line["error"] and client in ("", line["client"]):
                 line["error"] = reason
-                self._void.add(number)
+                self._again |= set() if client else {number}
+
+    @property
+    def counted(self) -> list[str]:
+        """The clients whose turn counts, in the order of their lines."""
+        return [line["client"] for line in self.lines if not line["error"]]
 
     @property
     def loss(self) -> float:
@@ -85,21 +91,15 @@ class Tally:
     def left_out(self) -> list[dict[str, Any]]:
         """Clients whose reply did not count, with the reason; not who only had to do it again, and then counted."""
         keys = ("round", "client", "error")
-        counted = {line["client"] for line in self.lines if not line["error"]}
-        told = [each for each in enumerate(self.lines) if each[0] not in self._void or each[1]["client"] not in counted]
+        counted = set(self.counted)
+        told = [(n, line) for n, line in enumerate(self.lines) if n not in self._again or line["client"] not in counted]
         return [{key: line[key] for key in keys} for _, line in told if line["error"]]
 
     @property
     def reasons(self) -> list[str]:
         """Why replies could not be used, each reason once."""
-        told = (line["error"] for number, line in enumerate(self.lines) if number not in self._void)
+        told = (line["error"] for number, line in enumerate(self.lines) if number not in self._again)
         return list(dict.fromkeys(filter(None, told)))
-
-    def blame(self, client: str, reason: str) -> None:
-        """Say of a client whose reply counted that it does not, and why."""
-        for line in self.lines:
-            if line["client"] == client and not line["error"]:
-                line["error"] = reason
 
 
 @dataclass

@@ -96,8 +96,9 @@ def save_adapter(setup: Setup, folder: RunFolder, last: Checkpoint, target: Path
     sent, shown = setup.method.server.send(last.state, None), shown or target
     whole = whole_start(setup.initial, setup.method, sent)
     setup.backbone.save(target, whole.trees["adapter"], whole.trees.get("base"), card(setup, last, shown))
+    counted = folder.counted(last.round)
     for name in setup.names if keep_their_own(setup) else ():
-        kept = folder.kept.read(name, before=last.round + 1)
+        kept = folder.kept.read(name, counted.get(name, 0))
         if "adapter" in kept or "personal" in kept:
             own = Path("clients") / file_name(name)
             setup.backbone.save(

@@ -166,7 +166,7 @@ def _try_out(setup: StandIn, rounds: int) -> tuple[list[dict[str, Any]], State, 
         rows, last = folder.rows("clients.jsonl"), folder.last()
         if last is None or any(row["error"] for row in rows):
             raise FedloomError(f"plan: a turn failed: {'; '.join({row['error'] for row in rows if row['error']})}")
-        kept = [folder.kept.read(row["client"], before=rounds + 1) for row in rows]
+        kept = [folder.kept.read(client, counted) for client, counted in folder.counted().items()]
         return rows, last.state, max(sum(map(trees.nbytes, slots.values())) for slots in kept)
 
 

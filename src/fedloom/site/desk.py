@@ -96,7 +96,6 @@ class Desk:
         self._check_asked(letter, setup)
         if self.site:
             self._ledger.begin(letter, setup.experiment.rounds)
-        trainer.kept.keep_until(letter.client, letter.counted)  # what was kept in turns that did not count is void
         reply = trainer.run(letter.job)
         error = self._told(letter, FedloomError(reply.error)) if reply.error else ""
         return letter.reply(replace(reply, error=error))
