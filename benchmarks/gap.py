@@ -77,7 +77,7 @@ def gap(method: str, rounds: int) -> float:
     with tempfile.TemporaryDirectory() as folder:
         trainer = Trainer(setup, Kept(Path(folder)))
         for number in range(1, rounds + 1):
-            outbox = Outbox(setup, number, state, cohort)
+            outbox = Outbox(setup, number, state, cohort, dict.fromkeys(setup.clients, number - 1))
             total: Any = None
             mean: Tree = {}
             for info, job in zip(cohort, outbox.jobs(), strict=True):

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from fedloom.core import config
-from fedloom.core.config import check, dump, load, presets
+from fedloom.core.config import dump, load
 from fedloom.core.errors import FedloomError
 
 SMALL = """
@@ -76,11 +76,6 @@ def test_of_two_choices_and_of_two_values_the_later_holds(small: Path) -> None:
     assert (experiment.method.name, experiment.method.options) == ("fedprox", {"mu": 2.0})
 
 
-def test_an_option_that_the_choice_does_not_have_is_refused_and_not_dropped(own: Path) -> None:
-    with pytest.raises(FedloomError, match=r"\[scenario\] 'iid' has no key 'alpha'"):
-        check(load(own, ["scenario.alpha=0.1", "scenario=iid"]))
-
-
 def test_overrides_without_some_tables() -> None:
     overrides = ["method=fedprox", "method.mu=1", "sampling.fraction=0.5", "rounds=3"]
     assert config.without(overrides, "method") == ["sampling.fraction=0.5", "rounds=3"]
@@ -146,48 +141,6 @@ def test_unknown_source_names_the_presets(monkeypatch: pytest.MonkeyPatch, small
         load("gone.toml")
 
 
-@pytest.mark.parametrize("name", presets())
-def test_shipped_presets_pass(name: str, tmp_path: Path) -> None:
-    for part in ("train.jsonl", "dev.jsonl", "images"):  # for presets whose task reads a folder
-        (tmp_path / part).touch()
-    check(load(name, [f"data.path={tmp_path}"] if name == "nlvr" else []))
-
-
-TASK = "fake_task:build"
-
-
-@pytest.fixture
-def own(small: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """``small`` with a task of the test's own, so that only what is tested can be wrong."""
-    (small.parent / "fake_task.py").write_text("def build(path: str, skills: list[str] = []): ...\n")
-    (small.parent / "fake_method.py").write_text("def build(mu: float = 0.0): ...\n")
-    monkeypatch.syspath_prepend(small.parent)
-    small.write_text(SMALL.replace("icons-qa/choose_txt", TASK) + '[method]\nname = "fake_method:build"\n')
-    return small
-
-
-def test_check_passes_what_is_right(own: Path) -> None:
-    check(load(own, ["method.mu=0.1", 'channel.up=["fp16"]']))
-
-
-@pytest.mark.parametrize(
-    ("override", "message"),
-    [
-        ("scenario.alpha=0", "'dirichlet': alpha = 0"),
-        ("scenario.alpha=much", "alpha: .*got 'much'"),
-        ("scenario.clinets=3", r"\[scenario\] 'dirichlet' has no key 'clinets'. Did you mean 'clients'"),
-        ("scenario.name=dirichelt", "there is no 'dirichelt'. Did you mean 'dirichlet'"),
-        ("task.skill=3", "has no key 'skill'. Did you mean 'skills'"),
-        ("method.nu=3", "has no key 'nu'. Known: mu, name"),
-        ('channel.down=["fp15"]', "Did you mean 'fp16'"),
-        ('channel.up=["fp16", "bf16"]', "both set the format"),
-    ],
-)
-def test_check_refuses_before_anything_runs(own: Path, override: str, message: str) -> None:
-    with pytest.raises(FedloomError, match=message):
-        check(load(own, [override]))
-
-
 def test_a_byte_order_mark_before_an_experiment(tmp_path: Path) -> None:
     file = tmp_path / "mine.toml"
     file.write_bytes(b"\xef\xbb\xbf" + dump(load("quickstart", ["seed=7"])).encode())
@@ -219,11 +172,6 @@ def test_path_and_on_bad_keep_their_defaults_without_a_folder(
     experiment = load(small, [f"task={name}:{name}", *sets])
     for same in (experiment, config.parse(dump(experiment), "again")):
         assert config.build(same, "task").load() == expected
-
-
-def test_the_folder_of_the_data_is_set_in_one_place(small: Path) -> None:
-    with pytest.raises(FedloomError, match=r"\[task\] path = 'here': set data\.path instead, in \[data\]"):
-        check(load(small, ["task=nlvr", "task.path=here"]))
 
 
 def test_more_threads_than_a_process_starts_are_refused() -> None:

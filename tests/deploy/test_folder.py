@@ -10,6 +10,7 @@ from fedloom.core import config, resolve
 from fedloom.core.errors import FedloomError
 from fedloom.deploy import folder
 from fedloom.deploy.folder import Place, files, init, of_sites
+from fedloom.federation.check import check_experiment
 from fedloom.site import policy
 
 NAMES = ["mercy", "charite"]
@@ -174,11 +175,11 @@ def test_code_is_let_in_by_the_site_alone(tmp_path: Path) -> None:
         ),
         resolve.guarded(rules.guard),
     ):
-        config.check(experiment)
+        check_experiment(experiment)
     assert f"this experiment needs {needed}" in text
     file.write_text(text.replace("code = []", f"code = {needed}"))
     with resolve.guarded(policy.read(file).guard):
-        config.check(experiment)
+        check_experiment(experiment)
     assert "code   tests.federation.toy:task" in "\n".join(init(tmp_path / "new", source, NAMES, HOST))
 
 
@@ -191,7 +192,7 @@ def test_code_in_the_channel_is_code_too(tmp_path: Path, monkeypatch: pytest.Mon
     needed = '["own.stages:mine", "own.stages:other"]'
     assert f"this experiment needs {needed}" in rendered(source)["sites/mercy/site.toml"]
     with resolve.guarded(policy.Policy(code=["own.stages:mine", "own.stages:other"]).guard):
-        config.check(of_sites(source, NAMES))
+        check_experiment(of_sites(source, NAMES))
 
 
 def test_layers_by_patterns_are_let_in_where_the_experiment_has_them(tmp_path: Path) -> None:

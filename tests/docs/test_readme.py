@@ -9,7 +9,8 @@ import pytest
 
 from fedloom.cli import app
 from fedloom.core import config
-from fedloom.report.cells import comparison
+from fedloom.federation.check import check_experiment
+from fedloom.sweep.cells import comparison
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -32,7 +33,7 @@ def commands() -> list[list[str]]:
 
 
 def test_its_experiment_passes_every_check(mine: Path) -> None:
-    config.check(config.load(mine))
+    check_experiment(config.load(mine))
 
 
 def test_there_are_commands() -> None:
@@ -49,9 +50,9 @@ def test_its_commands_are_understood(words: list[str], mine: Path) -> None:
     if words[0] == "compare":
         assert len(comparison(words[1], sets, axes, seeds=1).cells()) > 1
     elif words[0] == "scenarios":
-        config.check(config.load("quickstart", [f"scenario={words[2]}", *sets]))
+        check_experiment(config.load("quickstart", [f"scenario={words[2]}", *sets]))
     elif words[0] == "run" and words[1] == "my.toml":
-        config.check(config.load(words[1], sets))
+        check_experiment(config.load(words[1], sets))
 
 
 def test_nothing_is_left_to_fill_in_and_every_link_leads_somewhere() -> None:

@@ -16,7 +16,8 @@ from flwr.serverapp import Grid
 from flwr.supercore.task_identity import TaskIdentity
 
 from fedloom.core.contracts import Job
-from fedloom.engines import _directory, flower, flower_simulation
+from fedloom.engines import flower, flower_simulation
+from fedloom.engines._flower import directory
 from fedloom.engines.flower import Sites
 from fedloom.federation.result import content_fingerprint, data_fingerprint
 from fedloom.federation.setup import Setup
@@ -53,7 +54,7 @@ class Clock:
     def use(self, patch: pytest.MonkeyPatch) -> None:
         """Let the engines wait by this clock."""
         fake = SimpleNamespace(monotonic=lambda: self.now, sleep=self.sleep)
-        for module in (_directory, flower, flower_simulation):
+        for module in (directory, flower, flower_simulation):
             patch.setattr(module, "time", fake)
 
     def sleep(self, seconds: float) -> None:

@@ -13,7 +13,7 @@ from flwr.app import Error, Message, RecordDict
 
 from fedloom.core import config
 from fedloom.core.contracts import Reply
-from fedloom.engines._directory import AT_ONCE, DAY
+from fedloom.engines._flower.directory import AT_ONCE, DAY
 from fedloom.engines.flower import TRIES
 from fedloom.site.letter import MAX_HEAD, Letter
 from tests.engines.fake_grid import LOST, OWN, Bench, gathered, hand_made, job, jobs, spooled

@@ -9,7 +9,7 @@ pytest.importorskip("flwr")
 from flwr.app import Error
 
 from fedloom.core.contracts import Reply
-from fedloom.engines._directory import LOOK
+from fedloom.engines._flower.directory import LOOK
 from fedloom.engines.flower import Sites
 from fedloom.site.letter import Letter
 from tests.engines.fake_grid import AWAY, LOST, Bench, gathered, hand_made, jobs

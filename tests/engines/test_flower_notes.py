@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 
 from fedloom.core.errors import FedloomError
-from fedloom.engines._notes import Note
+from fedloom.engines._flower.notes import Note
 
 HOLDER = """
 import sys
 from pathlib import Path
-from fedloom.engines._notes import Note
+from fedloom.engines._flower.notes import Note
 with Note(Path(sys.argv[1])).hold():
     print("held", flush=True)
     sys.stdin.read()

@@ -17,7 +17,7 @@ from fedloom import engines
 from fedloom.core import config
 from fedloom.core.contracts import Job, Reply
 from fedloom.core.errors import FedloomError
-from fedloom.engines._notes import Note
+from fedloom.engines._flower.notes import Note
 from fedloom.engines.flower import server_app
 from fedloom.federation.record import RunFolder
 from fedloom.federation.round import Stopped

@@ -8,7 +8,7 @@ import pytest
 pytest.importorskip("flwr")
 
 from fedloom.deploy.loopback import Kill
-from fedloom.engines._submit import Follower, Place
+from fedloom.engines._flower.submit import Follower, Place
 from tests.engines import sited
 from tests.engines.noted import Noted
 from tests.report.made_up import change, run_folder

@@ -17,10 +17,10 @@ from fedloom.core.errors import FedloomError
 from fedloom.core.tables import ClientTable
 from fedloom.federation import begin
 from fedloom.federation.checkpoints import START
-from fedloom.federation.plan import plan
 from fedloom.federation.record import RunFolder
 from fedloom.federation.round import Stopped
 from fedloom.federation.setup import Setup
+from fedloom.planning.plan import plan
 from fedloom.report.plan import shown
 from tests.core.test_limits import Counter
 from tests.federation import toy

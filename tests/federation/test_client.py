@@ -106,7 +106,7 @@ def test_the_memory_of_error_feedback_lies_with_the_clients_state(tmp_path: Path
     setup, kept = Setup(toy.experiment('channel.up=["feedback", "bf16"]')), Kept(tmp_path)
     reply = client.Trainer(setup, kept).run(Job(1, "0", wire.pack(Parcel({"adapter": setup.initial}))))
     assert not reply.error
-    memory = kept.read("0", before=2)["feedback"]
+    memory = kept.read("0", 1)["feedback"]
     assert memory.keys() == setup.initial.keys()
     assert 0 < memory[toy.B].abs().max() < 2**-8
 
@@ -147,7 +147,7 @@ class TestErrors:
         reply = client.Trainer(setup, kept).run(Job(1, "0", wire.pack(Parcel({"adapter": {}}))))
         assert "client '0', round 1: after the last batch, 1: the loss of train-" in reply.error
         assert "Lower client.lr (now 3e+38)" in reply.error
-        assert kept.read("0", before=9) == {}
+        assert kept.read("0", 8) == {}
 
     def test_a_broken_parcel(self, tmp_path: Path) -> None:
         reply = client.Trainer(Setup(toy.experiment()), Kept(tmp_path)).run(Job(1, "0", b"nonsense"))

@@ -36,10 +36,10 @@ def test_each_example_is_answered_by_its_holders_adapter_where_clients_keep_one(
     setup, kept = Setup(toy.experiment("method=local")), Kept(tmp_path)
     votes = {"0": "yes", "1": "no"}  # client 2 has not had a turn
     for client, answer in votes.items():
-        kept.write(client, 1, {"adapter": leaning(answer)})
-    kept.write("0", 2, {"adapter": leaning("no")})  # a later round's: not yet
+        kept.write(client, 1, {"adapter": leaning(answer)}, counted=0)
+    kept.write("0", 2, {"adapter": leaning("no")}, counted=1)  # a later round's: not yet
     state = setup.method.server.init(setup.initial, setup.scale, 3)
-    found = Evaluator(setup, kept).state(state, 1, {})
+    found = Evaluator(setup, kept).state(state, 1, {"0": 1, "1": 1})
     for client, mine in zip(setup.partition.names, setup.partition.test, strict=True):
         for index in mine:
             id = setup.data.test[index].id
@@ -48,16 +48,16 @@ def test_each_example_is_answered_by_its_holders_adapter_where_clients_keep_one(
     by_client = found.of_clients(setup.partition)
     assert (by_client["0"], by_client["1"]) == (1.0, 0.0)
     assert found.mean == sum(found.scores) / 9
-    later = Evaluator(setup, kept).state(state, 2, {})
+    later = Evaluator(setup, kept).state(state, 2, {"0": 2, "1": 1})
     assert later.of_clients(setup.partition)["0"] == 0.0
 
 
 def test_one_shared_adapter_answers_all(tmp_path: Path) -> None:
     setup, kept = Setup(toy.experiment("method=scaffold")), Kept(tmp_path)
     assert not keep_their_own(setup)
-    kept.write("0", 1, {"adapter": leaning("no")})  # nobody's business: the method shares all
+    kept.write("0", 1, {"adapter": leaning("no")}, counted=0)  # nobody's business: the method shares all
     state = setup.method.server.init(leaning("yes"), setup.scale, 3)
-    found = Evaluator(setup, kept).state(state, 1, {})
+    found = Evaluator(setup, kept).state(state, 1, {"0": 1})
     assert found.answers == [voted(sample.id, "yes") for sample in setup.data.test]
     assert found.mean == 1.0
 
@@ -116,10 +116,10 @@ class TestDiverged:
 
     def test_a_clients_own(self, tmp_path: Path) -> None:
         setup, kept = Setup(toy.experiment("method=local")), Kept(tmp_path)
-        kept.write("1", 2, {"adapter": self.huge()})
+        kept.write("1", 2, {"adapter": self.huge()}, counted=1)
         state = setup.method.server.init(setup.initial, setup.scale, 3)
         with pytest.raises(FedloomError, match=r"evaluation after round 2, the model of client '1': the scores of"):
-            Evaluator(setup, kept).state(state, 2, {})
+            Evaluator(setup, kept).state(state, 2, {"1": 2})
 
     def test_zero_shot(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         setup = Setup(toy.experiment())
@@ -133,8 +133,8 @@ class TestDiverged:
         monkeypatch.setattr(Silent, "left_out", lambda self, client, reason: heard.append((client, reason)))
         whole = Kept.write
 
-        def write(self: Kept, client: str, round: int, trees: dict[str, Tree]) -> None:
-            whole(self, client, round, {"adapter": TestDiverged().huge()} if client == "1" else trees)
+        def write(self: Kept, client: str, round: int, trees: dict[str, Tree], counted: int) -> None:
+            whole(self, client, round, {"adapter": TestDiverged().huge()} if client == "1" else trees, counted)
 
         monkeypatch.setattr(Kept, "write", write)
         result = run("method=local", "evaluation.where=clients", "rounds=1")

@@ -171,10 +171,11 @@ def test_replies_that_waited_on_disk_have_the_same_bits(
 
 
 def left(folder: Path) -> tuple[dict[str, str], dict[str, bytes]]:
-    """The state that a run ends with, and what its clients keep."""
-    last = RunFolder(folder).last()
+    """The state that a run ends with, and what its clients keep of turns that counted."""
+    last, counted = RunFolder(folder).last(), RunFolder(folder).counted()
     assert last is not None
-    kept = {str(file.relative_to(folder)): file.read_bytes() for file in folder.glob("checkpoint/clients/*/*")}
+    files = [f for f in folder.glob("checkpoint/clients/*/*") if int(f.stem) <= counted.get(f.parent.name, 0)]
+    kept = {str(file.relative_to(folder)): file.read_bytes() for file in files}
     return {slot: tree.fingerprint(value) for slot, value in last.state.items()}, kept
 
 

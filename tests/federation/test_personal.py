@@ -52,7 +52,7 @@ def test_it_is_kept_by_round_and_moves_on_its_own(run: Run, tmp_path: Path, meth
     kept = Kept(tmp_path / "run" / "checkpoint" / "clients")
     initial = Setup(toy.experiment()).initial
     for client in "012":
-        seen = [kept.read(client, before=round + 1)["personal"] for round in (1, 2, 3)]
+        seen = [kept.read(client, round)["personal"] for round in (1, 2, 3)]
         assert all(one.keys() == initial.keys() for one in seen)
         assert len({tree.fingerprint(one) for one in [*seen, shared(tmp_path / "run")]}) == 4
 
@@ -67,7 +67,7 @@ def test_each_clients_own_model_answers_its_examples(run: Run, tmp_path: Path, m
     differ = 0
     for client, mine in zip(setup.partition.names, setup.partition.test, strict=True):
         ids = [setup.data.test[index].id for index in mine]
-        own = kept.read(client, before=4)["personal"]
+        own = kept.read(client, 3)["personal"]
         found = [given[index] for index in mine]
         assert found == answers(own_weight(method, setup, globally, own), ids)
         differ += found != answers(setup.scale * product(globally), ids)
@@ -84,7 +84,7 @@ def test_it_is_exported_as_the_model_that_answers(run: Run, tmp_path: Path, meth
         saved = load_file(folder / "adapter" / "clients" / client / "adapter.safetensors")
         base = {name.removeprefix("base."): value for name, value in saved.items() if name.startswith("base.")}
         weight = setup.scale * product(saved) + (product(base) if base else 0)
-        own = kept.read(client, before=4)["personal"]
+        own = kept.read(client, 3)["personal"]
         torch.testing.assert_close(weight, own_weight(method, setup, globally, own))
     whole = load_file(folder / "adapter" / "adapter.safetensors")
     assert tree.fingerprint(whole) == tree.fingerprint(globally)
@@ -144,6 +144,6 @@ def test_dittos_personal_adapter_stays_nearer_to_the_shared_one_the_larger_lam(r
     for lam in (0.0, 1.0, 4.0):
         run("method=ditto", f"method.lam={lam}", *UNEVEN, out=f"{lam}")
         kept, globally = Kept(tmp_path / f"{lam}" / "checkpoint" / "clients"), shared(tmp_path / f"{lam}")
-        owns = [kept.read(client, before=4)["personal"] for client in "012"]
+        owns = [kept.read(client, 3)["personal"] for client in "012"]
         far.append(sum(float(tree.squared_norm(tree.sub(own, globally))) for own in owns))
     assert far[0] > far[1] > far[2] > 0

@@ -76,33 +76,33 @@ def test_a_state_that_could_not_be_read_again_is_not_saved(
 def test_a_client_does_not_keep_what_could_not_be_read_again(tmp_path: Path) -> None:
     kept = Kept(tmp_path)
     with pytest.raises(FedloomError, match="NaN"):
-        kept.write("a", 1, {"control": {"w": torch.tensor([float("nan")])}})
+        kept.write("a", 1, {"control": {"w": torch.tensor([float("nan")])}}, counted=0)
     assert contents(tmp_path) == {}
 
 
 @pytest.mark.parametrize("size", [0, 7, 8, 60, -1])
 def test_a_state_cut_short_is_refused_by_client_and_file(tmp_path: Path, size: int) -> None:
     kept = Kept(tmp_path)
-    kept.write("a", 1, {"control": {"w": torch.ones(3)}})
+    kept.write("a", 1, {"control": {"w": torch.ones(3)}}, counted=0)
     file = kept.file("a", 1)
     file.write_bytes(file.read_bytes()[:size])
     with pytest.raises(FedloomError, match=f"client 'a': {file} is damaged.*from a copy"):
-        kept.read("a", before=2)
+        kept.read("a", 1)
 
 
 def test_a_state_of_another_client_or_turn_is_refused(tmp_path: Path) -> None:
     kept = Kept(tmp_path)
     for client, number in (("a", 1), ("a", 2), ("b", 2)):
-        kept.write(client, number, {"control": {"w": torch.ones(3)}})
+        kept.write(client, number, {"control": {"w": torch.ones(3)}}, counted=number - 1)
     for source in (("a", 1), ("b", 2)):
         shutil.copyfile(kept.file(*source), kept.file("a", 2))
         with pytest.raises(FedloomError, match="it is not what this client kept in round 2"):
-            kept.read("a", before=3)
+            kept.read("a", 2)
 
 
 def test_files_of_other_names_are_nobodys_business(tmp_path: Path) -> None:
     kept, all = Kept(tmp_path / "clients"), Checkpoints(tmp_path)
-    kept.write("a", 1, {"control": {"w": torch.ones(3)}})
+    kept.write("a", 1, {"control": {"w": torch.ones(3)}}, counted=0)
     all.save(Checkpoint(1, {"adapter": {"a": torch.ones(1)}}, {}))
     for name in ("round-x.safetensors", "round-2.safetensors", "round-000002.safetensors.bak", "round-.safetensors"):
         (tmp_path / name).touch()
@@ -110,7 +110,7 @@ def test_files_of_other_names_are_nobodys_business(tmp_path: Path) -> None:
         (tmp_path / "clients" / "a" / name).touch()
     assert all.rounds() == [1]
     assert kept.after(-1) == [kept.file("a", 1)]
-    assert kept.read("a", before=9)["control"]["w"].tolist() == [1, 1, 1]
+    assert kept.read("a", 8)["control"]["w"].tolist() == [1, 1, 1]
 
 
 def test_the_order_is_that_of_numbers(tmp_path: Path) -> None:

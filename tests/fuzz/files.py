@@ -13,6 +13,7 @@ from fedloom.core import config, resolve
 from fedloom.core.errors import FedloomError
 from fedloom.core.pictures import open_picture
 from fedloom.core.samples import guarded
+from fedloom.federation.check import check_experiment
 from fedloom.federation.kept import Kept
 from fedloom.federation.record import Checkpoint, RunFolder
 from fedloom.models.checkpoints.shards import INDEX, Shards
@@ -82,7 +83,7 @@ def _parsed(blob: bytes) -> object:
     policy.Policy(max_rank=64).check(found)
     assert config.parse(config.dump(found), "experiment") == found
     with resolve.guarded(_no_code):
-        return config.check(found)
+        return check_experiment(found)
 
 
 def _no_code(name: str) -> None:
@@ -102,7 +103,7 @@ def _run_folder(folder: Path) -> Iterator[Target]:
     (file,) = (folder / "checkpoint").glob("*.safetensors")
     yield _of_file("checkpoint", file, run.last, PARCEL)
     kept = Kept(folder / "checkpoint" / "clients")
-    kept.write("mercy", 1, {"control": start(), "memory": {"a": torch.arange(3)}})
+    kept.write("mercy", 1, {"control": start(), "memory": {"a": torch.arange(3)}}, counted=0)
     (file,) = kept.folder.rglob("*.safetensors")
     yield _of_file("client state", file, lambda: kept.read("mercy", 2), PARCEL)
     run.append("rounds.jsonl", [{"round": number, "score": 0.5, "clients": ["a"]} for number in (1, 2, 3)])

@@ -13,7 +13,7 @@ from fedloom.report.curves import curve, curves
 from fedloom.report.differences import differences
 from fedloom.report.outcome import Outcome, Ran
 from fedloom.report.runs import read
-from fedloom.report.tuning import Candidate
+from fedloom.sweep.tuning import Candidate
 from tests.report.made_up import run_folder
 
 METHODS = ("fedavg", "better", "<i>worse</i>")

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from rich.console import Console
 
-from fedloom.federation.plan import Plan, Round, Turn
+from fedloom.planning.plan import Plan, Round, Turn
 from fedloom.report.plan import shown
 from fedloom.report.words import MISSING
 

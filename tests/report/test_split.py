@@ -4,8 +4,8 @@ import io
 
 from rich.console import Console
 
-from fedloom.federation.apart import SplitPlan
-from fedloom.federation.crossing import Crossing
+from fedloom.planning.apart import SplitPlan
+from fedloom.planning.crossing import Crossing
 from fedloom.report.split import shown
 
 PLAN = SplitPlan(

@@ -61,7 +61,7 @@ def kept(folder: Path) -> dict[str, bytes]:
 def locally(experiment: Experiment, folder: Path, *letters: Letter) -> list[Reply]:
     """The same work by the local engine's trainer."""
     trainer = Trainer(Setup(experiment), Kept(folder))
-    return [trainer.run(Job(each.round, each.client, each.parcel, each.kind)) for each in letters]  # type: ignore[arg-type]
+    return [trainer.run(Job(each.round, each.client, each.parcel, each.kind, each.counted)) for each in letters]  # type: ignore[arg-type]
 
 
 # --- who is here --------------------------------------------------------------------------------------------------

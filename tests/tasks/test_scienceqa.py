@@ -11,6 +11,7 @@ from fedloom.core import config, partition, resolve
 from fedloom.core.contracts import Data, Task
 from fedloom.core.errors import FedloomError
 from fedloom.core.seeds import Seeds
+from fedloom.federation.check import check_experiment
 from tests.tasks.folders import scienceqa_folder
 
 
@@ -155,7 +156,7 @@ def test_a_split_without_pictures_is_refused(folder: Path) -> None:
 
 def test_the_preset_deals_it_by_topic(folder: Path) -> None:
     experiment = config.load("fednano-7b", [f"data.path={folder}"])
-    config.check(experiment)
+    check_experiment(experiment)
     data = config.build(experiment, "task").load()
     metas = [[sample.meta for sample in half] for half in (data.train, data.test)]
     dealt = partition.deal(config.build(experiment, "scenario"), *metas, clients=2, minimum=2, seeds=Seeds(0))

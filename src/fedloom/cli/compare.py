@@ -23,8 +23,8 @@ from fedloom.core.errors import FedloomError
 from fedloom.core.printable import in_line
 
 if TYPE_CHECKING:
-    from fedloom.report.cells import Cell, Comparison
     from fedloom.report.outcome import Outcome
+    from fedloom.sweep.cells import Cell, Comparison
 
 
 BUSY = "Wait for it, or stop it and give the command again, or choose another folder with --out."
@@ -63,7 +63,7 @@ def compare(
     """Run every combination of choices under several seeds; finished cells are not run again."""
     from fedloom.core import device as devices
     from fedloom.federation.record import RunFolder
-    from fedloom.report import cells
+    from fedloom.sweep import cells
 
     devices.use_device(device)
     given = {"seeds": seeds, "tune": tune, "tune_seeds": tune_seeds, "tune_over": tune_over, "baseline": baseline}
@@ -87,7 +87,8 @@ def _compare(
     Raises:
         FedloomError: some of them failed.
     """
-    from fedloom.report import outcome, tuning
+    from fedloom.report import outcome
+    from fedloom.sweep import tuning
 
     tuned = None
     if trials:
@@ -110,7 +111,7 @@ def _compare(
 def _run_all(found: "Sequence[Cell]", folder: Path, jobs: int) -> "list[tuple[Cell, str]]":
     """Run the cells that are not finished; returns those that failed, and why."""
     from fedloom.federation.round import Stopped
-    from fedloom.report.compare import run_missing
+    from fedloom.sweep.running import run_missing
 
     def run_cell(experiment: Any, target: Path) -> None:
         run_shown(experiment, target, resume=target.exists())
@@ -134,8 +135,8 @@ def _progress(found: "Sequence[Cell]", folder: Path, jobs: int) -> Iterator[Call
     many are done, and where there is no terminal, lines with the time say which are at work."""
     from rich.progress import Progress
 
-    from fedloom.report.compare import at_work
     from fedloom.report.live import Lines
+    from fedloom.sweep.running import at_work
 
     if jobs == 1:
         yield say

@@ -87,6 +87,7 @@ def show_scenario(
     """Say what a scenario does and which options it has, and draw who holds what."""
     from fedloom.core import config
     from fedloom.core.errors import FedloomError
+    from fedloom.federation.check import check_experiment
     from fedloom.federation.result import who_holds_what
     from fedloom.federation.setup import Setup
     from fedloom.federation.written import Holdings
@@ -97,7 +98,7 @@ def show_scenario(
         say(_description("scenarios", name) + "\n")
     try:
         experiment = config.load(source, [f"scenario={name}", *overrides_of(sets, data)])
-        config.check(experiment)
+        check_experiment(experiment)
         save(held(Holdings.model_validate(who_holds_what(Setup(experiment)))), out or Path("scenario.png"))
     except FedloomError as error:
         if out is not None or sets or data:

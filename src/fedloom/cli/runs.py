@@ -50,8 +50,8 @@ def run(
     from fedloom.core import config
     from fedloom.core import device as devices
     from fedloom.federation.setup import Setup
-    from fedloom.report.cells import BOUNDS
     from fedloom.report.table import summary
+    from fedloom.sweep.cells import BOUNDS
 
     overrides = overrides_of(sets, data, name)
     experiment = config.load(source, overrides)
@@ -87,7 +87,7 @@ def plan(
 ) -> None:
     """Say what an experiment will send and need, before it runs: without its data and without the model's weights."""
     from fedloom.core import config
-    from fedloom.federation.plan import plan as made
+    from fedloom.planning.plan import plan as made
     from fedloom.report.plan import shown
 
     found = made(config.load(source, overrides_of(sets, data)), tokens, captions, vocabulary)

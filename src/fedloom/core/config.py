@@ -1,6 +1,5 @@
 """From an experiment file and ``--set`` overrides to a checked Experiment, and back to TOML."""
 
-import importlib
 import inspect
 import re
 import tomllib
@@ -26,7 +25,6 @@ __all__ = [
     "PRESETS",
     "CompareTable",
     "Experiment",
-    "check",
     "comparison",
     "dump",
     "load",
@@ -139,19 +137,6 @@ def build(experiment: Experiment, key: str) -> Any:
         own = {name for name, one in parameters.items() if one.default is not inspect.Parameter.empty}
         given = {k: value for k, value in given.items() if k not in own or value != getattr(DataTable(), k)}
     return resolve.build(AXES[key], table.choice, table.options, **given)
-
-
-def check(experiment: Experiment) -> None:
-    """Refuse, before anything runs, what only the chosen tasks, scenarios, methods and stages know to be wrong.
-
-    Raises:
-        FedloomError: an unknown name, option or stage, an option of the wrong type or out of bounds.
-    """
-    for key in AXES:
-        build(experiment, key)
-    pipeline = importlib.import_module("fedloom.channel").pipeline
-    pipeline(list(experiment.channel.up))
-    pipeline(list(experiment.channel.down), down=True)
 
 
 def _check_options(key: str, table: AxisTable, options: Iterable[str]) -> None:

@@ -122,7 +122,7 @@ def _run(
     setup.check()
     _check_place(setup)
     if submits:
-        from fedloom.engines._submit import submit  # Flower is optional, and takes a second to import
+        from fedloom.engines._flower.submit import submit  # Flower is optional, and takes a second to import
 
         return submit(experiment, out, watch, stop, kills)
     told = folder.read_json("sites.json") if begun and setup.scenario.sites else None

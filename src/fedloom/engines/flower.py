@@ -23,8 +23,8 @@ from fedloom.core import config, wire
 from fedloom.core import tree as trees
 from fedloom.core.contracts import Engine, Job, Reply
 from fedloom.core.errors import FedloomError
-from fedloom.engines._directory import LOST, POLL, Directory, plain
-from fedloom.engines._notes import Note, Told
+from fedloom.engines._flower.directory import LOST, POLL, Directory, plain
+from fedloom.engines._flower.notes import Note, Told
 from fedloom.federation import begin
 from fedloom.federation.messages import LARGEST
 from fedloom.federation.setup import Setup

@@ -7,7 +7,7 @@ from flwr.serverapp import Grid
 
 from fedloom.core.contracts import Engine, Job, Reply
 from fedloom.core.errors import FedloomError
-from fedloom.engines._directory import POLL, Node
+from fedloom.engines._flower.directory import POLL, Node
 from fedloom.engines.flower import Sites
 from fedloom.federation.setup import Setup
 

@@ -20,8 +20,9 @@ from fedloom.federation.checkpoints import START
 from fedloom.federation.evaluate import answered, keeps
 from fedloom.federation.facts import PRIVATE, RANK, declared
 from fedloom.federation.kept import Kept
-from fedloom.federation.messages import check_ranks, coded_reply, cut, received, shared_start
+from fedloom.federation.messages import check_ranks, coded_reply, cut
 from fedloom.federation.setup import Setup
+from fedloom.federation.start import begin_from, received, shared_start, take_start, whole_start
 
 MAX_PARCEL = 8 * 2**30
 """Bytes of the largest parcel that is read."""
@@ -69,13 +70,13 @@ class Trainer:
             reply.facts[PRIVATE] = 1
         return reply
 
-    def _kept(self, job: Job, before: int) -> dict[str, Tree]:
+    def _kept(self, job: Job) -> dict[str, Tree]:
         """What the client kept, where its turns keep something that of its last one that counted.
 
         Raises:
             FedloomError: it is gone, damaged, or cannot be read.
         """
-        return self.kept.read(job.client, before, job.counted if keeps(self.setup) else 0)
+        return self.kept.read(job.client, job.counted, must=keeps(self.setup))
 
     def _opened(self, job: Job, kept: dict[str, Tree]) -> Parcel:
         """What the server sent, out of the channel; the start adapter is what it was sent, or kept of that.
@@ -84,27 +85,23 @@ class Trainer:
             FedloomError: the server means another start adapter than is here, or one of a larger rank.
         """
         parcel = wire.unpack(job.parcel, max_bytes=MAX_PARCEL)
-        start, wanted = parcel.trees.pop(START, kept.get(START, {})), parcel.facts.pop(START, "")
-        if (trees.fingerprint(start) if start else "") != wanted:
-            raise FedloomError("the start adapter that came with an earlier round is no longer here. Begin a new run.")
-        self.setup.begun.clear()
-        self.setup.begun.update(start)
-        parcel.trees = received(parcel.trees, self.setup, info := self.setup.clients[job.client])
+        start = take_start(self.setup, parcel, kept)
+        parcel.trees = received(self.setup, info := self.setup.clients[job.client], parcel.trees)
         check_ranks({START: start, **parcel.trees}, info.rank)
         return parcel
 
     def _evaluate(self, job: Job) -> Parcel:
-        kept = self._kept(job, before=job.round + 1)
+        kept = self._kept(job)
         return answered(self.setup, job.client, self._opened(job, kept), kept, zero_shot=job.round == 0)
 
     def _update(self, job: Job) -> Parcel:
-        self.setup.begun.clear()
+        begin_from(self.setup, {})
         return begin.signs(self.setup, job.client)
 
     def _turn(self, job: Job) -> Parcel:
         setup, where = self.setup, f"round/{job.round}/client/{job.client}"
         info = setup.clients[job.client]
-        kept = self._kept(job, before=job.round)
+        kept = self._kept(job)
         parcel = self._opened(job, kept)
         if job.client not in self._examples:
             self._examples[job.client] = setup.training_examples(job.client)
@@ -123,11 +120,11 @@ class Trainer:
         )
         for checked in (reply, Parcel(keep)):  # what has diverged is neither sent nor kept
             wire.check(checked, {})
-        start = cut(shared_start(setup, info, parcel.trees.get("adapter", {})), reply)
+        start = cut(shared_start(setup, info, parcel.trees), reply)
         seed = setup.seeds.number(f"{where}/channel")
         coded, lost = coded_reply(reply.trees, start, cut(kept.get(FEEDBACK, {}), reply), setup.up, seed)
         begun = {START: dict(setup.begun)} if setup.begun else {}
-        self.kept.write(job.client, job.round, keep | begun | ({FEEDBACK: lost} if lost else {}))
+        self.kept.write(job.client, job.round, keep | begun | ({FEEDBACK: lost} if lost else {}), job.counted)
         return Parcel(coded.trees, reply.facts)
 
 
@@ -155,8 +152,9 @@ def train(
     """
     local = method.local
     before = kept if local.goes_on else {}
-    start = initial | kept.get("adapter", {}) | received.trees.get("adapter", {})
-    run = _begin(backbone, examples, method, start, received.trees.get("base"), received, kept, lr, table.batch_size)
+    whole = whole_start(initial, method, received, kept)
+    start, base = whole.trees["adapter"], whole.trees.get("base")
+    run = _begin(backbone, examples, method, start, base, received, kept, lr, table.batch_size)
     if local.begin:
         local.begin(run)
     optimiser = optimisers.make(run.theta, table, lr, before)
@@ -175,9 +173,8 @@ def train(
     if local.goes_on:
         keep |= optimisers.state(optimiser, run.theta)
     if local.personal:
-        shared = Parcel({**received.trees, "adapter": start}, received.facts)
-        own, base = local.personal.begin(shared, kept.get("personal"), scale)
-        run = _begin(backbone, examples, method, own, base, shared, kept, lr, table.batch_size)
+        own, base = local.personal.begin(whole, kept.get("personal"), scale)
+        run = _begin(backbone, examples, method, own, base, whole, kept, lr, table.batch_size)
         optimiser = optimisers.make(run.theta, table, lr)
         _learn(backbone, examples, run, table, optimiser, rng, local.personal.term, None)
         keep["personal"] = backbone.read()

@@ -9,7 +9,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 
-from fedloom.core import tree as trees
 from fedloom.core import wire
 from fedloom.core.contracts import Engine, Parcel, Reply, Sample, State, Tree
 from fedloom.core.errors import FedloomError
@@ -19,6 +18,7 @@ from fedloom.federation.kept import Kept
 from fedloom.federation.messages import Outbox
 from fedloom.federation.order import in_order
 from fedloom.federation.setup import Setup
+from fedloom.federation.start import own_model
 
 
 @dataclass(frozen=True)
@@ -142,11 +142,8 @@ def _opened(reply: Reply, tested: int) -> tuple[list[float], bool, dict[str, int
 
 def answered(setup: Setup, client: str, received: Parcel, kept: dict[str, Tree], *, zero_shot: bool = False) -> Parcel:
     """A client's reply to being evaluated: the sum of its scores on its own test examples, with its own model."""
-    start = setup.start(setup.clients[client])
-    sent = trees.select(received.trees.get("adapter", {}), setup.method.shares)
-    shared = Parcel({**received.trees, "adapter": start | sent}, received.facts)
     samples = setup.test_samples(client)
-    setup.backbone.write(*own_model(setup, shared, kept))
+    setup.backbone.write(*own_model(setup, setup.start(setup.clients[client]), received, kept))
     with without_adapter(setup) if zero_shot else nullcontext():
         scores = score(setup, samples, setup.backbone.answer(setup.worded(samples)))
     return Parcel({}, {"tested": len(samples), "score": sum(scores)})
@@ -174,18 +171,18 @@ class Evaluator:
         if round == 0:
             with _named("zero-shot, before round 1"), without_adapter(self.setup):
                 return self._scored(self._answers(range(len(self.examples)), self.setup.initial, None))
-        shared = global_model(self.setup, state)
+        initial, sent = self.setup.initial, self.setup.method.server.send(state, None)
         own_models = keep_their_own(self.setup)
         answers: dict[int, str] = {}
         common: list[int] = []
         for name, mine in zip(self.setup.partition.names, self.setup.partition.test, strict=True):
-            kept = self.kept.read(name, before=round + 1) if own_models and mine else {}
+            kept = self.kept.read(name, counted.get(name, 0)) if own_models and mine else {}
             if "adapter" in kept or "personal" in kept:
                 with _named(f"evaluation after round {round}, the model of client {name!r}"):
-                    answers |= self._answers(mine, *own_model(self.setup, shared, kept))
+                    answers |= self._answers(mine, *own_model(self.setup, initial, sent, kept))
             else:
                 common += mine
-        everyone = own_model(self.setup, shared, {})
+        everyone = own_model(self.setup, initial, sent)
         told = ", ".join(repr(name) for name, last in counted.items() if last == round)
         with _named(f"evaluation after round {round}, the global model (of clients {told})"):
             return self._scored(answers | self._answers(sorted(common), *everyone))
@@ -229,21 +226,6 @@ def keep_their_own(setup: Setup) -> bool:
 def keeps(setup: Setup) -> bool:
     """Whether each of a client's turns leaves something with it that its next one needs."""
     return keep_their_own(setup) or setup.method.local.keep is not None or setup.up.feeds_back
-
-
-def global_model(setup: Setup, state: State) -> Parcel:
-    """The global model: the whole adapter, and slot ``base`` where there is a change to the base."""
-    sent = setup.method.server.send(state, None)
-    adapter = setup.initial | trees.select(sent.trees.get("adapter", {}), setup.method.shares)
-    return Parcel({**sent.trees, "adapter": adapter}, sent.facts)
-
-
-def own_model(setup: Setup, shared: Parcel, kept: dict[str, Tree]) -> tuple[Tree, Tree | None]:
-    """Adapter and change to the base of a client's own model, from the global model and what the client keeps."""
-    whole = Parcel({**shared.trees, "adapter": shared.trees["adapter"] | kept.get("adapter", {})}, shared.facts)
-    if setup.method.local.personal:
-        return setup.method.local.personal.model(whole, kept.get("personal"), setup.scale)
-    return whole.trees["adapter"], whole.trees.get("base")
 
 
 def score(setup: Setup, samples: Sequence[Sample], answers: Sequence[str]) -> list[float]:

@@ -18,7 +18,6 @@ from fedloom.core import tree as trees
 from fedloom.core.contracts import ClientInfo, Engine, Reply, State
 from fedloom.core.errors import FedloomError
 from fedloom.federation.facts import costs_the_reply
-from fedloom.federation.kept import Kept
 from fedloom.federation.messages import Outbox, Tally, cut, open_reply
 from fedloom.federation.order import in_order
 from fedloom.federation.outliers import Lengths, Memory
@@ -48,7 +47,6 @@ class Exchange:
     setup: Setup
     engine: Engine
     watch: Watch
-    kept: Kept
     stop: Callable[[], bool]
     number: int
     state: State
@@ -104,8 +102,7 @@ class Exchange:
         """Have the round be done again without some clients, and say why."""
         for name, told in odd.items():
             reason = f"client {name!r}, round {self.number}: {told}"
-            self.tally.blame(name, reason)
-            self.kept.forget(name, self.number)
+            self.tally.void(reason, name)
             self.watch.left_out(name, reason)
         self.memory.suspects.update(odd)
         self._again(f"without {', '.join(map(repr, odd))}")
@@ -162,9 +159,8 @@ class Exchange:
             except FedloomError as error:
                 reason = reply.error or f"client {reply.client!r}, round {self.number}: {error}"
                 self.tally.add(self.number, reply, down, {}, reason)
-                if info:  # a turn that does not count leaves nothing with the client either
+                if info:
                     lengths.drop(info.name)
-                    self.kept.forget(info.name, self.number)
                 self.watch.left_out(reply.client, reason)
             else:
                 count += 1

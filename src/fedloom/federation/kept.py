@@ -23,20 +23,22 @@ VERSIONS = 3
 class Kept:
     """A folder with a folder a client; every turn that keeps something writes one file, named after its round.
 
+    ``counted`` is the last round in which a client's turn counted (0: none). What it kept in later turns is void:
+    nobody reads it, and the client's next turn drops it.
     Folders are named by ``file_name``; those that older runs named by ``quote`` are gone on with.
     """
 
     folder: Path
 
-    def read(self, client: str, before: int, counted: int = 0) -> dict[str, Tree]:
-        """What the client kept in its latest turn before round ``before``, slot by slot; empty at first. ``counted``:
-        a round from which something must be there (0: none).
+    def read(self, client: str, counted: int, *, must: bool = False) -> dict[str, Tree]:
+        """What the client kept in its latest turn up to that of round ``counted``, slot by slot; empty at first.
+        ``must``: whether something of round ``counted`` itself has to be there.
 
         Raises:
             FedloomError: it is damaged, or gone, or cannot be read.
         """
-        found = [round for round in self._rounds(self._of(client)) if round < before]
-        if counted and counted not in found:
+        found = [round for round in self._rounds(self._of(client)) if round <= counted]
+        if must and counted and counted not in found:
             raise FedloomError(
                 f"client {client!r}: {self.file(client, counted)}, what it kept in round {counted}, is missing. Put it "
                 "back from a copy, or begin a new run."
@@ -71,27 +73,21 @@ class Kept:
         file = self.file(client, round)
         return sealed.told(file) if file.exists() else ""
 
-    def write(self, client: str, round: int, trees: dict[str, Tree]) -> None:
-        """Keep ``trees`` from round ``round`` on (nothing is written for an empty dict)."""
+    def write(self, client: str, round: int, trees: dict[str, Tree], counted: int) -> None:
+        """Keep ``trees`` from the turn of round ``round`` (nothing is written for an empty dict); drop what is void,
+        and what is too old to be gone back to."""
         if not trees:
             return
         sealed.write(self.file(client, round), Parcel(trees, {"client": client, "round": round}))
-        for old in [each for each in self._rounds(self._of(client)) if each <= round][:-VERSIONS]:
+        others = [each for each in self._rounds(self._of(client)) if each != round]
+        counts = [each for each in others if each <= counted][1 - VERSIONS :]
+        for old in set(others).difference(counts):
             self.file(client, old).unlink()
-
-    def forget(self, client: str, round: int) -> None:
-        """Drop what a client kept from a turn that does not count."""
-        self.file(client, round).unlink(missing_ok=True)
 
     def after(self, round: int) -> list[Path]:
         """The files of turns after a round, of all clients."""
         folders = self.folder.iterdir() if self.folder.is_dir() else ()
         return [folder / _name(each) for folder in folders for each in self._rounds(folder) if each > round]
-
-    def keep_until(self, client: str, round: int) -> None:
-        """Drop what a client kept in turns after round ``round``: they do not count."""
-        for later in [each for each in self._rounds(self._of(client)) if each > round]:
-            self.file(client, later).unlink()
 
     def file(self, client: str, round: int) -> Path:
         """Where what a client kept in the turn of a round is."""

@@ -17,6 +17,7 @@ from fedloom.core.errors import FedloomError
 from fedloom.federation.checkpoints import START
 from fedloom.federation.facts import PRIVATE, RANK, SPLIT, check_turn
 from fedloom.federation.setup import Setup
+from fedloom.federation.start import received, shared_start, tell_start
 
 LARGEST = 4
 """Adapters' worth of bytes that a reply may have, beside its header."""
@@ -38,7 +39,7 @@ class Tally:
     travels: bool = True
     lines: list[dict[str, Any]] = field(default_factory=list)
     losses: list[float | None] = field(default_factory=list)
-    _void: set[int] = field(default_factory=set)
+    _again: set[int] = field(default_factory=set)
 
     def add(self, round: int, reply: Reply, down: dict[str, int], facts: dict[str, Any], error: str) -> None:
         """Note one client's turn; ``down``: the bytes of what it was sent, by what they are."""
@@ -63,12 +64,18 @@ class Tally:
             }
         )
 
-    def void(self, reason: str) -> None:
-        """Nothing noted so far counts: the bytes were sent, but the round is done again."""
+    def void(self, reason: str, client: str = "") -> None:
+        """What counted so far does not: the turn of a ``client`` that is to blame, or all turns, since the round is
+        done again. Their bytes were sent."""
         for number, line in enumerate(self.lines):
-            if not line["error"]:
+            if not line["error"] and client in ("", line["client"]):
                 line["error"] = reason
-                self._void.add(number)
+                self._again |= set() if client else {number}
+
+    @property
+    def counted(self) -> list[str]:
+        """The clients whose turn counts, in the order of their lines."""
+        return [line["client"] for line in self.lines if not line["error"]]
 
     @property
     def loss(self) -> float:
@@ -84,21 +91,15 @@ class Tally:
     def left_out(self) -> list[dict[str, Any]]:
         """Clients whose reply did not count, with the reason; not who only had to do it again, and then counted."""
         keys = ("round", "client", "error")
-        counted = {line["client"] for line in self.lines if not line["error"]}
-        told = [each for each in enumerate(self.lines) if each[0] not in self._void or each[1]["client"] not in counted]
+        counted = set(self.counted)
+        told = [(n, line) for n, line in enumerate(self.lines) if n not in self._again or line["client"] not in counted]
         return [{key: line[key] for key in keys} for _, line in told if line["error"]]
 
     @property
     def reasons(self) -> list[str]:
         """Why replies could not be used, each reason once."""
-        told = (line["error"] for number, line in enumerate(self.lines) if number not in self._void)
+        told = (line["error"] for number, line in enumerate(self.lines) if number not in self._again)
         return list(dict.fromkeys(filter(None, told)))
-
-    def blame(self, client: str, reason: str) -> None:
-        """Say of a client whose reply counted that it does not, and why."""
-        for line in self.lines:
-            if line["client"] == client and not line["error"]:
-                line["error"] = reason
 
 
 @dataclass
@@ -130,7 +131,7 @@ class Outbox:
         Made again when it is needed, rather than kept for every client of the cohort.
         """
         coded = self._coded(info, only="adapter").trees
-        return shared_start(self.setup, info, received(coded, self.setup, info).get("adapter", {}))
+        return shared_start(self.setup, info, received(self.setup, info, coded))
 
     def _coded(self, info: ClientInfo, only: str = "") -> Parcel:
         """What a client is sent, or one slot of it. A client whose replies never counted has not the start adapter yet,
@@ -139,27 +140,14 @@ class Outbox:
             return Parcel()
         parcel, setup = self.setup.method.server.send(self.state, info), self.setup
         slots = {slot: tree for slot, tree in parcel.trees.items() if only in ("", slot)}
-        like = shared_start(setup, info, {})
+        like = shared_start(setup, info)
         if "adapter" in slots:  # what is as everyone's start adapter has been there since the beginning
             shared = trees.select(slots["adapter"], setup.method.shares)
             slots["adapter"] = {n: value for n, value in shared.items() if n not in like or _differs(value, like[n])}
         coded = Parcel({slot: setup.down.encode(tree, like) for slot, tree in slots.items()}, dict(parcel.facts))
-        if setup.begun and not only:
-            coded.facts[START] = trees.fingerprint(setup.begun)
-            if not self.counted.get(info.name):
-                coded.trees[START] = setup.begun
+        if not only:
+            tell_start(setup, coded, told=bool(self.counted.get(info.name)))
         return coded
-
-
-def shared_start(setup: Setup, info: ClientInfo, sent: Tree) -> Tree:
-    """The shared part of everyone's start adapter in the client's rank, with what it was sent in its place."""
-    return trees.select(setup.start(info), setup.method.shares) | sent
-
-
-def received(coded: dict[str, Tree], setup: Setup, info: ClientInfo) -> dict[str, Tree]:
-    """The slots of a server's parcel as a client has them: out of the channel."""
-    like = shared_start(setup, info, {})
-    return {slot: setup.down.decode(tree, like) for slot, tree in coded.items()}
 
 
 def check_ranks(slots: Mapping[str, Tree], rank: int) -> None:

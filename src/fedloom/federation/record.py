@@ -172,6 +172,15 @@ class RunFolder:
         """
         return rows.read(self.path / name)
 
+    def counted(self, until: int | None = None) -> dict[str, int]:
+        """The last round in which each client's turn counted (``until``: of those up to this one).
+
+        Raises:
+            FedloomError: as ``rows``.
+        """
+        turns = [row for row in self.rows(rows.CLIENTS) if until is None or row["round"] <= until]
+        return {row["client"]: row["round"] for row in turns if not row["error"]}
+
     def save(self, checkpoint: Checkpoint) -> None:
         """Write a checkpoint, atomically, with what of this folder goes with it; the oldest go.
 

@@ -20,10 +20,11 @@ from fedloom.federation import baselines, sums
 from fedloom.federation.card import card
 from fedloom.federation.checkpoints import Checkpoint
 from fedloom.federation.environment import versions
-from fedloom.federation.evaluate import Evaluator, Scores, answers_here, global_model, keep_their_own, own_model
+from fedloom.federation.evaluate import Evaluator, Scores, answers_here, keep_their_own
 from fedloom.federation.record import RunFolder, as_text
 from fedloom.federation.restore import scores
 from fedloom.federation.setup import Setup
+from fedloom.federation.start import begin_from, own_model, whole_start
 
 _log = logging.getLogger(__name__)
 
@@ -77,9 +78,9 @@ def _before(setup: Setup, folder: RunFolder, last: Checkpoint) -> Scores:
     file = folder.path / "before.json"
     if answers_here(setup):
         _log.warning("%s is missing, or not what was written: the zero-shot scores are measured again.", file)
-        setup.begun.clear()  # they are those of the adapter before its first update
+        begin_from(setup, {})  # they are those of the adapter before its first update
         found = Evaluator(setup, folder.kept).state({}, 0, {})
-        setup.begun.update(last.start)
+        begin_from(setup, last.start)
     else:
         _log.warning("%s is missing, or not what was written: of zero-shot scores only the mean is known.", file)
         tested = sum(map(len, setup.partition.test))
@@ -91,14 +92,18 @@ def _before(setup: Setup, folder: RunFolder, last: Checkpoint) -> Scores:
 def save_adapter(setup: Setup, folder: RunFolder, last: Checkpoint, target: Path, shown: Path | None = None) -> None:
     """Write the global adapter as a PEFT folder with a model card; where clients keep parts of their own, one each.
     ``shown``: where the folder will lie, if not at ``target``."""
-    setup.begun.update(last.start)
-    shared, shown = global_model(setup, last.state), shown or target
-    setup.backbone.save(target, shared.trees["adapter"], shared.trees.get("base"), card(setup, last, shown))
+    begin_from(setup, last.start)
+    sent, shown = setup.method.server.send(last.state, None), shown or target
+    whole = whole_start(setup.initial, setup.method, sent)
+    setup.backbone.save(target, whole.trees["adapter"], whole.trees.get("base"), card(setup, last, shown))
+    counted = folder.counted(last.round)
     for name in setup.names if keep_their_own(setup) else ():
-        kept = folder.kept.read(name, before=last.round + 1)
+        kept = folder.kept.read(name, counted.get(name, 0))
         if "adapter" in kept or "personal" in kept:
             own = Path("clients") / file_name(name)
-            setup.backbone.save(target / own, *own_model(setup, shared, kept), card(setup, last, shown / own))
+            setup.backbone.save(
+                target / own, *own_model(setup, setup.initial, sent, kept), card(setup, last, shown / own)
+            )
 
 
 def _result(setup: Setup, folder: RunFolder, last: Checkpoint, before: Scores, after: Scores) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from fedloom.federation.messages import Tally, round_off
 from fedloom.federation.outliers import Memory
 from fedloom.federation.record import RunFolder
 from fedloom.federation.setup import Setup
+from fedloom.federation.start import begin_from
 from fedloom.federation.watch import Watch
 
 __all__ = ["Federation", "Stopped"]
@@ -43,10 +44,10 @@ class Federation:
             FedloomError: a round stayed below its quorum (the round before it is saved), or the run that is resumed
                 began with other data or another model.
         """
-        self._counted = {row["client"]: row["round"] for row in self.folder.rows("clients.jsonl") if not row["error"]}
+        self._counted = self.folder.counted()
         found = evaluator(self.setup, self.folder.kept, self.engine)
         if last is not None:
-            self.setup.begun.update(last.start)
+            begin_from(self.setup, last.start)
         last = last or self._begin(found)
         if what := changed(last.facts, here := inputs(self.setup)):
             raise FedloomError(
@@ -90,9 +91,7 @@ class Federation:
         """Have the adapter start from the clients' first update; the bytes that it took, which count to round 1."""
         self.watch.stage("first update")
         beginning = Beginning(self.setup, self.engine, self.watch)
-        start = beginning.start()
-        self.setup.begun.clear()
-        self.setup.begun.update(start)
+        begin_from(self.setup, beginning.start())
         lines = beginning.tally.lines
         self.folder.append("clients.jsonl", lines)
         return {f"bytes.begin_{way}": sum(line[f"bytes_{way}"] for line in lines) for way in ("up", "down")}
@@ -106,15 +105,13 @@ class Federation:
         setup, experiment = self.setup, self.setup.experiment
         facts = dict(last.facts)
         memory = Memory.read(str(facts.get(MEMORY, "")))
-        exchange = Exchange(
-            setup, self.engine, self.watch, self.folder.kept, self.stop, number, last.state, self._counted, memory
-        )
+        exchange = Exchange(setup, self.engine, self.watch, self.stop, number, last.state, self._counted, memory)
         state, tally = exchange.next_state(), exchange.tally
         facts[MEMORY] = memory.text()
         now = time.perf_counter()
         facts["seconds.server"] = float(facts["seconds.server"]) + exchange.seconds
         facts["seconds.train"] = float(facts["seconds.train"]) + now - begun - exchange.seconds
-        self._counted |= {line["client"]: number for line in tally.lines if not line["error"]}
+        self._counted |= dict.fromkeys(tally.counted, number)
         score: float | None = None
         missing: dict[str, str] = {}
         every = experiment.evaluation.every
@@ -153,7 +150,7 @@ class Federation:
             "bytes_up": early["up"] + sum(line["bytes_up"] for line in tally.lines),
             "bytes_down": early["down"] + sum(line["bytes_down"] for line in tally.lines),
             "seconds": round_off(seconds),
-            "clients": [line["client"] for line in tally.lines if not line["error"]],
+            "clients": tally.counted,
             "left_out": tally.left_out + left_out,
         }
         self.folder.append("clients.jsonl", tally.lines)

@@ -29,6 +29,7 @@ from fedloom.core.errors import FedloomError
 from fedloom.core.samples import guarded
 from fedloom.core.seeds import Seeds
 from fedloom.federation import classes, ranks_of
+from fedloom.federation.check import check_experiment
 from fedloom.federation.measured import measured
 from fedloom.federation.middle import Access, Middle
 from fedloom.federation.places import Holding, check_sites
@@ -287,7 +288,7 @@ class Setup:
         Raises:
             FedloomError: whatever is wrong with the experiment, its data or its model.
         """
-        config.check(self.experiment)
+        check_experiment(self.experiment)
         sites = self.scenario.sites
         check_sites(self.experiment, sites, self.method.pooled)
         if not sites:

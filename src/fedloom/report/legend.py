@@ -7,7 +7,7 @@ from fedloom.federation.measured import WORDS
 from fedloom.report import words
 from fedloom.report.paired import standard_error
 from fedloom.report.table import Row
-from fedloom.report.tuning import Candidate, at_an_end
+from fedloom.sweep.tuning import Candidate, at_an_end
 
 
 def sentences(rows: Sequence[Row], baseline: dict[str, str], candidates: Sequence[Candidate] = ()) -> list[str]:

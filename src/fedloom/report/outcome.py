@@ -9,9 +9,9 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from fedloom.core.errors import FedloomError
 from fedloom.core.files import read_text, write_atomic
 from fedloom.report import paired, table
-from fedloom.report.cells import Cell, Choices, Comparison
 from fedloom.report.runs import Run, read
-from fedloom.report.tuning import Candidate, Tuned
+from fedloom.sweep.cells import Cell, Choices, Comparison
+from fedloom.sweep.tuning import Candidate, Tuned
 
 FILE = "compare.json"
 AGAIN = "Run the same `fedloom compare` again: it writes the file anew."

@@ -7,7 +7,7 @@ from rich.table import Table
 from rich.text import Text
 
 from fedloom.core.printable import printable
-from fedloom.federation.plan import Plan, Round
+from fedloom.planning.plan import Plan, Round
 from fedloom.report import split, words
 
 HEADER, TOTAL = "header", "total"

@@ -4,7 +4,7 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from fedloom.federation.apart import WORDS, SplitPlan
+from fedloom.planning.apart import WORDS, SplitPlan
 from fedloom.report import words
 
 

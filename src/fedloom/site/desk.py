@@ -13,6 +13,7 @@ from fedloom import __version__
 from fedloom.core import config, limits, memory, resolve
 from fedloom.core.errors import FedloomError
 from fedloom.core.files import on_disk
+from fedloom.federation.check import check_experiment
 from fedloom.federation.client import Trainer
 from fedloom.federation.inputs import model_of
 from fedloom.federation.kept import Kept
@@ -95,7 +96,6 @@ class Desk:
         self._check_asked(letter, setup)
         if self.site:
             self._ledger.begin(letter, setup.experiment.rounds)
-        trainer.kept.keep_until(letter.client, letter.counted)  # what was kept in turns that did not count is void
         reply = trainer.run(letter.job)
         error = self._told(letter, FedloomError(reply.error)) if reply.error else ""
         return letter.reply(replace(reply, error=error))
@@ -165,7 +165,7 @@ class Desk:
             if self.site:
                 self.policy.check(asked)
             here = self._here(asked)
-            config.check(here)
+            check_experiment(here)
             if ":" in here.model.name and not on_disk(here.model.name):  # before another model is let go for it
                 self.policy.guard(here.model.name)
             self.policy.check_local(here.method.name, config.build(here, "method").local)

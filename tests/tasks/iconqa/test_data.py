@@ -10,6 +10,7 @@ from fedloom.core import config, partition, resolve
 from fedloom.core.contracts import Data, Task
 from fedloom.core.errors import FedloomError
 from fedloom.core.seeds import Seeds
+from fedloom.federation.check import check_experiment
 from tests.tasks.folders import iconqa_folder
 
 
@@ -124,7 +125,7 @@ def test_the_preset_runs_on_it_as_its_comment_says(folder: Path) -> None:
     told = ["task=iconqa/choose_txt", "scenario.by=skill"]
     assert " ".join(f"--set {override}" for override in told) in (config.PRESETS / "fednano-7b.toml").read_text()
     experiment = config.load("fednano-7b", [*told, f"data.path={folder}"])
-    config.check(experiment)
+    check_experiment(experiment)
     data = config.build(experiment, "task").load()
     metas = [[sample.meta for sample in half] for half in (data.train, data.test)]
     dealt = partition.deal(config.build(experiment, "scenario"), *metas, clients=2, minimum=2, seeds=Seeds(0))

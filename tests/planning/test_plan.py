@@ -8,9 +8,9 @@ import torch
 
 from fedloom.core.contracts import Parcel
 from fedloom.core.errors import FedloomError
-from fedloom.federation import plan as plans
-from fedloom.federation.plan import plan
-from fedloom.federation.stand_in import Noise, Sizes, StandIn, in_tensors, quick
+from fedloom.planning import plan as plans
+from fedloom.planning.plan import plan
+from fedloom.planning.stand_in import Noise, Sizes, StandIn, in_tensors, quick
 from tests.federation import toy
 from tests.federation.conftest import Run
 

@@ -7,10 +7,10 @@ import pytest
 from fedloom.core import config
 from fedloom.core.errors import FedloomError
 from fedloom.core.files import file_name
-from fedloom.report.axes import labels
-from fedloom.report.cells import TUNING_SEED, comparison
+from fedloom.sweep.axes import labels
+from fedloom.sweep.cells import TUNING_SEED, comparison
 from tests.federation import toy
-from tests.report.compared_toy import cells
+from tests.sweep.compared_toy import cells
 
 
 def test_every_combination_seeds_innermost(source: str) -> None:

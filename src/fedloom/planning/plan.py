@@ -20,13 +20,13 @@ from fedloom.core.config import Experiment
 from fedloom.core.contracts import ClientInfo, State
 from fedloom.core.errors import FedloomError
 from fedloom.core.seeds import Seeds
-from fedloom.federation import apart
-from fedloom.federation.apart import SplitPlan, held, split_plan, wire_of
 from fedloom.federation.client import Trainer
 from fedloom.federation.record import RunFolder
 from fedloom.federation.round import Federation, Stopped
-from fedloom.federation.stand_in import Here, Sizes, StandIn, quick
 from fedloom.federation.watch import Silent
+from fedloom.planning import apart
+from fedloom.planning.apart import SplitPlan, held, split_plan, wire_of
+from fedloom.planning.stand_in import Here, Sizes, StandIn, quick
 
 FOLDED = 512 * 10**6
 """Bytes of a cohort's adapters up to which all its clients are gone through, and a second round."""
@@ -166,7 +166,7 @@ def _try_out(setup: StandIn, rounds: int) -> tuple[list[dict[str, Any]], State, 
         rows, last = folder.rows("clients.jsonl"), folder.last()
         if last is None or any(row["error"] for row in rows):
             raise FedloomError(f"plan: a turn failed: {'; '.join({row['error'] for row in rows if row['error']})}")
-        kept = [folder.kept.read(row["client"], before=rounds + 1) for row in rows]
+        kept = [folder.kept.read(client, counted) for client, counted in folder.counted().items()]
         return rows, last.state, max(sum(map(trees.nbytes, slots.values())) for slots in kept)
 
 

@@ -11,7 +11,7 @@ from fedloom.core.config import Experiment
 from fedloom.core.errors import FedloomError
 from fedloom.core.passage import Where
 from fedloom.core.spec import FROZEN
-from fedloom.federation.crossing import Crossing, Shape, crossing
+from fedloom.planning.crossing import Crossing, Shape, crossing
 from fedloom.split.messages import Wire
 
 SEEN, WORDS = "vision tower and connector", "word embeddings"

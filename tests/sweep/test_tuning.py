@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from fedloom.report import tuning
-from fedloom.report.cells import Cell, comparison
+from fedloom.sweep import tuning
+from fedloom.sweep.cells import Cell, comparison
 from tests.federation import toy
 from tests.report.made_up import change, run_folder
 
@@ -35,12 +35,6 @@ def test_the_best_is_taken_for_each_combination_and_the_first_of_equals(
     found = tuning.choose(cells, tmp_path)
     assert found.chosen == {("fedavg",): {"client.lr": "0.2"}, ("local",): {"client.lr": "0.1"}}
     assert [one.taken for one in found.candidates] == [False, True, False, True, False, False]
-    tuning.write(found.candidates, tmp_path)
-    assert (tmp_path / "tune.csv").read_text().splitlines()[:3] == [
-        "method,client.lr,n,examples,score,taken,reason",
-        "fedavg,0.1,1,4,0.25,no,",
-        "fedavg,0.2,1,4,0.75,yes,",
-    ]
     assert [(one.axes["method"], one.values) for one in tuning.at_an_end(found.candidates)] == [
         ("local", {"client.lr": "0.1"})
     ]
@@ -69,8 +63,3 @@ def test_where_all_failed_nothing_is_chosen(tmp_path: Path, monkeypatch: pytest.
     found = tuning.choose(cells, tmp_path)
     assert found.chosen == {("local",): {"client.lr": "0.3"}}
     assert [one.reason for one in found.candidates[:3]] == [tuning.NOT_FINISHED] * 3
-
-
-def test_a_reason_is_no_formula_of_a_spreadsheet() -> None:
-    one = tuning.Candidate({"method": "@SUM(1)"}, {"client.lr": "-0.3"}, [], reason="=cmd|' /C calc'!A0")
-    assert tuning.comma_separated([one]).splitlines()[1] == "'@SUM(1),-0.3,0,0,,no,'=cmd|' /C calc'!A0"

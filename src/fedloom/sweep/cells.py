@@ -9,8 +9,9 @@ from fedloom.core import config
 from fedloom.core.config import CompareTable, Experiment
 from fedloom.core.errors import FedloomError, nearest
 from fedloom.core.files import file_name
-from fedloom.report.axes import FURTHER, by_short_name, labels, parse, plain, short, unique
-from fedloom.report.axes import overrides as sets_of
+from fedloom.federation.check import check_experiment
+from fedloom.sweep.axes import FURTHER, by_short_name, labels, parse, plain, short, unique
+from fedloom.sweep.axes import overrides as sets_of
 
 BOUNDS = ("local", "centralised")
 """What every method stands between: each client alone, and all data in one place."""
@@ -134,7 +135,7 @@ class Comparison:
             sets += ["evaluation.on=validation", "evaluation.every=0"]
         given = config.without(self.overrides, "method") if self.bounds and sets else self.overrides
         experiment = config.load(self.source, [*given, *sets, f"seed={seed}"])
-        config.check(experiment)
+        check_experiment(experiment)
         shown = {key: labels(self.axes[key])[value] for key, value in picked.items()}
         return Cell(shown, seed, experiment, picked, rates, trial)
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from fedloom.core.passage import Codes, Passage, Target
-from fedloom.federation.crossing import Shape, crossing
+from fedloom.planning.crossing import Shape, crossing
 from fedloom.split.boundary import Boundary
 from fedloom.split.desk import Desk
 

@@ -32,9 +32,9 @@ from fedloom.core.contracts import (
 )
 from fedloom.core.partition import Partition
 from fedloom.core.seeds import Seeds
-from fedloom.federation.apart import Apart
 from fedloom.federation.client import Trainer
 from fedloom.federation.setup import Setup
+from fedloom.planning.apart import Apart
 
 EXAMPLES, BATCH, STEPS = 3, 2, 2
 """Blank examples of each client, the size of a batch, and the steps of a turn."""

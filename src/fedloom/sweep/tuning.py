@@ -1,16 +1,12 @@
 """Choosing rates: the same grid for every combination, measured on the validation part, the best value taken."""
 
-import csv
-import io
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import fmean
 
-from fedloom.core.files import write_atomic
 from fedloom.federation.record import RunFolder
-from fedloom.report.cells import Cell, Choices
-from fedloom.report.csv_cells import safe
+from fedloom.sweep.cells import Cell, Choices
 
 NOT_FINISHED = "not finished"
 
@@ -70,25 +66,6 @@ def _candidate(cells: Sequence[Cell], out: Path, reasons: Mapping[Path, str]) ->
         scores.append(float(result["final"]))
         examples = int(result["measured"]["examples"])
     return Candidate(cells[0].axes, cells[0].rates, [] if reason else scores, examples, reason)
-
-
-def comma_separated(candidates: Sequence[Candidate]) -> str:
-    """Every candidate's score as CSV, and which were taken."""
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
-    first = candidates[0]
-    writer.writerow(safe([*first.axes, *first.values, "n", "examples", "score", "taken", "reason"]))
-    for one in candidates:
-        score = "" if one.mean is None else one.mean
-        taken = "yes" if one.taken else "no"
-        told = [*one.axes.values(), *one.values.values(), len(one.scores), one.examples, score, taken, one.reason]
-        writer.writerow(safe(told))
-    return buffer.getvalue()
-
-
-def write(candidates: Sequence[Candidate], out: Path) -> None:
-    """Write ``tune.csv``."""
-    write_atomic(out / "tune.csv", comma_separated(candidates).encode())
 
 
 def at_an_end(candidates: Iterable[Candidate]) -> list[Candidate]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from fedloom.report.cells import Cell, comparison
+from fedloom.sweep.cells import Cell, comparison
 
 
 def cells(source: str, overrides: Sequence[str], axes: Sequence[str], seeds: int) -> list[Cell]:

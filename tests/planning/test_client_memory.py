@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from fedloom import models
-from fedloom.federation.plan import plan
+from fedloom.planning.plan import plan
 from fedloom.split.desk import Desk
 from tests.federation import big, toy
 from tests.split.hosts import Place

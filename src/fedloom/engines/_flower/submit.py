@@ -16,7 +16,7 @@ from fedloom.core.errors import FedloomError
 from fedloom.deploy import app
 from fedloom.deploy.loopback import READY, Consortium, Kill
 from fedloom.deploy.superlink import Flower, SuperLink
-from fedloom.engines._notes import MEND, Note
+from fedloom.engines._flower.notes import MEND, Note
 from fedloom.federation import rows
 from fedloom.federation.record import RunFolder
 from fedloom.federation.round import Stopped
