@@ -12,7 +12,7 @@ import tomli_w
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from fedloom.core import keys, reading, resolve
+from fedloom.core import compose, keys, needs, reading, resolve
 from fedloom.core.comparing import CompareTable
 from fedloom.core.errors import FedloomError, nearest
 from fedloom.core.files import on_disk, read_text
@@ -109,7 +109,8 @@ def dump(experiment: Experiment) -> str:
 
 
 def build(experiment: Experiment, key: str) -> Any:
-    """What the axis table ``key`` (``task``, ``scenario``, ``sampling`` or ``method``) names, built with its options.
+    """What the axis table ``key`` (``task``, ``scenario``, ``sampling`` or ``method``) names, built with its options; a
+    method with the client halves of ``method.with``.
 
     A builder is also given, if it has such a parameter: ``path`` and ``on_bad`` of [data] (tasks; without a
     ``data.path`` they keep the builder's own defaults), ``fraction`` of [sampling], and the experiment's ``seed``
@@ -138,17 +139,19 @@ def build(experiment: Experiment, key: str) -> Any:
     if key == "task" and not experiment.data.path:
         own = {name for name, one in parameters.items() if one.default is not inspect.Parameter.empty}
         given = {k: value for k, value in given.items() if k not in own or value != getattr(DataTable(), k)}
-    return resolve.build(AXES[key], table.choice, table.options, **given)
+    built = resolve.build(AXES[key], table.choice, table.options, **given)
+    return compose.extended(built, experiment.method, experiment.seed) if key == "method" else built
 
 
 def check(experiment: Experiment) -> None:
     """Refuse, before anything runs, what only the chosen tasks, scenarios, methods and stages know to be wrong.
 
     Raises:
-        FedloomError: an unknown name, option or stage, an option of the wrong type or out of bounds.
+        FedloomError: an unknown name, option or stage, an option of the wrong type or out of bounds, an adapter that is
+            not what the method needs.
     """
-    for key in AXES:
-        build(experiment, key)
+    built = {key: build(experiment, key) for key in AXES}
+    needs.check(experiment, built["method"], built["adapter"])
     pipeline = importlib.import_module("fedloom.channel").pipeline
     pipeline(list(experiment.channel.up))
     pipeline(list(experiment.channel.down), down=True)
