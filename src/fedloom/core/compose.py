@@ -78,13 +78,14 @@ def extended(method: Method, table: MethodTable, seed: int) -> Method:
         FedloomError: an unknown name or a bad argument; a method that is there already, or that cannot be added, with
             the reason and those which can; as ``compose``.
     """
+    _is_one(table.name, method)
     if not table.with_:
         return method
     names, parts, needs = [table.name], [method.local], {method.needs}
     for text in table.with_:
         try:
             name = resolve.parted(text)[0]
-            added: Method = resolve.build_entry("methods", text, seed=seed)
+            _is_one(name, added := resolve.build_entry("methods", text, seed=seed))
             if reason := "is there already" if name in names else _whole(added, method):
                 raise FedloomError(f"{name!r} {reason}. Fix: leave it out; {_addable(method, names, seed)}")
         except FedloomError as error:
@@ -99,6 +100,13 @@ def extended(method: Method, table: MethodTable, seed: int) -> Method:
         )
     strictest = next(need for need in ("squares", "weights", "products", "pairs", "any") if need in needs)
     return replace(method, local=compose(*parts, names=names), needs=strictest)
+
+
+def _is_one(name: str, built: object) -> None:
+    if not isinstance(built, Method):
+        raise FedloomError(
+            f"method: {name!r} builds a {type(built).__name__}, expected a fedloom.core.contracts.Method."
+        )
 
 
 def _whole(added: Method, method: Method) -> str:
