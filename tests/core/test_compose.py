@@ -130,7 +130,8 @@ class TestWith:
     def test_a_half_is_added_to_any_method(self) -> None:
         for name in sorted(resolve.known("methods")):
             if name != "fedprox":
-                method, plain = built(f"method={name}", 'method.with=["fedprox:0.5"]'), built(f"method={name}")
+                own = [f"method={name}"] + ["adapter.kind=lora-sb", "adapter.init=svd"] * (name == "fed-sb")
+                method, plain = built(*own, 'method.with=["fedprox:0.5"]'), built(*own)
                 assert method.local.term is not None
                 assert method.server is not plain.server
                 assert (method.needs, method.pooled, method.mixed_ranks) == (

@@ -117,7 +117,8 @@ def build(experiment: Experiment, key: str) -> Any:
     (methods).
 
     Raises:
-        FedloomError: an unknown name, an option that the choice does not have, is of the wrong type or out of bounds.
+        FedloomError: an unknown name, an option that the choice does not have, is of the wrong type or out of bounds;
+            of a method, an adapter that is not what it needs.
     """
     table: AxisTable = getattr(experiment, key)
     by_key: dict[str, dict[str, Any]] = {
@@ -140,7 +141,10 @@ def build(experiment: Experiment, key: str) -> Any:
         own = {name for name, one in parameters.items() if one.default is not inspect.Parameter.empty}
         given = {k: value for k, value in given.items() if k not in own or value != getattr(DataTable(), k)}
     built = resolve.build(AXES[key], table.choice, table.options, **given)
-    return compose.extended(built, experiment.method, experiment.seed) if key == "method" else built
+    if key == "method":
+        built = compose.extended(built, experiment.method, experiment.seed)
+        needs.check(experiment, built, build(experiment, "adapter"))
+    return built
 
 
 def check(experiment: Experiment) -> None:
@@ -150,8 +154,8 @@ def check(experiment: Experiment) -> None:
         FedloomError: an unknown name, option or stage, an option of the wrong type or out of bounds, an adapter that is
             not what the method needs.
     """
-    built = {key: build(experiment, key) for key in AXES}
-    needs.check(experiment, built["method"], built["adapter"])
+    for key in AXES:
+        build(experiment, key)
     pipeline = importlib.import_module("fedloom.channel").pipeline
     pipeline(list(experiment.channel.up))
     pipeline(list(experiment.channel.down), down=True)
