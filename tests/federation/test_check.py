@@ -18,7 +18,8 @@ TASK = "fake_task:build"
 def own(small: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """``small`` with a task of the test's own, so that only what is tested can be wrong."""
     (small.parent / "fake_task.py").write_text("def build(path: str, skills: list[str] = []): ...\n")
-    (small.parent / "fake_method.py").write_text("def build(mu: float = 0.0): ...\n")
+    method = "from fedloom.methods.fedprox import fedprox\n\n\ndef build(mu: float = 0.0):\n    return fedprox(mu)\n"
+    (small.parent / "fake_method.py").write_text(method + "\n\ndef nothing(): ...\n")
     monkeypatch.syspath_prepend(small.parent)
     small.write_text(SMALL.replace("icons-qa/choose_txt", TASK) + '[method]\nname = "fake_method:build"\n')
     return small
@@ -37,6 +38,9 @@ def test_check_passes_what_is_right(own: Path) -> None:
         ("scenario.name=dirichelt", "there is no 'dirichelt'. Did you mean 'dirichlet'"),
         ("task.skill=3", "has no key 'skill'. Did you mean 'skills'"),
         ("method.nu=3", "has no key 'nu'. Known: mu, name"),
+        ("method=fake_method:nothing", "'fake_method:nothing' builds a NoneType, expected a .*Method"),
+        ('method.with=["fedprx"]', "method.with = 'fedprx': .*no 'fedprx'. Did you mean 'fedprox'"),
+        ('method.with=["scaffold"]', "'scaffold' needs its own server.*can be added: ditto, feddpa-f, fedprox"),
         ('channel.down=["fp15"]', "Did you mean 'fp16'"),
         ('channel.up=["fp16", "bf16"]', "both set the format"),
     ],

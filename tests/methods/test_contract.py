@@ -1,6 +1,6 @@
 """What every method must satisfy; every file of the axis is found by itself."""
 
-from dataclasses import fields, is_dataclass
+from dataclasses import fields, is_dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -8,7 +8,9 @@ import pytest
 import torch
 
 from fedloom.core import lora, resolve, wire
-from fedloom.core.contracts import ClientInfo, Example, Method, Parcel, State, Tree
+from fedloom.core.compose import compose
+from fedloom.core.contracts import ClientInfo, Example, Local, Method, Parcel, State, Tree
+from fedloom.core.errors import FedloomError
 from fedloom.core.tables import ClientTable
 from fedloom.core.tree import fingerprint
 from fedloom.federation.client import train
@@ -146,14 +148,12 @@ class Stub:
         self.tree = {name: value.detach().clone().requires_grad_() for name, value in adapter.items()}
 
 
-@every
-def test_a_reply_holds_what_the_method_says_that_it_tells_and_nothing_else(method: Method) -> None:
+def turn(method: Method) -> tuple[Parcel, dict[str, Tree]]:
     """A turn of the real loop, whose reply is what a client would send."""
     start = start_of(method)
-    examples = [Example(str(number), (), "", (), "") for number in range(4)]
-    reply, _ = train(
+    return train(
         Stub(start),  # type: ignore[arg-type]
-        examples,
+        [Example(str(number), (), "", (), "") for number in range(4)],
         method,
         ClientTable(batch_size=2),
         received=method.server.send(begin(method, start), client(rank=3)),
@@ -163,10 +163,62 @@ def test_a_reply_holds_what_the_method_says_that_it_tells_and_nothing_else(metho
         lr=0.01,
         scale=SCALE,
     )
+
+
+@every
+def test_a_reply_holds_what_the_method_says_that_it_tells_and_nothing_else(method: Method) -> None:
+    reply, _ = turn(method)
     told = (reply.trees.keys() - {"adapter"}) | (reply.facts.keys() - {"examples", "steps", "loss"})
     assert told == method.local.reveals.keys()
     assert all(kind and kind.replace("-", "").isalpha() for kind in method.local.reveals.values())
-    assert reply.trees.get("adapter", {}).keys() == {name for name in start if method.shares(name)}
+    assert reply.trees.get("adapter", {}).keys() == {name for name in start_of(method) if method.shares(name)}
+
+
+NEEDS = {
+    **dict.fromkeys(["ffa-lora", "fedsa-lora"], "pairs"),
+    **dict.fromkeys(["flexlora", "hetlora", "lora-fair"], "products"),
+    **dict.fromkeys(["stacking", "fedex-lora", "frlora", "feddpa-f"], "weights"),
+    "fed-sb": "squares",
+}
+PLAIN = {"vision.weight": torch.arange(6.0).reshape(2, 3), "head.bias": torch.ones(2)}
+"""An adapter of no LoRA pair."""
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_is_needed_of_an_adapter(name: str) -> None:
+    """A method that needs nothing of it trains one without pairs; one that needs pairs without an R refuses an R, and
+    one that needs an R refuses its absence."""
+    method = resolve.build("methods", name, {})
+    assert method.needs == NEEDS.get(name, "any")
+    if method.needs == "any":
+        state = method.server.init(PLAIN, SCALE, 4)
+        after = step(method, state, [(client(str(number), examples=2), shake(number)) for number in range(3)])
+        assert method.server.send(after, None).trees["adapter"].keys() == PLAIN.keys()
+    elif method.needs != "pairs":
+        with pytest.raises(FedloomError, match=r"adapter\.kind"):
+            method.server.init(adapter(between=method.needs != "squares"), SCALE, 4)
+
+
+@every
+def test_at_most_one_hook_sets_the_gradient_and_none_chooses_what_is_not_there(method: Method) -> None:
+    """Of what a method's clients do, each part is a function or absent, and composed with nothing it is the same."""
+    parts = [
+        getattr(method.local, name) for name in ("begin", "choose", "term", "backward", "gradient", "send", "keep")
+    ]
+    assert all(part is None or callable(part) for part in parts)
+    both = compose(method.local, Local())
+    assert [getattr(both, field.name) is None for field in fields(both)] == [
+        getattr(method.local, field.name) is None for field in fields(both)
+    ]
+    assert both.reveals == method.local.reveals
+
+
+@every
+def test_a_turn_composed_with_nothing_is_the_same(method: Method) -> None:
+    plain, composed = turn(method), turn(replace(method, local=compose(Local(), method.local)))
+    assert prints(plain[0].trees) == prints(composed[0].trees)
+    assert prints(plain[1]) == prints(composed[1])
+    assert plain[0].facts == composed[0].facts
 
 
 @every

@@ -60,6 +60,7 @@ REFUSED: list[tuple[dict[str, object], list[str], str]] = [
     ({}, ["model.name=/srv/clip"], "the folder '/srv/clip'.*models has no such name"),
     ({}, ["model.name=~/clip"], "the folder '~/clip'.*models has no such name"),
     ({"models": {"clip": "/srv/clip"}}, ["model.name=/srv/clip"], "the folder '/srv/clip'.*models has no such name"),
+    ({"methods": ["fedavg"]}, ['method.with=["fedprox:0.1"]'], r"method 'fedprox': its site.toml says methods ="),
 ]
 
 
@@ -74,6 +75,8 @@ ALLOWED: list[tuple[dict[str, object], list[str]]] = [
     ({"tasks": ["icons-memes/*", "icons-qa/*"]}, []),
     ({"tasks": ["icons-qa/choose_txt"]}, []),
     ({"methods": ["fed*"]}, ["method=fedprox"]),
+    ({"methods": ["fed*"]}, ['method.with=["fedprox:0.1"]']),
+    ({"methods": ["fed*"], "code": ["mine.*"]}, ['method.with=["mine.methods:own:0.1"]']),
     ({"models": {"nano-vlm": "/models/vlm"}, "other_models": False}, []),
     ({"max_rank": 2, "max_rounds": 2}, []),
     ({"max_rank": 3}, ["adapter.ranks=[1,3,2]", "adapter.rank=8"]),

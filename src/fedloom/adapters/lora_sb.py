@@ -41,7 +41,7 @@ def lora_sb(spec: AdapterSpec) -> Adapter:
         base.model.eval()
         return Pairs(base, spec, touches, layers, begin)
 
-    return Adapter(lambda base: components(base, spec), place, pairs=True)
+    return Adapter(lambda base: components(base, spec), place, pairs=True, squares=True)
 
 
 class Squared(nn.Linear):

@@ -7,7 +7,6 @@ A coded tree is a few tensors whatever it held: ``values``, what the stages need
 (``layout``) only where the receiver cannot know them.
 """
 
-import inspect
 import json
 import math
 from collections.abc import Mapping
@@ -117,7 +116,7 @@ def pipeline(stages: list[str], *, down: bool = False) -> Channel:
     """
     built: dict[str, Stage] = {}
     for text in stages:
-        stage = _stage(text)
+        stage: Stage = resolve.build_entry("channel", text)
         if stage.kind not in ORDER:
             raise FedloomError(f"channel: {text!r} is of kind {stage.kind!r}, expected one of {', '.join(ORDER)}.")
         for other, former in built.items():
@@ -138,22 +137,6 @@ def pipeline(stages: list[str], *, down: bool = False) -> Channel:
     if channel.feeds_back and all(stage.error == 0 for stage in built.values()):
         raise FedloomError("channel: 'feedback' has nothing to feed back: no other stage loses anything.")
     return channel
-
-
-def _stage(text: str) -> Stage:
-    name, _, rest = text.partition(":")
-    if "." in name:  # a user's own: package.module:function[:arguments]
-        function, _, rest = rest.partition(":")
-        name = f"{name}:{function}"
-    arguments = [part.strip() for part in rest.split(",")] if rest else []
-    parameters = list(inspect.signature(resolve.builder("channel", name)).parameters)
-    if len(arguments) > len(parameters):
-        raise FedloomError(
-            f"channel: {text!r}: {name!r} takes {len(parameters)} argument(s) ({', '.join(parameters) or 'none'}), "
-            f"got {len(arguments)}."
-        )
-    built: Stage = resolve.build("channel", name, dict(zip(parameters, arguments, strict=False)))
-    return built
 
 
 Layout = list[tuple[str, str, tuple[int, ...]]]

@@ -56,7 +56,7 @@ def run(
     overrides = overrides_of(sets, data, name)
     experiment = config.load(source, overrides)
     devices.use_device(device)
-    own = experiment.method.name
+    own = experiment.method.title
     folder = out or Path("runs") / (name or name_of(source, sets, experiment.name))
     experiments, folders = {own: experiment}, {own: folder}
     for bound in [each for each in BOUNDS if bounds and each != own]:
@@ -140,7 +140,7 @@ def run_and_show(experiment: Any, folder: Path, resume: bool, kills: Sequence[An
     """Run an experiment, draw its page and print its result."""
     from fedloom.report.table import summary
 
-    name = experiment.method.name
+    name = experiment.method.title
     result = run_watched(experiment, folder, resume, kills)
     page = _page([folder], folder / "report.html")
     out_console.print(summary(name, {name: result}))
@@ -178,7 +178,7 @@ def run_shown(experiment: Any, folder: Path, resume: bool, kills: Sequence[Any] 
                 f"{folder}: already finished, nothing was run. For a new run use --name or --out, or remove the "
                 "folder; --resume with --set rounds=N adds rounds."
             )
-    with stopping() as stop, Live(out_console, experiment.method.name) as watch:
+    with stopping() as stop, Live(out_console, experiment.method.title) as watch:
         return run_experiment(experiment, folder, resume=resume, watch=watch, stop=stop, kills=kills)
 
 

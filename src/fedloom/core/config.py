@@ -11,7 +11,7 @@ import tomli_w
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from fedloom.core import keys, reading, resolve
+from fedloom.core import compose, keys, needs, reading, resolve
 from fedloom.core.comparing import CompareTable
 from fedloom.core.errors import FedloomError, nearest
 from fedloom.core.files import on_disk, read_text
@@ -107,14 +107,16 @@ def dump(experiment: Experiment) -> str:
 
 
 def build(experiment: Experiment, key: str) -> Any:
-    """What the axis table ``key`` (``task``, ``scenario``, ``sampling`` or ``method``) names, built with its options.
+    """What the axis table ``key`` (``task``, ``scenario``, ``sampling`` or ``method``) names, built with its options; a
+    method with the client halves of ``method.with``.
 
     A builder is also given, if it has such a parameter: ``path`` and ``on_bad`` of [data] (tasks; without a
     ``data.path`` they keep the builder's own defaults), ``fraction`` of [sampling], and the experiment's ``seed``
     (methods).
 
     Raises:
-        FedloomError: an unknown name, an option that the choice does not have, is of the wrong type or out of bounds.
+        FedloomError: an unknown name, an option that the choice does not have, is of the wrong type or out of bounds;
+            of a method, an adapter that is not what it needs.
     """
     table: AxisTable = getattr(experiment, key)
     by_key: dict[str, dict[str, Any]] = {
@@ -136,7 +138,11 @@ def build(experiment: Experiment, key: str) -> Any:
     if key == "task" and not experiment.data.path:
         own = {name for name, one in parameters.items() if one.default is not inspect.Parameter.empty}
         given = {k: value for k, value in given.items() if k not in own or value != getattr(DataTable(), k)}
-    return resolve.build(AXES[key], table.choice, table.options, **given)
+    built = resolve.build(AXES[key], table.choice, table.options, **given)
+    if key == "method":
+        built = compose.extended(built, experiment.method, experiment.seed)
+        needs.check(experiment, built, build(experiment, "adapter"))
+    return built
 
 
 def _check_options(key: str, table: AxisTable, options: Iterable[str]) -> None:

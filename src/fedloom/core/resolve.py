@@ -80,6 +80,32 @@ def builder(axis: str, name: str) -> Builder:
     return getattr(module, choices[name].rsplit(".", 1)[-1])  # type: ignore[no-any-return]
 
 
+def parted(text: str) -> tuple[str, list[str]]:
+    """The name and the arguments of ``name``, ``name:argument,argument`` or ``package.module:function:argument``."""
+    name, _, rest = text.partition(":")
+    if "." in name:  # a user's own
+        function, _, rest = rest.partition(":")
+        name = f"{name}:{function}"
+    return name, [part.strip() for part in rest.split(",")] if rest else []
+
+
+def build_entry(axis: str, text: str, **given: Any) -> Any:
+    """What an entry of a list names (see ``parted``), its arguments being the builder's parameters in order, but those
+    that are ``given``.
+
+    Raises:
+        FedloomError: as ``build``; more arguments than the builder takes.
+    """
+    name, arguments = parted(text)
+    parameters = [each for each in inspect.signature(builder(axis, name)).parameters if each not in given]
+    if len(arguments) > len(parameters):
+        raise FedloomError(
+            f"{axis}: {text!r}: {name!r} takes {len(parameters)} argument(s) ({', '.join(parameters) or 'none'}), "
+            f"got {len(arguments)}."
+        )
+    return build(axis, name, dict(zip(parameters, arguments, strict=False)), **given)
+
+
 def summary(axis: str, name: str) -> str:
     """The first line of a choice's docstring: what the lists show."""
     return (inspect.getdoc(builder(axis, name)) or "").split("\n", 1)[0]

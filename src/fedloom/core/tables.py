@@ -4,6 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from fedloom.core.resolve import parted
 from fedloom.core.table import AxisTable, Count, FileName, Kind, Limit, Placement, Positive, Revision, Table
 
 
@@ -117,7 +118,17 @@ class MethodTable(AxisTable):
     name: str = "fedavg"
     """The method (`fedloom methods`), or package.module:function; its options stand beside it."""
     with_: list[str] = []
-    """Further methods whose client halves are added to its own, each "name" or "name:argument"."""
+    """Further methods whose client halves are added to its own, each "name" or "name:argument,argument"."""
+
+    @property
+    def names(self) -> list[str]:
+        """Its name, and those of the methods that are added to it."""
+        return [self.name, *(parted(text)[0] for text in self.with_)]
+
+    @property
+    def title(self) -> str:
+        """What a run of it is called: ``fedavg with fedprox:0.01``."""
+        return f"{self.name} with {', '.join(self.with_)}" if self.with_ else self.name
 
 
 class ClientTable(Table):

@@ -131,7 +131,9 @@ def _check_names(experiment: Experiment) -> None:
     """
     names = {"model.name": experiment.model.name, "task.name": experiment.task.name}
     names |= {"method.name": experiment.method.name, "sampling.name": experiment.sampling.name}
-    names |= {"channel.up": "".join(experiment.channel.up), "channel.down": "".join(experiment.channel.down)}
+    lists = {"method.with": experiment.method.with_}
+    lists |= {"channel.up": experiment.channel.up, "channel.down": experiment.channel.down}
+    names |= {key: "".join(texts) for key, texts in lists.items()}
     for key, name in names.items():
         if not name.isprintable():
             raise FedloomError(f"{key} = {name!r}: expected text in one line, without control characters.")
@@ -218,7 +220,7 @@ def _site_facts(experiment: Experiment, place: Place, site: str) -> dict[str, An
     return {
         "site": site,
         "tasks": [experiment.task.name] if ":" not in experiment.task.name else [],
-        "methods": [experiment.method.name] if ":" not in experiment.method.name else [],
+        "methods": [name for name in experiment.method.names if ":" not in name],
         "rank": max(experiment.adapter.ranks or [experiment.adapter.rank]),
         "needed": f"; this experiment needs {quoting.toml(code)}" if code else "",
         "worker": worker + (["--data", f"{SRV}/data"] if _reads_folder(experiment) else []),
@@ -243,10 +245,10 @@ def _names(experiment: Experiment) -> list[str]:
 
 def _code(experiment: Experiment) -> list[str]:
     """What the experiment has called at a site that is none of fedloom's own choices."""
-    tables = (experiment.task, experiment.method, experiment.sampling, experiment.model)
-    stages = [stage.split(":") for stage in (*experiment.channel.up, *experiment.channel.down)]
-    own = [":".join(parts[:2]) for parts in stages if "." in parts[0]]  # package.module:function[:arguments]
-    return list(dict.fromkeys([*(table.name for table in tables if ":" in table.name), *own]))
+    tables, channel = (experiment.task, experiment.sampling, experiment.model), experiment.channel
+    stages = [resolve.parted(stage)[0] for stage in (*channel.up, *channel.down)]
+    names = [*experiment.method.names, *(table.name for table in tables), *stages]
+    return list(dict.fromkeys(name for name in names if ":" in name))
 
 
 def _own_models(experiment: Experiment) -> dict[str, str]:

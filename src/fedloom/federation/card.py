@@ -27,7 +27,7 @@ base_model: {json.dumps(getattr(backbone, "base_address", experiment.model.name)
 tags: [federated-learning, fedloom, {experiment.adapter.kind.rpartition(":")[2]}]
 ---
 
-# {experiment.name or experiment.task.name} ({experiment.method.name})
+# {experiment.name or experiment.task.name} ({experiment.method.title})
 
 An adapter of kind `{experiment.adapter.kind}` for `{experiment.model.name}`, tuned with fedloom {__version__} in
 {last.round} rounds {told}.
@@ -36,7 +36,7 @@ An adapter of kind `{experiment.adapter.kind}` for `{experiment.model.name}`, tu
 |---|---|
 | task | {experiment.task.name} |
 | scenario | {experiment.scenario.name}, {experiment.scenario.clients} clients |
-| method | {experiment.method.name} |
+| method | {experiment.method.title} |
 | {setup.task.metric}, zero-shot | {float(last.facts["zero_shot"]):.3f} |
 | {setup.task.metric}, after these rounds | {score} |
 | base model's fingerprint | {backbone.fingerprint} |

@@ -1,28 +1,27 @@
-"""The one local training loop: a client's turn in a round, whatever the method, model and engine."""
+"""A client's turn in a round, whatever the method, model and engine: what comes in, the training, what goes out."""
 
-import math
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import numpy as np
-import torch
-from torch import Tensor
 
-from fedloom.core import limits, lora, wire
-from fedloom.core import tree as trees
+from fedloom.core import wire
 from fedloom.core.contracts import Backbone, Example, Job, LocalRun, Method, Parcel, Reply, Tree
 from fedloom.core.errors import FedloomError
+from fedloom.core.seeds import Seeds
 from fedloom.core.tables import ClientTable
-from fedloom.federation import begin, gradients, optimisers, steps
+from fedloom.federation import begin, steps
 from fedloom.federation.checkpoints import START
 from fedloom.federation.evaluate import answered, keeps
-from fedloom.federation.facts import PRIVATE, RANK, declared
+from fedloom.federation.facts import PRIVATE
 from fedloom.federation.kept import Kept
 from fedloom.federation.messages import check_ranks, coded_reply, cut
 from fedloom.federation.setup import Setup
-from fedloom.federation.start import begin_from, received, shared_start, take_start, whole_start
+from fedloom.federation.start import begin_from, received, shared_start, take_start
+from fedloom.federation.turn import Outcome, Pupil, turn
 
 MAX_PARCEL = 8 * 2**30
 """Bytes of the largest parcel that is read."""
@@ -30,8 +29,8 @@ MAX_PARCEL = 8 * 2**30
 FEEDBACK = "feedback"
 """The slot of what a client keeps in which error feedback has its memory."""
 
-Term = Callable[[LocalRun], Tensor]
-Hook = Callable[[LocalRun], None]
+ZERO = Seeds(0)
+"""The streams of a turn that is part of no run."""
 
 
 @dataclass
@@ -39,11 +38,13 @@ class Trainer:
     """Runs clients' turns in this process: one backbone, one client after the other.
 
     ``metrics``: whether a client's loss and score leave it as its own, only to be a part of sums, or not at all.
+    ``fewest``: examples that a turn trains on, where its method chooses them.
     """
 
     setup: Setup
     kept: Kept
     metrics: Literal["own", "sums", "none"] = "own"
+    fewest: int = 0
     _examples: dict[str, list[Example]] = field(default_factory=dict)
 
     def run(self, job: Job) -> Reply:
@@ -98,6 +99,25 @@ class Trainer:
         begin_from(self.setup, {})
         return begin.signs(self.setup, job.client)
 
+    @property
+    def _method(self) -> Method:
+        """The method, whose clients choose no fewer examples than a turn may train on."""
+        method = self.setup.method
+        choose, table = method.local.choose, self.setup.experiment.client
+        if choose is None or not self.fewest:
+            return method
+
+        def enough(run: LocalRun) -> Sequence[int]:
+            found = choose(run)
+            if (seen := steps.seen(len(found), table)) < self.fewest:
+                raise FedloomError(
+                    f"the method chose {len(found)} examples, of which the steps see {seen}, expected at least "
+                    f"{self.fewest}. Fix: have it choose more, or lower min_examples in site.toml."
+                )
+            return found
+
+        return replace(method, local=replace(method.local, choose=enough))
+
     def _turn(self, job: Job) -> Parcel:
         setup, where = self.setup, f"round/{job.round}/client/{job.client}"
         info = setup.clients[job.client]
@@ -105,11 +125,10 @@ class Trainer:
         parcel = self._opened(job, kept)
         if job.client not in self._examples:
             self._examples[job.client] = setup.training_examples(job.client)
-        torch.manual_seed(setup.seeds.number(f"{where}/dropout"))
         reply, keep = train(
             setup.backbone,
             self._examples[job.client],
-            setup.method,
+            self._method,
             setup.experiment.client,
             received=parcel,
             kept=kept,
@@ -117,6 +136,7 @@ class Trainer:
             rng=setup.seeds.numpy(f"{where}/batches"),
             lr=steps.learning_rate(setup.experiment.client, job.round, setup.experiment.rounds),
             scale=setup.scale,
+            number=lambda name: setup.seeds.number(f"{where}/{name}"),
         )
         for checked in (reply, Parcel(keep)):  # what has diverged is neither sent nor kept
             wire.check(checked, {})
@@ -140,154 +160,25 @@ def train(
     rng: np.random.Generator,
     lr: float,
     scale: float,
-) -> tuple[Parcel, dict[str, Tree]]:
-    """Train the adapter on a client's examples; returns its reply and what it keeps for its next turn.
-
-    The start is what the server sent, over what the client kept, over the initial adapter. ``scale``: the factor of
-    every B A.
+    number: Callable[[str], int] = ZERO.number,
+) -> Outcome:
+    """One turn alone, from its first step to its last; see ``turn`` and ``Pupil``.
 
     Raises:
-        FedloomError: a batch that cannot be trained on, or whose loss is not finite (that of the first of the
-            examples after the last step, too); names the batch.
+        FedloomError: as ``turn``.
     """
-    local = method.local
-    before = kept if local.goes_on else {}
-    whole = whole_start(initial, method, received, kept)
-    start, base = whole.trees["adapter"], whole.trees.get("base")
-    run = _begin(backbone, examples, method, start, base, received, kept, lr, table.batch_size)
-    if local.begin:
-        local.begin(run)
-    optimiser = optimisers.make(run.theta, table, lr, before)
-    losses = _learn(backbone, examples, run, table, optimiser, rng, local.term, local.gradient)
-    final = backbone.read()
-    reply = Parcel()
-    reply.facts = {"examples": len(examples), "steps": run.steps, "loss": float(np.mean(losses)) if losses else 0.0}
-    if local.rank:
-        reply.facts[RANK] = rank = local.rank(run)
-        final = lora.truncate(final, rank)
-    reply.trees["adapter"] = trees.select(final, method.shares)
-    keep = {"adapter": trees.select(final, lambda name: method.trains(name) and not method.shares(name))}
-    reply.trees |= declared(local, local.send(run) if local.send else {})
-    if local.keep:
-        keep |= local.keep(run)
-    if local.goes_on:
-        keep |= optimisers.state(optimiser, run.theta)
-    if local.personal:
-        own, base = local.personal.begin(whole, kept.get("personal"), scale)
-        run = _begin(backbone, examples, method, own, base, whole, kept, lr, table.batch_size)
-        optimiser = optimisers.make(run.theta, table, lr)
-        _learn(backbone, examples, run, table, optimiser, rng, local.personal.term, None)
-        keep["personal"] = backbone.read()
-    return reply, {slot: tree for slot, tree in keep.items() if tree}
-
-
-def _begin(
-    backbone: Backbone,
-    examples: Sequence[Example],
-    method: Method,
-    start: Tree,
-    base: Tree | None,
-    received: Parcel,
-    kept: dict[str, Tree],
-    lr: float,
-    size: int,
-) -> LocalRun:
-    """The backbone set to where a run begins, and the run; ``size``: examples a batch."""
-    backbone.write(start, base)
-    leaves = trees.select(backbone.leaves(), method.trains)
-    for name, leaf in backbone.leaves().items():
-        leaf.requires_grad_(name in leaves)
-
-    @torch.no_grad()
-    def losses() -> Tensor:
-        batches = (examples[begin : begin + size] for begin in range(0, len(examples), size))
-        with gradients.steady(backbone):
-            return torch.cat([_loss(backbone, batch).cpu() for batch in batches])
-
-    def of_examples() -> Iterator[Tree]:
-        for example in examples:
-            with gradients.steady(backbone):
-                loss = _loss(backbone, [example]).sum()
-            yield gradients.gradient(loss, [example], leaves)
-
-    return LocalRun(start, leaves, received, kept, len(examples), lr, losses, of_examples)
-
-
-def _learn(
-    backbone: Backbone,
-    examples: Sequence[Example],
-    run: LocalRun,
-    table: ClientTable,
-    optimiser: torch.optim.Optimizer,
-    rng: np.random.Generator,
-    term: Term | None,
-    gradient: Hook | None,
-) -> list[float]:
-    """All steps of a run; the losses of its batches, without the term.
-
-    Raises:
-        FedloomError: as ``train``.
-    """
-    losses = []
-    for batch in steps.batches(len(examples), table, rng):
-        limits.tick()
-        chosen = [examples[index] for index in batch]
-        where = f"batch {run.steps + 1} ({', '.join(example.id for example in chosen)})"
+    pupil = Pupil(backbone, examples, method.trains, table, rng, lr, number)
+    going = turn(pupil, method, received=received, kept=kept, initial=initial, scale=scale)
+    with closing(going):
         try:
-            loss = _step(backbone, chosen, run, optimiser, term, gradient)
-        except Exception as error:
-            reason = str(error) if isinstance(error, FedloomError) else f"{type(error).__name__}: {error}"
-            raise FedloomError(f"{where}: {reason}") from error
-        if not math.isfinite(loss):
-            raise FedloomError(f"{where}: the loss is {loss}. Lower client.lr (now {run.lr:g}).")
-        losses.append(loss)
-    if losses:
-        _check_end(backbone, examples, run)
-    return losses
-
-
-def _loss(backbone: Backbone, examples: Sequence[Example]) -> Tensor:
-    """The loss of each example, of a pass over all that has no end but theirs."""
-    limits.tick()
-    return backbone.loss(backbone.collate(examples))
-
-
-@torch.no_grad()
-def _check_end(backbone: Backbone, examples: Sequence[Example], run: LocalRun) -> None:
-    """Refuse a model that diverged in its last step, whose loss no further step sees: one example tells, with a picture
-    if any has one.
-
-    Raises:
-        FedloomError: its loss is not finite.
-    """
-    one = next((example for example in examples if example.images), examples[0])
-    with gradients.steady(backbone):
-        loss = float(backbone.loss(backbone.collate([one])).sum())
-    if not math.isfinite(loss):
-        raise FedloomError(
-            f"after the last batch, {run.steps}: the loss of {one.id} is {loss}. Lower client.lr (now {run.lr:g})."
-        )
-
-
-def _step(
-    backbone: Backbone,
-    examples: list[Example],
-    run: LocalRun,
-    optimiser: torch.optim.Optimizer,
-    term: Term | None,
-    gradient: Hook | None,
-) -> float:
-    """One optimiser step on one batch; returns the batch's mean loss, without the method's term.
-
-    Raises:
-        FedloomError: as ``gradients.depends``.
-    """
-    optimiser.zero_grad()
-    loss: Tensor = backbone.loss(backbone.collate(examples)).mean()
-    total = loss + term(run) if term else loss
-    gradients.backward(loss, total, examples, run.theta)
-    if gradient:
-        gradient(run)
-    optimiser.step()
-    run.steps += 1
-    return float(loss.detach())
+            step = next(going)
+            while True:
+                try:
+                    losses = step.losses(backbone)
+                except Exception as error:
+                    step = going.throw(error)  # which says of what batch it is
+                else:
+                    step = going.send(losses)
+        except StopIteration as end:
+            outcome: Outcome = end.value
+            return outcome

@@ -6,25 +6,48 @@ from contextlib import AbstractContextManager, nullcontext
 import torch
 from torch import Tensor
 
-from fedloom.core.contracts import Backbone, Example, Tree
+from fedloom.core.contracts import Backbone, Example, Local, LocalRun, Tree
 from fedloom.core.errors import FedloomError
 
 
-def backward(loss: Tensor, total: Tensor, examples: Sequence[Example], leaves: Tree) -> None:
-    """Set ``.grad`` of every leaf to the gradient of ``total``, the batch's ``loss`` with a method's term.
+def backward(losses: Tensor, examples: Sequence[Example], run: LocalRun, local: Local) -> Tensor:
+    """Set ``.grad`` of every leaf of ``run.theta`` from a batch's losses ``[B]`` and the method's term.
 
-    A leaf that it does not depend on has the gradient zero, not none: its moments decay and its weight decays as in
-    every other step. So it is for a connector where no question of the batch has a picture.
+    Without ``local.backward`` it is the gradient of ``losses.mean() + term``. With it, that of the term is added to
+    what it sets. A leaf on which nothing depends has the gradient zero, not none: its moments decay and its weight
+    decays as in every other step. So it is for a connector where no question of the batch has a picture.
+
+    Returns:
+        The mean loss, without the term and without a graph.
 
     Raises:
-        FedloomError: as ``depends``.
+        FedloomError: as ``depends``; ``local.backward`` set no gradient.
     """
-    depends(loss, examples)
-    if total.requires_grad:
-        total.backward()  # type: ignore[no-untyped-call]
-    for leaf in leaves.values():
+    mean = losses.mean()
+    depends(mean, examples)
+    if local.backward:
+        local.backward(run, _tied(losses, run.theta))
+        if run.theta and all(leaf.grad is None for leaf in run.theta.values()):
+            raise FedloomError(
+                "method: its Local.backward set no gradient. Fix: it must set .grad of the leaves of run.theta."
+            )
+        parts = [local.term(run)] if local.term else []
+    else:
+        parts = [mean + local.term(run) if local.term else mean]
+    for total in parts:
+        if total.requires_grad:
+            total.backward()  # type: ignore[no-untyped-call]
+    for leaf in run.theta.values():
         if leaf.grad is None:
             leaf.grad = torch.zeros_like(leaf)
+    return mean.detach()
+
+
+def _tied(losses: Tensor, leaves: Tree) -> Tensor:
+    """The losses, with a graph also where no leaf decides them: their gradients are zero then."""
+    if losses.requires_grad or not leaves:
+        return losses
+    return losses + torch.stack([0 * leaf.sum().to(losses) for leaf in leaves.values()]).sum()
 
 
 def gradient(loss: Tensor, examples: Sequence[Example], leaves: Tree) -> Tree:

@@ -39,4 +39,6 @@ def fed_sb() -> Method:
             )
         return plain.server.init(adapter, scale, clients)
 
-    return replace(plain, server=replace(plain.server, init=init), trains=is_no_half, shares=is_no_half)
+    return replace(
+        plain, server=replace(plain.server, init=init), trains=is_no_half, shares=is_no_half, needs="squares"
+    )

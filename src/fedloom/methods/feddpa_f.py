@@ -44,4 +44,4 @@ def feddpa_f(weight: float = 0.5) -> Method:
         return {"adapter": adapter}
 
     server = replace(replace_server(), init=init)
-    return Method(mean(adapter="examples"), server, Local(personal=Personal(begin, model)))
+    return Method(mean(adapter="examples"), server, Local(personal=Personal(begin, model)), needs="weights")

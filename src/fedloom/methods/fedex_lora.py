@@ -30,7 +30,7 @@ def fedex_lora() -> Method:
     def send(state: State, client: ClientInfo | None) -> Parcel:
         return Parcel({"adapter": state["adapter"], "base": state["base"]})
 
-    return Method(stacked(halves=True), Server(init, step, send))
+    return Method(stacked(halves=True), Server(init, step, send), needs="weights")
 
 
 def _residuals(stack: Tree, means: Tree) -> dict[str, lora.Pair]:

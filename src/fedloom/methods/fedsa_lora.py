@@ -13,4 +13,4 @@ def fedsa_lora() -> Method:
     FedSA-LoRA, Guo et al. 2024 (arXiv 2410.01463); the local head is as in the authors' settings. There is no global
     model to speak of: under the shared A stands the B of the start, and each client is measured with its own.
     """
-    return replace(fedavg(), shares=lambda name: name.endswith(lora.A))
+    return replace(fedavg(), shares=lambda name: name.endswith(lora.A), needs="pairs")

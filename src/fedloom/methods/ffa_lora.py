@@ -17,4 +17,4 @@ def ffa_lora() -> Method:
     def is_no_a(name: str) -> bool:
         return not name.endswith(lora.A)
 
-    return replace(fedavg(), trains=is_no_a, shares=is_no_a)
+    return replace(fedavg(), trains=is_no_a, shares=is_no_a, needs="pairs")

@@ -30,7 +30,7 @@ def flexlora() -> Method:
         adapter = state["adapter"]
         return Parcel({"adapter": adapter if client is None else lora.truncate(adapter, client.rank)})
 
-    return Method(stacked(), Server(init, step, send), mixed_ranks=True)
+    return Method(stacked(), Server(init, step, send), mixed_ranks=True, needs="products")
 
 
 def _factors(products: Tree, start: Tree) -> Tree:

@@ -50,4 +50,5 @@ def frlora(average: Literal["factors", "products"] = "factors", weighting: Weigh
     def send(state: State, client: ClientInfo | None) -> Parcel:
         return Parcel({"adapter": state["adapter"], "base": state["base"]})
 
-    return Method(stacked(weighting) if exact else mean(adapter=weighting), Server(init, step, send))
+    reduce = stacked(weighting) if exact else mean(adapter=weighting)
+    return Method(reduce, Server(init, step, send), needs="weights")

@@ -90,7 +90,7 @@ def hetlora(gamma: float = 0.99, penalty: float = 1e-3, cap: float = 2.0) -> Met
     reduce = Reduce(_lift, _merge, lambda turns: _lower(turns, cap), additive=False)
     server = Server(init, step, send)
     local = Local(term=term, rank=rank, reveals={"rank": "rank"}) if gamma < 1 else Local()
-    return Method(reduce, server, local, mixed_ranks=True)
+    return Method(reduce, server, local, mixed_ranks=True, needs="products")
 
 
 def _lift(reply: Parcel, client: ClientInfo, start: Tree) -> list[Turn]:

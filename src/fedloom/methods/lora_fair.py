@@ -76,7 +76,7 @@ def lora_fair(
             adapter[module + lora.B] = (b + change).to(means[module][1].dtype)
         return {"adapter": adapter}
 
-    return Method(stacked(halves=True), Server(init, step, send_adapter))
+    return Method(stacked(halves=True), Server(init, step, send_adapter), needs="products")
 
 
 def _ridge(stack_a: Tensor, stack_b: Tensor, a: Tensor, b: Tensor, penalty: float) -> Tensor:

@@ -35,7 +35,7 @@ def stacking(seed: int = 0) -> Method:
         adapter = state["adapter"] if client is None else lora.truncate(state["adapter"], client.rank)
         return Parcel({"adapter": adapter, "base": state["base"]})
 
-    return Method(stacked(), Server(init, step, send), mixed_ranks=True)
+    return Method(stacked(), Server(init, step, send), mixed_ranks=True, needs="weights")
 
 
 def _fresh(adapter: Tree, seeds: Seeds, number: int) -> Tree:

@@ -7,7 +7,7 @@ where an adapter may act that is no layer of the model. Which features can be ke
 import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -126,20 +126,10 @@ class Tuned(ABC):
     def _autocast(self) -> torch.autocast:
         return torch.autocast(device().type, torch.bfloat16, enabled=self._options.dtype == "bfloat16")
 
-    @contextmanager
-    def _dropout(self, ids: Sequence[str]) -> Iterator[None]:
-        """LoRA dropout for one batch, drawn from a stream named by its examples and the adapter's state: the same step
-        from the same state drops the same entries, whatever ran before it."""
-        if not self._adapter.spec.dropout or self._steady or not torch.is_grad_enabled():
-            yield
-            return
-        state = hashlib.sha256("/".join(ids).encode())
-        for leaf in self.leaves().values():
-            state.update(leaf.detach().cpu().numpy().tobytes())
-        with torch.random.fork_rng():
-            torch.manual_seed(self._seeds.number(f"dropout/{state.hexdigest()}"))
-            with self._adapter.training():
-                yield
+    def _dropout(self) -> AbstractContextManager[None]:
+        """Dropout for one batch, where gradients are wanted. It is drawn from torch's global generator, which the
+        training loop seeds before each step."""
+        return nullcontext() if self._steady or not torch.is_grad_enabled() else self._adapter.training()
 
     @contextmanager
     def steady(self) -> Iterator[None]:

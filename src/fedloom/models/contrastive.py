@@ -90,7 +90,7 @@ class Contrastive(Tuned):
         Radford et al. 2021, figure 3, for CLIP's contrastive loss (example b has half of row b's and half of column
         b's cross-entropy); Zhai et al. 2023, equation 1, for SigLIP's.
         """
-        with self._dropout(batch.ids), self._autocast():
+        with self._dropout(), self._autocast():
             images = self._image_vectors(batch.images)
             if self._options.loss == "contrastive":
                 return self._within_batch(self._matched(images, tuple(batch.captions[k] for k in batch.gold.tolist())))

@@ -186,7 +186,7 @@ class Generative(Tuned):
 
     def loss(self, batch: Batch) -> Tensor:
         """Mean cross-entropy over the tokens of each example's answer and its end, ``[B]``."""
-        with self._dropout(batch.ids), self._autocast():
+        with self._dropout(), self._autocast():
             return self._middle.losses(self._passage(batch.tokens, batch.mask, batch.images, batch.keys), batch.target)
 
     @torch.no_grad()

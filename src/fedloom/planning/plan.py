@@ -135,7 +135,7 @@ def plan(experiment: Experiment, tokens: int = 64, captions: int = 32, vocabular
         client = alone if split.used else client
     return Plan(
         model=experiment.model.name,
-        method=experiment.method.name,
+        method=experiment.method.title,
         rounds_in_all=experiment.rounds,
         clients_in_all=len(setup.clients),
         parameters=parameters,

@@ -147,7 +147,7 @@ class Desk:
             kept = Kept(self._ledger.run(letter.run) / "kept" if self.site else self.state)
             while len(self._trainers) >= self.policy.keep_runs:
                 del self._trainers[next(iter(self._trainers))]
-            self._trainers[letter.run] = Trainer(setup, kept, self.policy.metrics)
+            self._trainers[letter.run] = Trainer(setup, kept, self.policy.metrics, self.policy.min_examples)
             if self.site:
                 self._ledger.prune(letter.run)
         return self._trainers[letter.run]

@@ -122,8 +122,8 @@ class Policy(Table):
             FedloomError: what of it the site refuses, and the key of site.toml that says so.
         """
         adapter = experiment.adapter
-        named = {"tasks": experiment.task.name, "methods": experiment.method.name, "adapters": adapter.kind}
-        for key, name in named.items():
+        methods = [("methods", name) for name in experiment.method.names]
+        for key, name in [("tasks", experiment.task.name), *methods, ("adapters", adapter.kind)]:
             if ":" not in name and not _matches(name, getattr(self, key)):
                 raise refusal(f"{key.removesuffix('s')} {name!r}", f"{key} = {getattr(self, key)}")
         self._check_model(experiment.model)

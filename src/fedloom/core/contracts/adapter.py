@@ -34,7 +34,7 @@ class Adapter:
     follows from this alone. It changes nothing, and needs no weights. ``place(base)``: puts the adapter into the model,
     and gives a ``fedloom.adapters.Placed``. ``pairs``: it is made of LoRA pairs, which some methods need. ``codes``: it
     adapts what the language model reads, and can be sent as low-rank codes. ``classes``: it has a part for each of the
-    task's answers, which must be known.
+    task's answers, which must be known. ``squares``: a square R stands between B and A of every pair.
 
     Raises:
         FedloomError: of ``touches`` and ``place``: the model has no place for it.
@@ -45,3 +45,4 @@ class Adapter:
     pairs: bool = False
     codes: bool = False
     classes: bool = False
+    squares: bool = False

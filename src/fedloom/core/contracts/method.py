@@ -2,10 +2,10 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
-from torch import Tensor
+from torch import Generator, Tensor
 
 from fedloom.core.contracts.data import Tree
 
@@ -15,7 +15,7 @@ class Parcel:
     """What travels between server and client: trees by slot (``adapter``, ``base``, ``control`` ...), plain facts.
 
     Slot ``adapter`` is what a client loads or returns; what the server leaves out of it is as everyone's start adapter.
-    Facts of a reply always hold ``examples`` and ``steps``.
+    Facts of a reply always hold ``examples``, those that the client holds, and ``steps``, those that it took.
     """
 
     trees: dict[str, Tree] = field(default_factory=dict)
@@ -46,9 +46,10 @@ class LocalRun:
 
     ``start``: the adapter it began from. ``theta``: the live leaves. ``received``: the server's parcel. ``kept``: the
     client's own state from earlier rounds, by slot. ``losses()``: the loss of each training example at ``theta`` as it
-    is, ``[examples]``. ``gradients()``: the gradient of one training example's loss after the other. Both are without
-    dropout, whose noise only the steps have. ``scratch``: free for hooks during this run. ``steps``, ``examples``:
-    optimiser steps taken so far, training examples held.
+    is, ``[examples]``. ``gradients()``: the gradient of one training example's loss after the other. Both are of all
+    examples that the client holds, chosen or not, and without dropout, whose noise only the steps have. ``scratch``:
+    free for hooks during this run. ``steps``, ``examples``: optimiser steps taken so far, training examples held.
+    ``random``: what hooks draw from, a stream of this turn's own.
     """
 
     start: Tree
@@ -61,6 +62,7 @@ class LocalRun:
     gradients: Callable[[], Iterator[Tree]]
     steps: int = 0
     scratch: dict[str, Any] = field(default_factory=dict)
+    random: Generator = field(default_factory=Generator)
 
 
 @dataclass(frozen=True)
@@ -82,15 +84,29 @@ class Personal:
 class Local:
     """The client half of a method; every part may be absent.
 
-    ``begin(run)``: called before the first step. ``term(run)``: added to the mean batch loss. ``gradient(run)``: called
-    after backward and before the optimiser's step; may change ``.grad`` of ``run.theta`` in place: every leaf has one,
-    zero where the batch does not depend on it. ``send(run)``: further slots for the reply (the shared part of the
-    adapter is always sent). ``rank(run)``: how many components of every LoRA pair, from the first, the reply has, at
-    most those the client began with. ``keep(run)``: slots that the client keeps until its next turn (the unshared part
-    of the adapter is always kept). ``personal``: a second adapter. ``goes_on``: the optimiser of a turn begins with the
-    state that it had at the end of the client's last one (its moments and step count), which the client keeps; without
-    it, each turn has a new optimiser. ``reveals``: what each slot of ``send`` tells of the examples, in a word, by slot
-    (``"control": "gradients"``), and ``"rank": "rank"`` where there is a ``rank``: nothing else leaves the client.
+    A turn asks for them in this order, ``term``, ``backward`` and ``gradient`` anew in every step:
+
+    - ``begin(run)``: called before all else.
+    - ``choose(run)``: which of the client's examples the turn trains on, the personal adapter's as well: different
+      indices from 0 to ``run.examples - 1``, at least one. A client counts by the examples that it holds, chosen or
+      not: the reply's fact ``examples`` and every mean weighted by examples stay as they are; ``steps`` are fewer.
+    - ``term(run)``: a scalar that is added to the mean batch loss.
+    - ``backward(run, losses)``: in place of ``losses.mean().backward()``; ``losses`` ``[B]`` has a graph, and
+      ``backward`` must set ``.grad`` of the leaves of ``run.theta``. The gradient of ``term`` is added to that
+      afterwards, as it is: what ``backward`` does to the gradients of examples (to clip them, to add noise) it does not
+      do to the term's, so a term beside it must not look at examples.
+    - ``gradient(run)``: called after backward and before the optimiser's step; may change ``.grad`` of ``run.theta`` in
+      place: every leaf has one, zero where the batch does not depend on it.
+    - ``rank(run)``: how many components of every LoRA pair, from the first, the reply has, at most those the client
+      began with.
+    - ``send(run)``: further slots for the reply (the shared part of the adapter is always sent).
+    - ``keep(run)``: slots that the client keeps until its next turn (the unshared part of the adapter is always kept).
+    - ``personal``: a second adapter, trained after that with ``personal.term`` alone.
+
+    ``goes_on``: the optimiser of a turn begins with the state that it had at the end of the client's last one (its
+    moments and step count), which the client keeps; without it, each turn has a new optimiser. ``reveals``: what each
+    slot of ``send`` tells of the examples, in a word, by slot (``"control": "gradients"``), and ``"rank": "rank"``
+    where there is a ``rank``: nothing else leaves the client. ``fedloom.core.compose`` makes one of several.
     """
 
     begin: Callable[[LocalRun], None] | None = None
@@ -102,6 +118,8 @@ class Local:
     personal: Personal | None = None
     goes_on: bool = False
     reveals: Mapping[str, str] = field(default_factory=dict)
+    choose: Callable[[LocalRun], Sequence[int]] | None = None
+    backward: Callable[[LocalRun, Tensor], None] | None = None
 
 
 @dataclass(frozen=True)
@@ -145,13 +163,19 @@ def nothing(name: str) -> bool:
     return False
 
 
+Need = Literal["any", "pairs", "products", "weights", "squares"]
+"""What a method needs of an adapter: nothing; LoRA pairs; pairs whose product is B A, with no R between; such pairs
+beside weights, into which their product can be merged; or pairs with an R between."""
+
+
 @dataclass(frozen=True)
 class Method:
     """How clients learn and how their replies are merged: both halves, in one file.
 
     ``trains`` and ``shares`` are predicates on adapter tensor names: what learns at the client, and what of it leaves
     the client. ``mixed_ranks``: whether clients may have adapters of different rank. ``pooled``: all data in one
-    place: one client that holds everybody's data, which is no federation at all.
+    place: one client that holds everybody's data, which is no federation at all. ``needs``: what it needs of an
+    adapter, looked at when an experiment is read.
     """
 
     reduce: Reduce
@@ -161,3 +185,4 @@ class Method:
     shares: Callable[[str], bool] = everything
     mixed_ranks: bool = False
     pooled: bool = False
+    needs: Need = "any"

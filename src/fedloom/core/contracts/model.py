@@ -22,8 +22,9 @@ class Backbone(Protocol):
         """A batch as ``loss`` wants it, on the device; frozen features come from the cache."""
 
     def loss(self, batch: Any) -> Tensor:
-        """Loss of each example, ``[B]``, as in training: with dropout where gradients are wanted. A backbone that draws
-        anything here has a context ``steady()`` besides, in which it does not."""
+        """Loss of each example, ``[B]``, as in training: with dropout where gradients are wanted. What is drawn is from
+        torch's global generator, which the training loop seeds before each step. A backbone that draws anything here
+        has a context ``steady()`` besides, in which it does not."""
 
     def answer(self, examples: Sequence[Example]) -> list[str]:
         """An answer an example: the likeliest choice, or generated text where there are no choices."""

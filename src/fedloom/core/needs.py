@@ -1,0 +1,48 @@
+"""What a method needs of an adapter, against the adapter that an experiment has."""
+
+from collections.abc import Callable
+
+from fedloom.core import resolve
+from fedloom.core.contracts import Adapter, Method, Need
+from fedloom.core.errors import FedloomError
+from fedloom.core.tables import Experiment
+
+MET: dict[Need, tuple[str, str, Callable[[Adapter], bool]]] = {
+    "any": ("any adapter", "lora", lambda adapter: True),
+    "pairs": ("LoRA pairs", "lora", lambda adapter: adapter.pairs),
+    "products": ("LoRA pairs with nothing between B and A", "lora", lambda a: a.pairs and not a.squares),
+    "weights": (
+        "LoRA pairs beside weights, into which B A can be merged",
+        "lora",
+        lambda a: a.pairs and not a.squares and not a.codes,
+    ),
+    "squares": ("LoRA pairs with an R between B and A", "lora-sb", lambda adapter: adapter.pairs and adapter.squares),
+}
+"""What is needed, in words; a kind that has it; and whether an adapter does."""
+
+
+def check(experiment: Experiment, method: Method, adapter: Adapter) -> None:
+    """Refuse a method whose rule cannot be applied to the adapter, and clients' own ranks where nothing has a rank.
+
+    Raises:
+        FedloomError: naming method and kind, and what would fit.
+    """
+    table, kind = experiment.adapter, experiment.adapter.kind
+    words, other, met = MET[method.needs]
+    if not met(adapter):
+        raise FedloomError(
+            f"method {experiment.method.title!r} needs {words}, which adapter.kind = {kind!r} does not have. Fix: set "
+            f"adapter.kind = {other!r}, or use a method that takes this kind: {', '.join(_others(adapter))}."
+        )
+    if not adapter.pairs and (table.rank_from != "list" or len(set(table.ranks)) > 1):
+        given = f"ranks = {table.ranks}" if table.rank_from == "list" else f"rank_from = {table.rank_from!r}"
+        raise FedloomError(
+            f"adapter.{given}: clients differ in the rank of their LoRA pairs, and adapter.kind = {kind!r} has none. "
+            "Fix: leave it out, or set adapter.kind = 'lora'."
+        )
+
+
+def _others(adapter: Adapter) -> list[str]:
+    """The methods that ship and take an adapter."""
+    methods = {name: resolve.build("methods", name, {}, seed=0) for name in sorted(resolve.known("methods"))}
+    return [name for name, method in methods.items() if MET[method.needs][2](adapter)]
