@@ -88,8 +88,8 @@ class Setup:
         """Who holds what, as indices."""
         table, sites = self.experiment.scenario, self.scenario.sites
         if self.site and sites:
-            mine = ([[*range(len(half))]] for half in (self.loaded.train, self.loaded.test))
-            return partition.Partition(*mine, names=[self.site])
+            mine = [range(len(half)) for half in (self.loaded.train, self.loaded.test)]
+            return partition.Partition([[*mine[0]]], [[*mine[1]]], [self.site])
         if sites:
             held = [self.told[name] for name in sites]
             return partition.Partition([[*range(h.train)] for h in held], [[*range(h.test)] for h in held], [*sites])
