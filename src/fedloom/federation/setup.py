@@ -172,6 +172,7 @@ class Setup:
             cache_dir=self.cache_dir if model.disk_cache_mb else None,
             cache_limit_bytes=model.disk_cache_mb * 2**20,
             loss=model.loss,
+            absent=model.absent,
             normalise=model.normalise,
             max_new_tokens=model.max_new_tokens,
             answer_batch=self.experiment.evaluation.batch_size,

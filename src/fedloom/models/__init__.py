@@ -55,6 +55,7 @@ def load(
     edge: bool = False,
     revision: str = "",
     classes: tuple[str, ...] = (),
+    absent: Literal["refuse", "blank", "learned"] = "refuse",
 ) -> Backbone:
     """The backbone ``name`` with a fresh adapter, contrastive or generative as its configuration says.
 
@@ -97,7 +98,7 @@ def load(
     else:
         found = checkpoint.read(name, checkpoint.locate(name, NANO, revision=revision), dtype)
     cache = FeatureCache(cache_dir, cache_limit_bytes, memory_limit_bytes)
-    options = Options(dtype, loss, normalise, max_new_tokens, answer_batch, classes)
+    options = Options(dtype, loss, normalise, max_new_tokens, answer_batch, classes, absent)
     if found.generative:
         return Generative(found, adapter, seeds, cache, options, route)
     if route:

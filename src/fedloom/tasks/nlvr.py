@@ -36,8 +36,8 @@ def nlvr(path: str | Path = "", on_bad: OnBad = "refuse") -> Task:
 
 
 def word(sample: Sample) -> Example:
-    """``<image>\\n"sentence" Question: Is this sentence true of the picture? Choices: true, false. Answer:``, and without
-    the picture or the sentence a question that does not name it."""
+    """``<image>\\n"sentence" Question: Is this sentence true of the picture? Choices: true, false. Answer:``; without
+    the picture or the sentence, a question that does not name it."""
     images = sample.images or ()
     question = sample.question and ASKED[bool(images), bool(sample.text)]
     quoted = f'"{sample.text}"' if sample.text else None
