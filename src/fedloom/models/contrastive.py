@@ -32,8 +32,8 @@ _CAPTIONS = 128  # captions encoded at once when the text tower learns
 @dataclass(frozen=True)
 class Batch:
     """``images``: pixels or frozen features of B pictures, the blank one's where ``there`` ``[B]`` is false;
-    ``captions``: K distinct ones; ``own`` ``[B, K]``: which captions are choices of which example; ``gold`` ``[B]``: the
-    right caption of each."""
+    ``captions``: K distinct ones; ``own`` ``[B, K]``: which captions are choices of which example; ``gold`` ``[B]``:
+    the right caption of each."""
 
     ids: tuple[str, ...]
     images: Tree
