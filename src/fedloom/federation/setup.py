@@ -31,7 +31,7 @@ from fedloom.core.seeds import Seeds
 from fedloom.federation import classes, ranks_of
 from fedloom.federation.measured import check_halves, measured
 from fedloom.federation.middle import Access, Middle
-from fedloom.federation.places import Holding, check_sites
+from fedloom.federation.places import Holding, check_sites, of_sites
 from fedloom.federation.seen import seen
 
 POOL = "all"
@@ -86,16 +86,12 @@ class Setup:
     @cached_property
     def partition(self) -> partition.Partition:
         """Who holds what, as indices."""
-        table, sites = self.experiment.scenario, self.scenario.sites
-        if self.site and sites:
-            mine = [range(len(half)) for half in (self.loaded.train, self.loaded.test)]
-            return partition.Partition([[*mine[0]]], [[*mine[1]]], [self.site])
-        if sites:
-            held = [self.told[name] for name in sites]
-            return partition.Partition([[*range(h.train)] for h in held], [[*range(h.test)] for h in held], [*sites])
-        train_meta = [sample.meta for sample in self.loaded.train]
-        test_meta = [sample.meta for sample in self.loaded.test]
-        return partition.deal(self.scenario, train_meta, test_meta, table.clients, table.minimum, self.seeds)
+        if sites := self.scenario.sites:
+            held = {self.site: Holding.of(self.loaded)} if self.site else {name: self.told[name] for name in sites}
+            return of_sites(held)
+        train, test = ([sample.meta for sample in half] for half in (self.loaded.train, self.loaded.test))
+        table = self.experiment.scenario
+        return partition.deal(self.scenario, train, test, table.clients, table.minimum, self.seeds)
 
     @cached_property
     def method(self) -> Method:
