@@ -179,7 +179,7 @@ def test_figures_do_not_depend_on_a_screen(tmp_path: Path) -> None:
         assert subprocess.run([sys.executable, "-c", code], check=False, env=environment).returncode == 0
 
 
-@pytest.mark.parametrize("axis", ["methods", "tasks", "scenarios", "sampling", "channel"])
+@pytest.mark.parametrize("axis", lists.LISTS)
 def test_show_tells_every_choices_options(fedloom: Command, axis: str) -> None:
     for name in resolve.known(axis):
         text = lists._description(axis, name)
@@ -472,6 +472,9 @@ def test_export_writes_the_adapter(fedloom: Command, place: Path) -> None:
         ("methods", ["fedavg", "scaffold", "stacking", "local", "centralised"]),
         ("scenarios", ["iid", "natural", "dirichlet", "quantity", "shards"]),
         ("tasks", ["icons-qa/choose_txt", "icons-classify", "icons-memes", "nlvr"]),
+        ("modalities", ["complete", "missing"]),
+        ("adapters", ["lora", "lora-sb", "nano"]),
+        ("objectives", ["answer"]),
         ("models", ["nano-clip", "nano-vlm"]),
     ],
 )

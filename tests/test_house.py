@@ -16,7 +16,7 @@ SOURCE = ROOT / "src" / "fedloom"
 FILES = sorted(SOURCE.rglob("*.py"))
 LINES = 300
 
-AXES = ("tasks", "scenarios", "sampling", "methods", "channel")
+AXES = ("tasks", "scenarios", "sampling", "methods", "channel", "modalities", "adapters", "objectives")
 
 Documented = ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
 

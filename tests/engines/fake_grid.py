@@ -19,7 +19,7 @@ from fedloom.core.contracts import Job
 from fedloom.engines import flower, flower_simulation
 from fedloom.engines._flower import directory
 from fedloom.engines.flower import Sites
-from fedloom.federation.result import content_fingerprint, data_fingerprint
+from fedloom.federation.inputs import told_of_data
 from fedloom.federation.setup import Setup
 from fedloom.site import records
 from fedloom.site.letter import Letter, pack
@@ -201,7 +201,7 @@ class Bench:
     def facts(self, site: str) -> dict[str, str | int | float]:
         """What a site of these experiments says."""
         own = bool(self.setup.scenario.sites)
-        data = "own" if own else f"{data_fingerprint(self.setup)}/{content_fingerprint(self.setup)}"
+        data = "own" if own else told_of_data(self.setup)
         return {"site": site, "train": 6, "test": 3, "data": data, "model": "toy"}
 
     def answers(self, site: str, /, **changed: Any) -> Answer:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from fedloom.federation import result
+from fedloom.federation import inputs, result
 from fedloom.federation.setup import Setup
 from fedloom.report.runs import read
 from tests.federation import toy
@@ -78,7 +78,7 @@ def test_a_pooled_method_trains_one_client_and_measures_all(run: Run, tmp_path: 
 
 def test_the_datas_fingerprint_tells_data_and_partition_apart_but_not_methods() -> None:
     sets = [(), ("method=scaffold", "rounds=9"), ("seed=1",), ("scenario.clients=2",), ("evaluation.limit=8",)]
-    same, also, *others = [result.data_fingerprint(Setup(toy.experiment(*one))) for one in sets]
+    same, also, *others = [inputs.data_fingerprint(Setup(toy.experiment(*one))) for one in sets]
     assert same == also
     assert len({same, *others}) == 4
 

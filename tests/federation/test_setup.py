@@ -116,14 +116,14 @@ def test_keys_that_do_not_go_together_are_refused(sets: list[str], message: str)
 
 def test_a_task_without_test_examples_is_refused() -> None:
     setup = Setup(toy.experiment())
-    setup.__dict__["data"] = Data(setup.data.train, ())
+    setup.__dict__["loaded"] = Data(setup.loaded.train, ())
     with pytest.raises(FedloomError, match="no test example"):
         setup.check()
 
 
 def test_a_task_without_training_examples_is_refused() -> None:
     setup = Setup(toy.experiment())
-    setup.__dict__["data"] = Data((), setup.data.test)
+    setup.__dict__["loaded"] = Data((), setup.loaded.test)
     with pytest.raises(FedloomError, match="task 'toy': there is no training example"):
         setup.check()
 

@@ -19,8 +19,9 @@ from fedloom.core.contracts import ClientInfo, Data, Engine, Example, Job, Parce
 from fedloom.core.errors import FedloomError
 from fedloom.core.partition import Partition
 from fedloom.federation.evaluate import AtClients, Scores
+from fedloom.federation.inputs import data_fingerprint, inputs
 from fedloom.federation.places import Holding
-from fedloom.federation.result import data_fingerprint, inputs_fingerprint, who_holds_what
+from fedloom.federation.result import who_holds_what
 from fedloom.federation.round import Stopped
 from fedloom.federation.setup import Setup
 from fedloom.site.desk import Desk
@@ -234,7 +235,7 @@ def test_what_cannot_be_without_the_data_is_refused(sets: list[str], words: str)
 
 def test_what_the_sites_said_decides_the_runs_fingerprint() -> None:
     prints = [data_fingerprint(server()), data_fingerprint(server())]
-    assert prints[0] == prints[1] == inputs_fingerprint(server())
+    assert prints[0] == prints[1] == inputs(server())["data"]
     other = server()
     other.told["lyon"] = Holding(6, 3, "other data")
     fewer = server()

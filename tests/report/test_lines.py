@@ -23,6 +23,14 @@ def test_bounds_are_runs_of_the_same_task_beside_another_method(runs: list[Run])
     assert [run.name for run in bounds(runs)] == ["centralised"]
 
 
+def test_a_bound_has_the_same_modality_whether_or_not_its_folder_knew_of_it(runs: list[Run]) -> None:
+    runs[1].settings["modality"] = {"name": "complete"}  # a later release's folder writes every default
+    runs[1].settings["model"]["absent"] = "refuse"
+    assert [run.name for run in bounds(runs)] == ["local", "centralised"]
+    runs[1].settings["modality"] = {"name": "missing", "rate": 0.4}
+    assert bounds(runs) == []
+
+
 def test_two_runs_of_a_bounds_method_are_compared(runs: list[Run]) -> None:
     assert [run.name for run in bounds([*runs, runs[0]])] == ["centralised"]
 

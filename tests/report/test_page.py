@@ -282,3 +282,22 @@ def test_opens_in_a_browser_without_a_complaint(one: Path, tmp_path: Path) -> No
     assert "CONSOLE" not in opened.stderr
     assert "After 12 rounds" in opened.stdout
     assert opened.stdout.count("<svg") == one.read_text().count("<svg")
+
+
+def test_what_examples_lack_is_a_table_and_the_modality_a_chip(tmp_path: Path) -> None:
+    folder = run_folder(tmp_path)
+    page([folder], tmp_path / "plain.html")
+    assert "What examples lack" not in (tmp_path / "plain.html").read_text()
+    (folder / "config.toml").write_text((folder / "config.toml").read_text() + '[modality]\nname = "missing"\n')
+    held = json.loads((folder / "partition.json").read_text())
+    held["clients"][0]["lost"] = {"train": {"image": 7, "both": 2}, "test": {"text": 3}}
+    held["clients"][1]["lost"] = {"train": {"image": 11}, "test": {}}
+    (folder / "partition.json").write_text(json.dumps(held))
+    page([folder], tmp_path / "report.html")
+    text = (tmp_path / "report.html").read_text()
+    assert "<li>modality missing</li>" in text
+    heads = ["Client", "Training, no image", "Training, neither image nor text", "Test, no text"]
+    assert "".join(f'<th scope="col">{head}</th>' for head in heads) in text
+    first, second = (one["name"] for one in held["clients"][:2])
+    assert f'<tr><th scope="row">{first}</th><td>7</td><td>2</td><td>3</td></tr>' in text
+    assert f'<tr><th scope="row">{second}</th><td>11</td><td>{MISSING}</td><td>{MISSING}</td></tr>' in text

@@ -12,9 +12,9 @@ from fedloom.core import config, wire
 from fedloom.core.config import Experiment
 from fedloom.core.contracts import Data, Job, Reply, Task
 from fedloom.federation.client import Trainer
+from fedloom.federation.inputs import told_of_data
 from fedloom.federation.kept import Kept
 from fedloom.federation.messages import Outbox
-from fedloom.federation.result import content_fingerprint, data_fingerprint
 from fedloom.federation.setup import Setup
 from fedloom.site.desk import Desk
 from fedloom.site.letter import Letter
@@ -76,7 +76,7 @@ def test_it_says_who_is_here_and_what_it_holds(tmp_path: Path) -> None:
         "site": "1",
         "train": 6,  # 18 and 9 dealt to three
         "test": 3,
-        "data": f"{data_fingerprint(setup)}/{content_fingerprint(setup)}",
+        "data": told_of_data(setup),
         "model": "toy",
         "fedloom": __version__,
         "loads": 1,

@@ -25,6 +25,7 @@ REFUSED: list[tuple[dict[str, object], list[str], str]] = [
     ({"tasks": ["ICONS-QA/*"]}, [], "task 'icons-qa/choose_txt'.*tasks = "),
     ({"methods": ["fed*"]}, ["method=scaffold"], r"method 'scaffold'.*methods = \['fed\*'\]"),
     ({"adapters": ["lora"]}, ["adapter.kind=lora-sb"], r"adapter 'lora-sb'.*adapters = \['lora'\]"),
+    ({"modalities": ["complete"]}, ["modality=missing"], r"modality 'missing'.*modalities = \['complete'\]"),
     ({"other_models": False}, [], r"model 'nano-vlm'.*models = \[\] and other_models = false"),
     ({"models": {"clip": "/m"}, "other_models": False}, [], r"model 'nano-vlm'.*models = \['clip'\]"),
     ({"max_rank": 1}, [], "rank 2.*max_rank = 1"),

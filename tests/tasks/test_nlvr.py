@@ -1,6 +1,7 @@
 """nlvr: the layout is read as it is, and what is broken is named."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -41,6 +42,15 @@ def test_words_a_sentence_about_a_picture(folder: Path) -> None:
         "Choices: true, false. Answer:"
     )
     assert example.choices == ("true", "false")
+
+
+def test_asks_about_what_is_there(folder: Path) -> None:
+    task: Task = resolve.build("tasks", "nlvr", {}, path=str(folder), on_bad="refuse")
+    sample, end = load(folder).train[1], "Choices: true, false. Answer:"
+    wordless, unseen = replace(sample, text=None), replace(sample, images=None)
+    assert task.word(wordless).prompt == f"<image>\nQuestion: Is the sentence about this picture true? {end}"
+    assert task.word(unseen).prompt == f'"There are 1 yellow boxes." Question: Is this sentence true? {end}'
+    assert task.word(replace(wordless, images=None)).prompt == f"Question: Is it true? {end}"
 
 
 def test_without_a_folder_it_tells_to_pass_one() -> None:

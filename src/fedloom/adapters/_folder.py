@@ -113,16 +113,16 @@ def read_own(folder: Path) -> tuple[AdapterSpec, str, str, tuple[str, ...]]:
     return AdapterSpec.parse(told[OWN]), base, fingerprint, tuple(classes)
 
 
-def tensors(folder: Path) -> Tree:
-    """The tensors of the adapter in ``folder``.
+def tensors(folder: Path, file: str = TENSORS) -> Tree:
+    """The tensors of the adapter in ``folder``, or of a ``file`` beside them.
 
     Raises:
         FedloomError: they cannot be read.
     """
     try:
-        return load_file(folder / TENSORS)
+        return load_file(folder / file)
     except (OSError, SafetensorError) as error:
-        raise FedloomError(f"{folder / TENSORS}: cannot be read: {error}.") from None
+        raise FedloomError(f"{folder / file}: cannot be read: {error}.") from None
 
 
 def _write(folder: Path, found: Tree, settings: "LoraConfig", home: Home, card: str) -> None:

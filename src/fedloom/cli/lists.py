@@ -15,9 +15,20 @@ LISTS = {
     "scenarios": "List the scenarios: who holds what.",
     "tasks": "List the tasks: what is asked.",
     "sampling": "List the ways to draw a round's clients.",
+    "modalities": "List the modalities: what is missing of an example.",
+    "adapters": "List the kinds of adapter: what learns.",
+    "objectives": "List the objectives: what clients minimise.",
     "channel": "List the stages of a channel: how bytes travel.",
 }
-KEYS = {"methods": "method", "scenarios": "scenario", "tasks": "task", "sampling": "sampling"}
+KEYS = {
+    "methods": "method",
+    "scenarios": "scenario",
+    "tasks": "task",
+    "sampling": "sampling",
+    "modalities": "modality",
+    "adapters": "adapter",
+    "objectives": "objective",
+}
 """The table of an experiment that names a choice of the list."""
 
 
@@ -45,7 +56,7 @@ def _showing(axis: str) -> Callable[..., None]:
     return show
 
 
-for _axis in ("methods", "sampling", "channel"):
+for _axis in groups.keys() - {"scenarios", "tasks"}:
     groups[_axis].command("show")(_showing(_axis))
 
 

@@ -23,6 +23,8 @@ class ModelTable(Table):
     """And then on disk up to so many (0: not at all)."""
     loss: Literal["classes", "contrastive"] = "classes"
     """How a contrastive model learns: among its task's classes, or within a batch."""
+    absent: Literal["refuse", "blank", "learned"] = "refuse"
+    """What a contrastive model has in the place of an absent picture: nothing, a blank picture, or a learnt vector."""
     normalise: bool = False
     """Rank a generative model's choices by mean, not summed, log-likelihood."""
     max_new_tokens: Count = 16

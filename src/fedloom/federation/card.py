@@ -17,6 +17,8 @@ def card(setup: Setup, last: Checkpoint, folder: Path) -> str:
     told = f"on the data of {count} clients, in one place" if setup.method.pooled else apart
     commit = getattr(backbone, "commit", "")
     pinned = f"| base model's commit on the hub | {commit} |\n" if commit else ""
+    modality = experiment.modality.name
+    seen = f"| modality | {modality} |\n" if modality != "complete" else ""
     how = (
         backbone.how_to_use(folder) if hasattr(backbone, "how_to_use") else ""
     )  # a user's own backbone need not say it
@@ -36,7 +38,7 @@ An adapter of kind `{experiment.adapter.kind}` for `{experiment.model.name}`, tu
 |---|---|
 | task | {experiment.task.name} |
 | scenario | {experiment.scenario.name}, {experiment.scenario.clients} clients |
-| method | {experiment.method.title} |
+{seen}| method | {experiment.method.title} |
 | {setup.task.metric}, zero-shot | {float(last.facts["zero_shot"]):.3f} |
 | {setup.task.metric}, after these rounds | {score} |
 | base model's fingerprint | {backbone.fingerprint} |

@@ -1,19 +1,59 @@
-"""What decides a run's result and does not stand in its configuration: the data and the model, as hashes."""
+"""What decides a run's result and does not stand in its configuration: the data, what is missing of it, and the model,
+as hashes."""
 
+import hashlib
+import json
 import logging
 from collections.abc import Mapping
 
-from fedloom.federation.result import inputs_fingerprint
+from PIL import Image
+
+from fedloom.core.contracts import Data
 from fedloom.federation.setup import Setup
 
 _log = logging.getLogger(__name__)
 _PART = "model: "
 _WEIGHTS = f"{_PART}weights"
+NAMES = ("data", "modality", "model")
+"""What a run began with; under a modality that takes nothing away, there is no hash of the second."""
 
 
 def inputs(setup: Setup) -> dict[str, str]:
-    """Hashes of the data, of the model, and of each part of it, as a checkpoint keeps them."""
-    return {"data": inputs_fingerprint(setup), **model_of(setup)}
+    """Hashes of the data, of what a modality leaves of it, of the model, and of each part of it, as a checkpoint keeps
+    them. What sites hold, and see of it, is in what they said of their data."""
+    if setup.scenario.sites:
+        return {"data": data_fingerprint(setup), **model_of(setup)}
+    seen = {"modality": _content(setup.data)} if setup.data is not setup.loaded else {}
+    return {"data": f"{data_fingerprint(setup)}/{_content(setup.loaded)}", **seen, **model_of(setup)}
+
+
+def told_of_data(setup: Setup) -> str:
+    """What a site says of its data: who holds which samples, what they say and show, and what is missing of it."""
+    parts = [data_fingerprint(setup), _content(setup.loaded)]
+    return "/".join([*parts, _content(setup.data)] if setup.data is not setup.loaded else parts)
+
+
+def data_fingerprint(setup: Setup) -> str:
+    """SHA-256 of the sample ids and the partition: equal for runs on the same data dealt the same way. Where sites hold
+    their own, of what they said about it."""
+    if setup.scenario.sites and not setup.site:
+        told = [[name, held.train, held.test, held.data] for name, held in sorted(setup.told.items())]
+        return hashlib.sha256(json.dumps(told).encode()).hexdigest()
+    ids = [[sample.id for sample in half] for half in (setup.loaded.train, setup.loaded.test)]
+    held = setup.partition
+    return hashlib.sha256(json.dumps([ids, held.names, held.train, held.test]).encode()).hexdigest()
+
+
+def _content(data: Data) -> str:
+    """SHA-256 of what the samples say and show: words, choices, answers, drawn pixels, sizes of picture files."""
+    digest = hashlib.sha256()
+    for sample in (*data.train, *data.test):
+        words = [sample.id, sample.text, sample.question, sample.choices, sample.answer, dict(sample.meta)]
+        digest.update(json.dumps(words, sort_keys=True).encode())
+        for picture in (*(sample.images or ()), *sample.choice_images):
+            shown = picture.tobytes() if isinstance(picture, Image.Image) else str(picture.stat().st_size).encode()
+            digest.update(shown)
+    return digest.hexdigest()
 
 
 def model_of(setup: Setup) -> dict[str, str]:
@@ -26,15 +66,15 @@ def model_of(setup: Setup) -> dict[str, str]:
     return {"model": backbone.fingerprint} | {f"{_PART}{name}": value for name, value in parts.items()} | told
 
 
-def changed(began: Mapping[str, object], here: Mapping[str, str], names: tuple[str, ...] = ("data", "model")) -> str:
+def changed(began: Mapping[str, object], here: Mapping[str, str], names: tuple[str, ...] = NAMES) -> str:
     """What is not as it was when a run ``began``, in words; empty: all is. ``names``: what is looked at.
 
     Up to release 0.1 a run kept the hash of its model's weights alone: it goes on where that agrees.
     """
     for name in names:
-        if began[name] == here[name]:
+        if began.get(name, "") == here.get(name, ""):
             continue
-        if name == "data" or not any(key.startswith(_PART) for key in {*began, *here}):
+        if name != "model" or not any(key.startswith(_PART) for key in {*began, *here}):
             return name
         if not any(key.startswith(_PART) for key in began):
             if began[name] == here.get(_WEIGHTS):

@@ -27,6 +27,18 @@ def measured(data: Data, table: EvaluationTable, seeds: Seeds) -> Data:
     return Data(data.train, tuple(data.test[index] for index in kept))
 
 
+def check_halves(task: str, data: Data) -> None:
+    """Refuse a half without examples.
+
+    Raises:
+        FedloomError: naming the task and the half.
+    """
+    if not data.train:
+        raise FedloomError(f"task {task!r}: there is no training example; nothing could be learnt.")
+    if not data.test:
+        raise FedloomError(f"task {task!r}: there is no test example; nothing could be measured.")
+
+
 def _divided(data: Data, share: float, seeds: Seeds) -> Data:
     count = len(data.train)
     if count < 2:

@@ -1,10 +1,12 @@
 """Sites that hold data of their own: what they say of it, and what does not go together with them."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from fedloom.core.config import Experiment
+from fedloom.core.contracts import Data
 from fedloom.core.errors import FedloomError
+from fedloom.core.partition import Partition
 
 
 @dataclass(frozen=True)
@@ -13,7 +15,18 @@ class Holding:
 
     train: int
     test: int
-    data: str
+    data: str = ""
+
+    @classmethod
+    def of(cls, data: Data) -> "Holding":
+        """The holding of whoever has this data, without its hash."""
+        return cls(len(data.train), len(data.test))
+
+
+def of_sites(held: Mapping[str, Holding]) -> Partition:
+    """Who holds what, as indices into the site's own data: each site all of it."""
+    found = held.values()
+    return Partition([[*range(one.train)] for one in found], [[*range(one.test)] for one in found], [*held])
 
 
 def check_sites(experiment: Experiment, sites: Sequence[str], pooled: bool) -> None:

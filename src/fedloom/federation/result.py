@@ -1,15 +1,11 @@
 """What a finished run hands on: ``result.json``, the adapter, and a few examples answered before and after."""
 
 import base64
-import hashlib
 import io
-import json
 import logging
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
-
-from PIL import Image
 
 from fedloom import __version__
 from fedloom.core.contracts import Picture, Sample
@@ -21,8 +17,10 @@ from fedloom.federation.card import card
 from fedloom.federation.checkpoints import Checkpoint
 from fedloom.federation.environment import versions
 from fedloom.federation.evaluate import Evaluator, Scores, answers_here, keep_their_own
+from fedloom.federation.inputs import data_fingerprint
 from fedloom.federation.record import RunFolder, as_text
 from fedloom.federation.restore import scores
+from fedloom.federation.seen import losses
 from fedloom.federation.setup import Setup
 from fedloom.federation.start import begin_from, own_model, whole_start
 
@@ -36,13 +34,18 @@ SHOWN = 12
 
 
 def who_holds_what(setup: Setup) -> dict[str, Any]:
-    """What ``partition.json`` holds: every client's examples, counted by a meta field (of sites, only how many)."""
+    """What ``partition.json`` holds: every client's examples, counted by a meta field (of sites, only how many), and,
+    where a modality takes something away, how many of them lost what."""
     if setup.scenario.sites:
         sides = {name: {half: {"all": len(mine)} for half, mine in halves.items()} for name, halves in _sides(setup)}
         return {"by": "", "groups": ["all"], "clients": [{"name": name, **held} for name, held in sides.items()]}
     by = setup.scenario.by or _telling_field(setup)
     meta = [sample.meta for sample in setup.data.train], [sample.meta for sample in setup.data.test]
-    return holdings(setup.partition, by, *meta)
+    found = holdings(setup.partition, by, *meta)
+    if setup.data is not setup.loaded:
+        lost = losses(setup.loaded, setup.data, setup.partition)
+        found["clients"] = [client | {"lost": lost[client["name"]]} for client in found["clients"]]
+    return found
 
 
 def _sides(setup: Setup) -> list[tuple[str, dict[str, list[int]]]]:
@@ -157,36 +160,6 @@ def _per_client(setup: Setup, before: Scores, after: Scores) -> list[dict[str, A
         }
         for name, train, test in zip(held.names, held.train, held.test, strict=True)
     ]
-
-
-def inputs_fingerprint(setup: Setup) -> str:
-    """What of the data decides the result: a hash of who holds which samples, and one of what they say and show."""
-    if setup.scenario.sites:
-        return data_fingerprint(setup)
-    return f"{data_fingerprint(setup)}/{content_fingerprint(setup)}"
-
-
-def data_fingerprint(setup: Setup) -> str:
-    """SHA-256 of the sample ids and the partition: equal for runs on the same data dealt the same way. Where sites hold
-    their own, of what they said about it."""
-    if setup.scenario.sites and not setup.site:
-        told = [[name, held.train, held.test, held.data] for name, held in sorted(setup.told.items())]
-        return hashlib.sha256(json.dumps(told).encode()).hexdigest()
-    ids = [[sample.id for sample in half] for half in (setup.data.train, setup.data.test)]
-    held = setup.partition
-    return hashlib.sha256(json.dumps([ids, held.names, held.train, held.test]).encode()).hexdigest()
-
-
-def content_fingerprint(setup: Setup) -> str:
-    """SHA-256 of what the samples say and show: words, choices, answers, drawn pixels, sizes of picture files."""
-    digest = hashlib.sha256()
-    for sample in (*setup.data.train, *setup.data.test):
-        words = [sample.id, sample.text, sample.question, sample.choices, sample.answer, dict(sample.meta)]
-        digest.update(json.dumps(words, sort_keys=True).encode())
-        for picture in (*(sample.images or ()), *sample.choice_images):
-            shown = picture.tobytes() if isinstance(picture, Image.Image) else str(picture.stat().st_size).encode()
-            digest.update(shown)
-    return digest.hexdigest()
 
 
 def _examples(setup: Setup, before: Scores, after: Scores) -> list[dict[str, Any]]:

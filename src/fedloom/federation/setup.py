@@ -30,9 +30,10 @@ from fedloom.core.samples import guarded
 from fedloom.core.seeds import Seeds
 from fedloom.federation import classes, ranks_of
 from fedloom.federation.check import check_experiment
-from fedloom.federation.measured import measured
+from fedloom.federation.measured import check_halves, measured
 from fedloom.federation.middle import Access, Middle
-from fedloom.federation.places import Holding, check_sites
+from fedloom.federation.places import Holding, check_sites, of_sites
+from fedloom.federation.seen import seen
 
 POOL = "all"
 """The one client of a pooled method: it holds everybody's data."""
@@ -66,11 +67,16 @@ class Setup:
         return guarded(config.build(self.experiment, "task"), self.experiment.data.on_bad)
 
     @cached_property
-    def data(self) -> Data:
-        """What this run trains on and what it is measured on (see ``measured``). Those of a site are its own."""
+    def loaded(self) -> Data:
+        """The task's data as this run uses it (see ``measured``), with nothing missing. Those of a site are its own."""
         if self.scenario.sites and not self.site:
             raise FedloomError(f"scenario {self.experiment.scenario.name!r}: the data is at the sites; none is here.")
         return measured(self.task.load(), self.experiment.evaluation, self.seeds)
+
+    @cached_property
+    def data(self) -> Data:
+        """What this run trains on and what it is measured on, each sample as whoever holds it sees it ([modality])."""
+        return seen(self.experiment, self.task, self.loaded, self.partition, self.scenario.sites)
 
     @cached_property
     def scenario(self) -> Scenario:
@@ -81,15 +87,12 @@ class Setup:
     @cached_property
     def partition(self) -> partition.Partition:
         """Who holds what, as indices."""
-        table, sites = self.experiment.scenario, self.scenario.sites
-        if self.site and sites:
-            return partition.Partition([[*range(len(self.data.train))]], [[*range(len(self.data.test))]], [self.site])
-        if sites:
-            held = [self.told[name] for name in sites]
-            return partition.Partition([[*range(h.train)] for h in held], [[*range(h.test)] for h in held], [*sites])
-        train_meta = [sample.meta for sample in self.data.train]
-        test_meta = [sample.meta for sample in self.data.test]
-        return partition.deal(self.scenario, train_meta, test_meta, table.clients, table.minimum, self.seeds)
+        if sites := self.scenario.sites:
+            held = {self.site: Holding.of(self.loaded)} if self.site else {name: self.told[name] for name in sites}
+            return of_sites(held)
+        train, test = ([sample.meta for sample in half] for half in (self.loaded.train, self.loaded.test))
+        table = self.experiment.scenario
+        return partition.deal(self.scenario, train, test, table.clients, table.minimum, self.seeds)
 
     @cached_property
     def method(self) -> Method:
@@ -166,6 +169,7 @@ class Setup:
             cache_dir=self.cache_dir if model.disk_cache_mb else None,
             cache_limit_bytes=model.disk_cache_mb * 2**20,
             loss=model.loss,
+            absent=model.absent,
             normalise=model.normalise,
             max_new_tokens=model.max_new_tokens,
             answer_batch=self.experiment.evaluation.batch_size,
@@ -268,10 +272,9 @@ class Setup:
 
     def training_examples(self, client: str) -> list[Example]:
         """What a client trains on, worded."""
-        held = self.partition
-        if self.method.pooled:
-            return self.worded(self.data.train)
-        return self.worded([self.data.train[index] for index in held.train[held.names.index(client)]])
+        held, train = self.partition, self.data.train
+        mine = range(len(train)) if self.method.pooled else held.train[held.names.index(client)]
+        return self.worded([train[index] for index in mine])
 
     def test_samples(self, client: str) -> list[Sample]:
         """What a client is measured on."""
@@ -292,11 +295,8 @@ class Setup:
         sites = self.scenario.sites
         check_sites(self.experiment, sites, self.method.pooled)
         if not sites:
-            if not self.data.train:
-                raise FedloomError(f"task {self.task.name!r}: there is no training example; nothing could be learnt.")
-            if not self.data.test:
-                raise FedloomError(f"task {self.task.name!r}: there is no test example; nothing could be measured.")
-            _ = self.partition
+            check_halves(self.task.name, self.loaded)
+            _ = self.partition, self.data
         _ = self.method, self.sampler, self.up, self.down, self.initial
         if not sites:
             self.examine()

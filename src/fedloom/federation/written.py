@@ -145,11 +145,12 @@ class Start(_Record):
 
 
 class Holder(_Record):
-    """What one client holds, counted by group."""
+    """What one client holds, counted by group; ``lost``: how many of its examples lost which modality, by half."""
 
     name: str
     train: dict[str, Whole]
     test: dict[str, Whole]
+    lost: dict[str, dict[str, Whole]] = {}
 
 
 class Holdings(_Record):

@@ -55,6 +55,7 @@ def load(
     edge: bool = False,
     revision: str = "",
     classes: tuple[str, ...] = (),
+    absent: Literal["refuse", "blank", "learned"] = "refuse",
 ) -> Backbone:
     """The backbone ``name`` with a fresh adapter, contrastive or generative as its configuration says.
 
@@ -97,7 +98,7 @@ def load(
     else:
         found = checkpoint.read(name, checkpoint.locate(name, NANO, revision=revision), dtype)
     cache = FeatureCache(cache_dir, cache_limit_bytes, memory_limit_bytes)
-    options = Options(dtype, loss, normalise, max_new_tokens, answer_batch, classes)
+    options = Options(dtype, loss, normalise, max_new_tokens, answer_batch, classes, absent)
     if found.generative:
         return Generative(found, adapter, seeds, cache, options, route)
     if route:
@@ -114,6 +115,7 @@ def opened(folder: str | Path, base: str = "") -> Backbone:
             or its base is another model than the one it was trained on.
     """
     from fedloom.adapters import _folder
+    from fedloom.models.vision import absent
 
     folder = Path(folder)
     spec, address, fingerprint, classes = _folder.read_own(folder)
@@ -122,10 +124,11 @@ def opened(folder: str | Path, base: str = "") -> Backbone:
             f"{folder}: kind {spec.kind!r} is a function, and no folder decides what runs here. Load it."
         )
     base = base or address
-    made = load(base, adapter=spec, seeds=Seeds(0), classes=classes)
+    learned = _folder.tensors(folder, absent.FILE) if (folder / absent.FILE).exists() else {}
+    made = load(base, adapter=spec, seeds=Seeds(0), classes=classes, absent="learned" if learned else "refuse")
     if made.fingerprint != fingerprint:
         raise FedloomError(f"{folder}: {base!r} is not the model that this adapter was trained on. Put that one there.")
-    made.write(_folder.tensors(folder))
+    made.write(_folder.tensors(folder) | learned)
     return made
 
 

@@ -36,7 +36,8 @@ from fedloom.models.vision.images import Images
 class Options:
     """How a backbone computes. ``loss``: see ``Contrastive``. ``normalise``: rank choices by mean instead of summed
     log-likelihood. ``max_new_tokens``: the longest free answer. ``answer_batch``: examples answered at once.
-    ``classes``: the answers that the task knows, for an adapter that asks for them."""
+    ``classes``: the answers that the task knows, for an adapter that asks for them. ``absent``: what stands in a
+    contrastive model in the place of a picture that is not there (``fedloom.models.vision.absent``)."""
 
     dtype: Literal["float32", "bfloat16"] = "float32"
     loss: Literal["classes", "contrastive"] = "classes"
@@ -44,6 +45,7 @@ class Options:
     max_new_tokens: int = 16
     answer_batch: int = 32
     classes: tuple[str, ...] = ()
+    absent: Literal["refuse", "blank", "learned"] = "refuse"
 
 
 class Tuned(ABC):
@@ -75,7 +77,7 @@ class Tuned(ABC):
 
     def read(self) -> Tree:
         """A detached CPU copy of the adapter."""
-        return self._adapter.read()
+        return {name: leaf.detach().cpu().clone() for name, leaf in self.leaves().items()}
 
     def write(self, adapter: Mapping[str, Tensor], base: Mapping[str, Tensor] | None = None) -> None:
         """Set the adapter, of any rank, and the weights to W0 + B A of ``base`` (W0 where it has no pair).

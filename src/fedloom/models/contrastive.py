@@ -3,8 +3,9 @@
 logits[b, k] = exp(logit_scale) cos(image_b, caption_k) + logit_bias
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -21,6 +22,7 @@ from fedloom.models.base import Options, Tuned, not_finite
 from fedloom.models.checkpoints.checkpoint import Checkpoint
 from fedloom.models.language.captions import Captions
 from fedloom.models.language.sequences import told_apart
+from fedloom.models.vision.absent import Absent, How
 from fedloom.models.vision.features import FeatureCache
 from fedloom.models.vision.images import Images
 
@@ -29,11 +31,13 @@ _CAPTIONS = 128  # captions encoded at once when the text tower learns
 
 @dataclass(frozen=True)
 class Batch:
-    """``images``: pixels or frozen features of B pictures; ``captions``: K distinct ones; ``own`` ``[B, K]``: which
-    captions are choices of which example; ``gold`` ``[B]``: the right caption of each."""
+    """``images``: pixels or frozen features of B pictures, the blank one's where ``there`` ``[B]`` is false;
+    ``captions``: K distinct ones; ``own`` ``[B, K]``: which captions are choices of which example; ``gold`` ``[B]``:
+    the right caption of each."""
 
     ids: tuple[str, ...]
     images: Tree
+    there: Tensor
     captions: tuple[str, ...]
     own: Tensor
     gold: Tensor
@@ -53,6 +57,31 @@ class Contrastive(Tuned):
         frozen, context = self._frozen("text"), lambda: self._adapter.context
         self._texts = Captions(self._model, self._processor.tokenizer, cache, self._key, frozen, context)
         self._wordings: dict[tuple[str, tuple[str, ...], tuple[str, ...], bool], tuple[str, ...]] = {}
+        self._absent = Absent(options.absent, self._processor.image_processor)
+        if options.absent == "learned":
+            with torch.no_grad(), self._autocast():
+                (start,) = self._projected(self._images.batch([self._absent.picture]))
+            self._absent.begin(start)
+
+    def leaves(self) -> Tree:
+        """The live adapter tensors by name; with ``absent = "learned"`` the vector of an absent picture is one."""
+        return super().leaves() | self._absent.leaves()
+
+    def write(self, adapter: Mapping[str, Tensor], base: Mapping[str, Tensor] | None = None) -> None:
+        """As every backbone's."""
+        rest, own = self._absent.parted(adapter, self.name)
+        super().write(rest, base)
+        self._absent.write(own)
+
+    def save(self, folder: Path, adapter: Mapping[str, Tensor], base: Mapping[str, Tensor] | None, card: str) -> None:
+        """As every backbone's, and beside it the vector of an absent picture."""
+        rest, own = self._absent.parted(adapter, self.name)
+        super().save(folder, rest, base, card)
+        self._absent.save(folder, own)
+
+    def how_to_use(self, folder: Path) -> str:
+        """How to use the adapter in ``folder``, in Markdown."""
+        return super().how_to_use(folder) + self._absent.told()
 
     def check(self, examples: Sequence[Example], trained: bool) -> None:
         """Refuse examples that the model cannot learn or answer, by their text and pictures; no part of it is run.
@@ -63,7 +92,7 @@ class Contrastive(Tuned):
         super().check(examples, trained)
         seen: set[tuple[str, ...]] = set()
         for example in examples:
-            _check(example)
+            self._check(example)
             captions = self._worded(example)
             if captions not in seen:
                 whose = f"example {example.id!r}"
@@ -78,11 +107,11 @@ class Contrastive(Tuned):
             FedloomError: an example has no choices, not exactly one picture, or an answer that is no choice.
         """
         for example in examples:
-            _check(example)
+            self._check(example)
         column, own = self._captions(examples)
         gold = torch.tensor([column[self._worded(e)[e.choices.index(e.answer)]] for e in examples])
-        images = self._images.batch([e.images[0] for e in examples])
-        return Batch(tuple(e.id for e in examples), images, tuple(column), own.to(device()), gold.to(device()))
+        images, there = self._shown(examples)
+        return Batch(tuple(e.id for e in examples), images, there, tuple(column), own.to(device()), gold.to(device()))
 
     def loss(self, batch: Batch) -> Tensor:
         """Loss of each example, ``[B]``.
@@ -91,7 +120,7 @@ class Contrastive(Tuned):
         b's cross-entropy); Zhai et al. 2023, equation 1, for SigLIP's.
         """
         with self._dropout(), self._autocast():
-            images = self._image_vectors(batch.images)
+            images = self._image_vectors(batch.images, batch.there)
             if self._options.loss == "contrastive":
                 return self._within_batch(self._matched(images, tuple(batch.captions[k] for k in batch.gold.tolist())))
             logits = self._matched(images, batch.captions)
@@ -117,7 +146,7 @@ class Contrastive(Tuned):
         if not examples:
             return []
         for example in examples:
-            _check(example)
+            self._check(example)
         column, own = self._captions(examples)
         captions = tuple(column)
         answers: list[str] = []
@@ -127,7 +156,7 @@ class Contrastive(Tuned):
             for start in range(0, len(examples), size):
                 limits.tick()
                 part = examples[start : start + size]
-                images = self._image_vectors(self._images.batch([e.images[0] for e in part]))
+                images = self._image_vectors(*self._shown(part))
                 mine = own[start : start + size].to(device())
                 logits = match(images)
                 if (broken := (mine & ~logits.isfinite()).any(dim=1)).any():
@@ -137,6 +166,9 @@ class Contrastive(Tuned):
                     columns = [column[caption] for caption in self._worded(example)]
                     answers.append(example.choices[columns.index(best)])
         return answers
+
+    def _check(self, example: Example) -> None:
+        _check(example, self._absent.how)
 
     def _matched(self, images: Tensor, captions: tuple[str, ...]) -> Tensor:
         """Logits ``[B, K]`` of pictures' vectors for captions: by the adapter's classes, or by the text tower."""
@@ -197,9 +229,17 @@ class Contrastive(Tuned):
                 return {"pooled": self._model.vision_model(**pixels).pooler_output}
             return {"pooled": self._model.get_image_features(**pixels).pooler_output}
 
-    def _image_vectors(self, images: Tree) -> Tensor:
+    def _shown(self, examples: Sequence[Example]) -> tuple[Tree, Tensor]:
+        """The examples' pictures, the blank one where there is none, and which of them are there, ``[B]``."""
+        pictures = [e.images[0] if e.images else self._absent.picture for e in examples]
+        return self._images.batch(pictures), torch.tensor([bool(e.images) for e in examples], device=device())
+
+    def _projected(self, images: Tree) -> Tensor:
         pooled = (images if "pooled" in images else self._encode_pixels(images))["pooled"]
-        return self._adapter.images(_project(self._model, "visual_projection", pooled))
+        return _project(self._model, "visual_projection", pooled)
+
+    def _image_vectors(self, images: Tree, there: Tensor) -> Tensor:
+        return self._adapter.images(self._absent.filled(self._projected(images), there))
 
     def _text_vectors(self, captions: Sequence[str]) -> Tensor:
         return _project(self._model, "text_projection", self._texts.pooled(tuple(captions)))
@@ -223,16 +263,18 @@ def _filled(example: Example, choice: str) -> str:
         ) from None
 
 
-def _check(example: Example) -> None:
+def _check(example: Example, absent: How) -> None:
     if not example.choices:
         raise FedloomError(
             f"example {example.id!r}: a contrastive model cannot answer freely, it needs choices. Choose a task with "
             "choices, or a generative model such as nano-vlm."
         )
-    if len(example.images) != 1:
+    if len(example.images) > 1 or (not example.images and absent == "refuse"):
+        fix = "" if example.images else "Set model.absent to 'blank' or 'learned', or choose"
         raise FedloomError(
-            f"example {example.id!r} has {len(example.images)} pictures; a contrastive model needs exactly one. Choose "
-            "a task or scenario where every example has its picture, or a generative model such as nano-vlm."
+            f"example {example.id!r} has {len(example.images)} pictures; a contrastive model needs exactly one. "
+            f"{fix or 'Choose'} a task or modality where every example has its picture, or a generative model such as "
+            "nano-vlm."
         )
     if example.answer not in example.choices:
         raise FedloomError(

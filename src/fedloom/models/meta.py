@@ -33,6 +33,7 @@ from fedloom.models.checkpoints.checks import CONTRASTIVE
 from fedloom.models.families.llava import Llava
 from fedloom.models.language.decoder import Language
 from fedloom.models.live import Live
+from fedloom.models.vision.absent import NAME
 from fedloom.models.vision.features import FeatureCache
 
 WITHOUT = "This model has shapes alone: it was read without its weights, to plan with, and cannot compute."
@@ -146,6 +147,12 @@ class Meta(Tuned):
         self.halves = halved(model, named) if generative else None
         found = Checkpoint(name, model, None, {}, generative)
         super().__init__(found, adapter, Seeds(0), FeatureCache(None, 0, 0), Options(dtype=dtype))
+
+    def absent(self) -> Tree:
+        """The leaf of a picture that is absent, where it is learned (``fedloom.models.vision.absent``)."""
+        projection = getattr(self._model, "visual_projection", None)
+        width = projection.out_features if projection else self._model.config.vision_config.hidden_size
+        return {NAME: torch.empty(width, device="meta")}
 
     @property
     def adapted_bytes(self) -> int:

@@ -254,6 +254,8 @@ def sizes_of(experiment: Experiment, tokens: int, captions: int, vocabulary: int
     if table.rank_from == "data":
         notes.append(f"Ranks come from the data, which was not read: every client is taken to have {table.rank}.")
     adapter, adapted = meta.leaves(), meta.adapted_bytes
+    if model.absent == "learned" and not meta.generative:
+        adapter |= meta.absent()
     try:
         activations: int | None = meta.activations(batch, config.build(experiment, "method").trains)
         told = f"{captions} captions" if not meta.generative else f"the logits of {batch.answer}"

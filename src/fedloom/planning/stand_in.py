@@ -32,6 +32,7 @@ from fedloom.core.contracts import (
 )
 from fedloom.core.partition import Partition
 from fedloom.core.seeds import Seeds
+from fedloom.core.tables import ModalityTable
 from fedloom.federation.client import Trainer
 from fedloom.federation.setup import Setup
 from fedloom.planning.apart import Apart
@@ -59,13 +60,14 @@ class Sizes:
 
 def quick(experiment: Experiment) -> Experiment:
     """The experiment with short turns and without evaluations on the way; neither changes what travels. Ranks that come
-    from the data are taken to be the largest."""
+    from the data are taken to be the largest; its blank examples lack nothing more."""
     client = experiment.client.model_copy(update={"epochs": 1, "batch_size": BATCH, "max_steps": STEPS})
     evaluation = experiment.evaluation.model_copy(update={"every": 0, "limit": 0})
     adapter = experiment.adapter
     if adapter.rank_from == "data":
         adapter = adapter.model_copy(update={"rank_from": "list"})
-    return experiment.model_copy(update={"client": client, "evaluation": evaluation, "adapter": adapter})
+    changed = {"client": client, "evaluation": evaluation, "adapter": adapter, "modality": ModalityTable()}
+    return experiment.model_copy(update=changed)
 
 
 class Noise:

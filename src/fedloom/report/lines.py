@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from fedloom.core.keys import TABLES
+from fedloom.core.table import spelled
 from fedloom.report.runs import Run
 from fedloom.report.svg import INK, SERIES
 
@@ -14,7 +16,7 @@ BOUNDS = {
 
 NAMES = tuple(name for name, *_ in BOUNDS.values())
 
-SAME = ("seed", "model", "task", "scenario")
+SAME = ("seed", "model", "task", "scenario", "modality")
 """What a bound and the run that it bounds have in common."""
 
 Dashes = tuple[int, tuple[float, ...]]
@@ -61,4 +63,13 @@ def lines(bounding: Sequence[Run], others: Sequence[Run]) -> list[Line]:
 
 
 def _alike(one: Run, other: Run) -> bool:
-    return all(one.settings.get(key) == other.settings.get(key) for key in SAME)
+    return all(_settings(one, key) == _settings(other, key) for key in SAME)
+
+
+def _settings(run: Run, key: str) -> object:
+    """What a run's folder says under a key; of a table, with the defaults of keys that it was written without."""
+    found, table = run.settings.get(key, {}), TABLES.get(key)
+    if table is None:
+        return found
+    fields = table.model_fields.items()
+    return {spelled(name): field.get_default(call_default_factory=True) for name, field in fields} | found

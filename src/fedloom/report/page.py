@@ -11,11 +11,15 @@ from markupsafe import Markup
 from fedloom import __version__
 from fedloom.core.errors import FedloomError
 from fedloom.core.files import write_atomic
+from fedloom.federation.written import Holdings
 from fedloom.report import lines, plots, svg, words
 from fedloom.report.held import held
 from fedloom.report.html import environment
 from fedloom.report.runs import Run, interval, read
 from fedloom.report.titles import changed, titles
+
+COMPLETE = "complete"
+"""The modality that takes nothing away."""
 
 
 def page(runs: Sequence[Path], out: Path) -> None:
@@ -85,7 +89,20 @@ def _view(index: int, run: Run) -> dict[str, Any]:
         view["parts"] = svg.inline(plots.bytes_by_part(run), f"parts{index}", label)
     if run.holdings is not None and run.holdings.clients:
         view["held"] = svg.inline(held(run.holdings), f"held{index}", "training examples of each client by group")
+        view["lost"] = _lost(run.holdings)
     return view
+
+
+def _lost(holdings: Holdings) -> dict[str, Any]:
+    """What examples lost: the kinds that any did, as ``(half, kind)``, and each client's counts of them; empty where
+    none lost anything."""
+    kinds = [(half, kind) for half in ("train", "test") for kind in ("image", "text", "both")]
+    counts = {one.name: [one.lost.get(half, {}).get(kind, 0) for half, kind in kinds] for one in holdings.clients}
+    some = [place for place in range(len(kinds)) if any(row[place] for row in counts.values())]
+    if not some:
+        return {}
+    rows = {name: [row[place] for place in some] for name, row in counts.items()}
+    return {"kinds": [kinds[place] for place in some], "rows": rows}
 
 
 def _sure(score: float | None, tested: int | None) -> str:
@@ -110,6 +127,8 @@ def _gain(run: Run) -> dict[str, str]:
 def _facts(run: Run) -> list[str]:
     """The choices on the axes, in words."""
     chosen = [run.settings.get(table, {}).get("name") for table in ("model", "task", "scenario", "method")]
+    modality = run.settings.get("modality", {}).get("name", COMPLETE)
+    chosen += [f"modality {modality}"] if modality != COMPLETE else []
     stages = run.settings.get("channel", {}).get("up", [])
     rounds = run.settings.get("rounds", run.result.rounds)
     counts = [words.count(run.result.clients, "client"), words.count(rounds, "round"), f"seed {run.result.seed}"]

@@ -7,7 +7,7 @@ from typing import Any
 
 from fedloom.report.runs import Run
 
-FIRST = ("method.name", "task.name", "scenario.name", "model.name", "sampling.name", "seed")
+FIRST = ("method.name", "task.name", "scenario.name", "modality.name", "model.name", "sampling.name", "seed")
 """Keys that tell runs apart before all others do."""
 
 SILENT = ("name", "engine", "split.host")

@@ -15,10 +15,9 @@ from fedloom.core.errors import FedloomError
 from fedloom.core.files import on_disk
 from fedloom.federation.check import check_experiment
 from fedloom.federation.client import Trainer
-from fedloom.federation.inputs import model_of
+from fedloom.federation.inputs import model_of, told_of_data
 from fedloom.federation.kept import Kept
 from fedloom.federation.middle import Access
-from fedloom.federation.result import content_fingerprint, data_fingerprint
 from fedloom.federation.setup import Setup
 from fedloom.site.ledger import Ledger
 from fedloom.site.letter import Letter
@@ -126,7 +125,7 @@ class Desk:
             raise Refusal("the experiment has no such client.")  # whose names may be groups of the site's own examples
         train, test = setup.partition.train[own], setup.partition.test[own]
         self._check_work(setup, len(train))
-        self._data = self._data or f"{data_fingerprint(setup)}/{content_fingerprint(setup)}"
+        self._data = self._data or told_of_data(setup)
         return {
             "site": self.site,
             "train": len(train),
@@ -184,7 +183,7 @@ class Desk:
         """Have the model in memory: that of the experiment before where nothing about it differs."""
         setup.use_threads()
         if self._setup and _loaded(self._setup) == _loaded(setup):
-            same = ("data", "middle", "backbone", "drawn")
+            same = ("loaded", "data", "middle", "backbone", "drawn")
             setup.__dict__.update({part: getattr(self._setup, part) for part in same})
             return
         self.close()
@@ -234,5 +233,5 @@ class Desk:
 def _loaded(setup: Setup) -> tuple[object, ...]:
     """What decides model, start adapter and data."""
     given = setup.experiment
-    placed = given.task, given.data, given.scenario, given.evaluation
+    placed = given.task, given.data, given.scenario, given.modality, given.evaluation
     return given.model, given.adapter, given.split, setup.host, given.seed, *placed

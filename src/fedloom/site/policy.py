@@ -26,6 +26,9 @@ LOSS = "loss"
 UNBOUNDED = re.compile("max_(?!message).*")
 """Keys for which 0 is no limit."""
 
+CHOICES = {"tasks": "task", "methods": "method", "adapters": "adapter", "modalities": "modality"}
+"""Keys that list what a server may ask for, and the tables of an experiment that name it."""
+
 BOUNDED = (
     ("max_threads", "engine.threads"),
     ("max_clients", "scenario.clients"),
@@ -88,6 +91,7 @@ class Policy(Table):
     tasks: Patterns = Field(default=["*"])
     methods: Patterns = Field(default=["*"])
     adapters: Patterns = Field(default=["*"])
+    modalities: Patterns = Field(default=["*"])
     models: dict[str, str] = Field(default={})
     other_models: bool = True
     code: Patterns = Field(default=[])
@@ -122,10 +126,11 @@ class Policy(Table):
             FedloomError: what of it the site refuses, and the key of site.toml that says so.
         """
         adapter = experiment.adapter
-        methods = [("methods", name) for name in experiment.method.names]
-        for key, name in [("tasks", experiment.task.name), *methods, ("adapters", adapter.kind)]:
-            if ":" not in name and not _matches(name, getattr(self, key)):
-                raise refusal(f"{key.removesuffix('s')} {name!r}", f"{key} = {getattr(self, key)}")
+        for key, table in CHOICES.items():
+            chosen = experiment.method.names if table == "method" else [getattr(experiment, table).choice]
+            for name in chosen:
+                if ":" not in name and not _matches(name, getattr(self, key)):
+                    raise refusal(f"{table} {name!r}", f"{key} = {getattr(self, key)}")
         self._check_model(experiment.model)
         if adapter.names and not self.layer_patterns:
             raise refusal(f"adapter.names = {adapter.names}", "layer_patterns = false")

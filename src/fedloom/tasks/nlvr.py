@@ -18,6 +18,13 @@ FIELDS = ("identifier", "sentence", "label", "directory", "image")
 OBJECT = f"with {', '.join(FIELDS)}"
 CHOICES = ("true", "false")
 QUESTION = "Is this sentence true of the picture?"
+ASKED = {
+    (True, True): QUESTION,
+    (True, False): "Is the sentence about this picture true?",
+    (False, True): "Is this sentence true?",
+    (False, False): "Is it true?",
+}
+"""What is asked where picture and sentence are there, or not: it names no more than there is."""
 
 
 def nlvr(path: str | Path = "", on_bad: OnBad = "refuse") -> Task:
@@ -29,10 +36,12 @@ def nlvr(path: str | Path = "", on_bad: OnBad = "refuse") -> Task:
 
 
 def word(sample: Sample) -> Example:
-    """``<image>\\n"sentence" Question: Is this sentence true of the picture? Choices: true, false. Answer:``."""
+    """``<image>\\n"sentence" Question: Is this sentence true of the picture? Choices: true, false. Answer:``; without
+    the picture or the sentence, a question that does not name it."""
     images = sample.images or ()
+    question = sample.question and ASKED[bool(images), bool(sample.text)]
     quoted = f'"{sample.text}"' if sample.text else None
-    text = prompt(len(images), quoted, asked(sample.question), offered(sample.choices))
+    text = prompt(len(images), quoted, asked(question), offered(sample.choices))
     caption = f"{{}}: {literal(sample.text)}" if sample.text else "{}"
     return Example(sample.id, images, text, sample.choices, sample.answer, caption)
 

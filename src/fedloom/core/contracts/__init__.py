@@ -23,7 +23,7 @@ from fedloom.core.contracts.method import (
     everything,
     nothing,
 )
-from fedloom.core.contracts.modality import Modality, Seat
+from fedloom.core.contracts.modality import Half, Modality, Seat
 from fedloom.core.contracts.model import Backbone, Examiner
 from fedloom.core.contracts.objective import Objective
 
@@ -37,6 +37,7 @@ __all__ = [
     "Engine",
     "Examiner",
     "Example",
+    "Half",
     "Job",
     "Local",
     "LocalRun",

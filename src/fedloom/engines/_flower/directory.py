@@ -13,9 +13,8 @@ from flwr.serverapp import Grid
 from fedloom.core import config, shares
 from fedloom.core.errors import FedloomError
 from fedloom.core.printable import in_line
-from fedloom.federation.inputs import model_of, others
+from fedloom.federation.inputs import model_of, others, told_of_data
 from fedloom.federation.places import Holding
-from fedloom.federation.result import content_fingerprint, data_fingerprint
 from fedloom.federation.setup import Setup
 from fedloom.site import records
 from fedloom.site.letter import MAX_HEAD, Letter
@@ -173,7 +172,7 @@ class Directory:
     @cached_property
     def _data(self) -> str:
         """What a site says of data that was dealt."""
-        return f"{data_fingerprint(self.setup)}/{content_fingerprint(self.setup)}"
+        return told_of_data(self.setup)
 
     def _holds(self, name: str, facts: dict[str, Any]) -> None:
         train, test, data = facts.get("train"), facts.get("test"), facts.get("data")
