@@ -10,9 +10,10 @@ import pytest
 import torch
 
 from fedloom.core.errors import FedloomError
-from fedloom.models import AdapterSpec, meta
+from fedloom.models import AdapterSpec, configurations
 from fedloom.models.checkpoints import checks
-from fedloom.models.meta import CONFIGS, Batch, Meta
+from fedloom.models.configurations import CONFIGS
+from fedloom.models.meta import Batch, Meta
 from tests.models.backbones import EVERYTHING, KINDS, backbone, examples
 
 Tiny = Callable[[str], Path]
@@ -60,7 +61,7 @@ def test_every_shipped_configuration_opens() -> None:
     names = [str(path.relative_to(CONFIGS).with_suffix("")) for path in CONFIGS.glob("*/*.json")]
     assert len(names) == 3
     for name in names:
-        meta.configuration(name)
+        configurations.configuration(name)
 
 
 def test_llava_falls_into_its_halves() -> None:

@@ -194,7 +194,7 @@ def _override(raw: dict[str, Any], text: str) -> None:
         raise FedloomError(f"--set {text}: expected key=value, such as client.lr=0.01.")
     table, _, leaf = key.partition(".")
     free = table in FREE and bool(leaf) and "." not in leaf
-    if key not in keys.known() and key not in CHOICE and not free:
+    if key not in keys.known() and key not in (*CHOICE, *keys.MOVED) and not free:
         raise FedloomError(f"--set {text}: {_no_key(key, raw)}")
     if not value.isprintable() and not value.isascii():
         value = _readable(text, value)

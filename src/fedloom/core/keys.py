@@ -63,6 +63,10 @@ def known() -> list[str]:
     return keys
 
 
+MOVED = ("model.loss",)
+"""Keys of earlier releases, which an override may still set."""
+
+
 def options(table: str, name: str) -> dict[str, inspect.Parameter]:
     """The options of the choice ``name`` of an axis table: its builder's parameters but those that have other keys.
 

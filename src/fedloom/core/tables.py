@@ -1,11 +1,14 @@
 """The tables of an experiment file, as typed records: every key, its default and its bounds stand here."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from fedloom.core.resolve import parted
 from fedloom.core.table import AxisTable, Count, FileName, Kind, Limit, Placement, Positive, Revision, Table
+
+IN_BATCH = {"name": "in-batch"}
+"""What ``model.loss = "contrastive"`` was."""
 
 
 class ModelTable(Table):
@@ -21,8 +24,6 @@ class ModelTable(Table):
     """Frozen features are kept in memory up to so many megabytes."""
     disk_cache_mb: Limit = 0
     """And then on disk up to so many (0: not at all)."""
-    loss: Literal["classes", "contrastive"] = "classes"
-    """How a contrastive model learns: among its task's classes, or within a batch."""
     absent: Literal["refuse", "blank", "learned"] = "refuse"
     """What a contrastive model has in the place of an absent picture: nothing, a blank picture, or a learnt vector."""
     normalise: bool = False
@@ -249,3 +250,19 @@ class Experiment(Table):
     split: SplitTable = SplitTable()
     engine: EngineTable = EngineTable()
     evaluation: EvaluationTable = EvaluationTable()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _moved(cls, raw: Any) -> Any:
+        """``model.loss`` of earlier releases, which is an objective now."""
+        model = raw.get("model") if isinstance(raw, dict) else None
+        if not isinstance(model, dict) or "loss" not in model:
+            return raw
+        loss, rest = model["loss"], {key: value for key, value in model.items() if key != "loss"}
+        if loss not in ("classes", "contrastive"):
+            raise ValueError("model.loss is objective.name now: 'answer' was 'classes', and 'in-batch' 'contrastive'")
+        if loss == "classes":
+            return {**raw, "model": rest}
+        if raw.get("objective", IN_BATCH) != IN_BATCH:
+            raise ValueError("model.loss = 'contrastive' is objective.name = 'in-batch' now: leave one of the two out")
+        return {**raw, "model": rest, "objective": IN_BATCH}

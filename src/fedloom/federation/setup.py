@@ -168,7 +168,7 @@ class Setup:
             memory_limit_bytes=model.cache_mb * 2**20,
             cache_dir=self.cache_dir if model.disk_cache_mb else None,
             cache_limit_bytes=model.disk_cache_mb * 2**20,
-            loss=model.loss,
+            objective=config.build(self.experiment, "objective"),
             absent=model.absent,
             normalise=model.normalise,
             max_new_tokens=model.max_new_tokens,

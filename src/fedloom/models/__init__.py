@@ -1,11 +1,12 @@
 """Backbones: a frozen vision-language model from the hub, a folder or this package, and one trainable adapter in it."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from fedloom.core import resolve
-from fedloom.core.contracts import Backbone
+from fedloom.core.contracts import Backbone, Objective
 from fedloom.core.device import use_device
 from fedloom.core.errors import FedloomError, nearest
 from fedloom.core.files import on_disk
@@ -15,6 +16,7 @@ from fedloom.core.spec import AdapterSpec
 if TYPE_CHECKING:
     from fedloom.models.checkpoints.halves import Served
     from fedloom.models.generative import Route
+    from fedloom.models.teacher import Teacher
 
 __all__ = ["NANO", "AdapterSpec", "fingerprint", "listing", "load", "opened", "served", "split_identity"]
 
@@ -47,7 +49,6 @@ def load(
     cache_limit_bytes: int = 2 << 30,
     memory_limit_bytes: int = 512 << 20,
     dtype: Literal["float32", "bfloat16"] = "float32",
-    loss: Literal["classes", "contrastive"] = "classes",
     normalise: bool = False,
     max_new_tokens: int = 16,
     answer_batch: int = 32,
@@ -56,16 +57,17 @@ def load(
     revision: str = "",
     classes: tuple[str, ...] = (),
     absent: Literal["refuse", "blank", "learned"] = "refuse",
+    objective: Objective | None = None,
 ) -> Backbone:
     """The backbone ``name`` with a fresh adapter, contrastive or generative as its configuration says.
 
     Frozen features are kept in memory up to ``memory_limit_bytes`` and then in ``cache_dir`` up to
-    ``cache_limit_bytes``; without ``cache_dir``, in memory alone. ``dtype`` ``"bfloat16"`` computes under autocast. The
-    other options are those of ``fedloom.models.base.Options``. ``package.module:function`` is a user's own, called
-    with ``adapter``, ``seeds`` and ``dtype``, whichever of them it names, and returns a backbone. ``route`` says where
-    the language model of a generative one is used (``fedloom.models.generative``). ``edge``: it is elsewhere, and
-    nothing of it is read here; ``route(None)`` then says where. ``revision``: the commit,
-    tag or branch of a model on the hub.
+    ``cache_limit_bytes``; without ``cache_dir``, in memory alone. ``dtype`` ``"bfloat16"`` computes under autocast.
+    ``objective``: what ``loss`` is (``None``: that of the answer). The other options are those of
+    ``fedloom.models.base.Options``. ``package.module:function`` is a user's own, called with ``adapter``, ``seeds``,
+    ``dtype`` and ``objective``, whichever of them it names, and returns a backbone. ``route`` says where the language
+    model of a generative one is used (``fedloom.models.generative``). ``edge``: it is elsewhere, and nothing of it is
+    read here; ``route(None)`` then says where. ``revision``: the commit, tag or branch of a model on the hub.
 
     Raises:
         FedloomError: no such model, one that fedloom cannot train, or an adapter that fits no layer of it.
@@ -79,7 +81,9 @@ def load(
             raise FedloomError(
                 f"split: {name!r} is a backbone of your own, which is not split. Set split.wire = 'none'."
             )
-        own: Backbone = resolve.build("models", name, {}, adapter=adapter, seeds=seeds, dtype=dtype)
+        own: Backbone = resolve.build(
+            "models", name, {}, adapter=adapter, seeds=seeds, dtype=dtype, objective=objective
+        )
         return own
     use_device("")
     # Transformers takes seconds to import: `fedloom models` and a mistyped experiment need not wait for it.
@@ -98,12 +102,34 @@ def load(
     else:
         found = checkpoint.read(name, checkpoint.locate(name, NANO, revision=revision), dtype)
     cache = FeatureCache(cache_dir, cache_limit_bytes, memory_limit_bytes)
-    options = Options(dtype, loss, normalise, max_new_tokens, answer_batch, classes, absent)
+    options = Options(dtype, normalise, max_new_tokens, answer_batch, classes, absent)
+    if objective:
+        taught = _teacher(objective.teacher, dtype, memory_limit_bytes) if objective.teacher else None
+        options = replace(options, objective=objective, teacher=taught)
     if found.generative:
         return Generative(found, adapter, seeds, cache, options, route)
     if route:
         raise FedloomError(f"split: {name!r} has no language model that could be elsewhere. Set split.wire = 'none'.")
     return Contrastive(found, adapter, seeds, cache, options)
+
+
+def _teacher(name: str, dtype: Literal["float32", "bfloat16"], limit: int) -> "Teacher":
+    """The model ``name``, frozen and without an adapter, to be learned from; up to ``limit`` bytes of its predictions
+    are kept.
+
+    Raises:
+        FedloomError: no such model, or one that fedloom cannot train.
+    """
+    from fedloom.models.base import Options
+    from fedloom.models.checkpoints import checkpoint
+    from fedloom.models.contrastive import Contrastive
+    from fedloom.models.generative import Generative
+    from fedloom.models.teacher import Teacher
+    from fedloom.models.vision.features import FeatureCache
+
+    found = checkpoint.read(name, checkpoint.locate(name, NANO), dtype)
+    kind = Generative if found.generative else Contrastive
+    return Teacher(kind(found, None, Seeds(0), FeatureCache(None, 0, 0), Options(dtype)), limit)
 
 
 def opened(folder: str | Path, base: str = "") -> Backbone:

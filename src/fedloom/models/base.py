@@ -8,7 +8,7 @@ import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,8 +18,8 @@ import transformers
 from torch import Tensor
 
 from fedloom.adapters import Home, Placed
-from fedloom.core import resolve
-from fedloom.core.contracts import Base, Example, Tree
+from fedloom.core import lora, resolve
+from fedloom.core.contracts import Base, Example, Objective, Outputs, Part, Tree
 from fedloom.core.device import device
 from fedloom.core.errors import FedloomError
 from fedloom.core.pictures import RULES
@@ -28,33 +28,48 @@ from fedloom.core.spec import AdapterSpec
 from fedloom.core.table import Component
 from fedloom.models import usage
 from fedloom.models.checkpoints.checkpoint import Checkpoint
+from fedloom.models.outputs import Aside
+from fedloom.models.teacher import Teacher
 from fedloom.models.vision.features import FeatureCache
 from fedloom.models.vision.images import Images
+
+UNOFFERED: dict[Part, str] = {
+    "pairs": "answers in text and matches no pictures with captions. Choose objective 'answer' or 'classes', or a "
+    "model such as nano-clip.",
+    "predictions": "has its language model elsewhere, which tells losses and no predictions. Set split.wire = 'none', "
+    "or choose objective 'answer', 'classes' or 'preference'.",
+}
+"""Why a model lacks a part of the outputs, and what would fit."""
 
 
 @dataclass(frozen=True)
 class Options:
-    """How a backbone computes. ``loss``: see ``Contrastive``. ``normalise``: rank choices by mean instead of summed
-    log-likelihood. ``max_new_tokens``: the longest free answer. ``answer_batch``: examples answered at once.
-    ``classes``: the answers that the task knows, for an adapter that asks for them. ``absent``: what stands in a
-    contrastive model in the place of a picture that is not there (``fedloom.models.vision.absent``)."""
+    """How a backbone computes. ``normalise``: rank choices by mean instead of summed log-likelihood.
+    ``max_new_tokens``: the longest free answer. ``answer_batch``: examples answered at once. ``classes``: the answers
+    that the task knows, for an adapter that asks for them. ``absent``: what stands in a contrastive model in the
+    place of a picture that is not there (``fedloom.models.vision.absent``). ``objective``: what is minimised, with
+    its ``teacher``."""
 
     dtype: Literal["float32", "bfloat16"] = "float32"
-    loss: Literal["classes", "contrastive"] = "classes"
     normalise: bool = False
     max_new_tokens: int = 16
     answer_batch: int = 32
     classes: tuple[str, ...] = ()
     absent: Literal["refuse", "blank", "learned"] = "refuse"
+    objective: Objective = Objective(lambda outputs: outputs.answers())
+    teacher: Teacher | None = None
 
 
 class Tuned(ABC):
-    """A checkpoint with an adapter in it; subclasses say what a batch, its loss and an answer are."""
+    """A checkpoint with an adapter in it; subclasses say what a batch, its outputs and an answer are. ``spec``:
+    ``None`` puts none in it (a teacher). ``vocabulary``: ids by token of a model that answers in text."""
 
     _images: Images
+    vocabulary: dict[str, int] | None = None
+    offers: tuple[Part, ...] = ()
 
     def __init__(
-        self, checkpoint: Checkpoint, spec: AdapterSpec, seeds: Seeds, cache: FeatureCache, options: Options
+        self, checkpoint: Checkpoint, spec: AdapterSpec | None, seeds: Seeds, cache: FeatureCache, options: Options
     ) -> None:
         self.name = checkpoint.name
         self.fingerprint, self.identity, self.commit = checkpoint.fingerprint, checkpoint.identity, checkpoint.commit
@@ -66,8 +81,13 @@ class Tuned(ABC):
         self._steady = False
         base = Base(self.name, self._model, self._generative, seeds, options.classes, checkpoint.whole, self._processor)
         with torch.random.fork_rng(devices=[]):
-            kind = resolve.build("adapters", spec.kind, spec.options, spec=spec)
-            self._adapter: Placed = kind.place(base)
+            if spec is None:
+                self._adapter = Placed(base, AdapterSpec(), frozenset(), {})
+            else:
+                self._adapter = resolve.build("adapters", spec.kind, spec.options, spec=spec).place(base)
+        self._base: Mapping[str, Tensor] = {}
+        self._start: Tree = {}
+        self._before: dict[tuple[str, str, str], Tensor] = {}  # log-likelihoods without the adapter
 
     # --- the adapter and the base ---------------------------------------------------------------------------------
 
@@ -86,6 +106,7 @@ class Tuned(ABC):
             FedloomError: names or shapes are not this backbone's; nothing is changed then.
         """
         self._adapter.write(adapter, base)
+        self._base = dict(base or {})
 
     def save(self, folder: Path, adapter: Mapping[str, Tensor], base: Mapping[str, Tensor] | None, card: str) -> None:
         """Write a folder that ``PeftModel.from_pretrained`` opens on the checkpoint as it is; of a kind of adapter that
@@ -176,6 +197,8 @@ class Tuned(ABC):
         Raises:
             FedloomError: a picture that cannot be opened, or has a shape that its processor was not made for.
         """
+        if trained:
+            self._options.objective.check(examples)
         self._images.check((example.id, picture) for example in examples for picture in example.images)
 
     @abstractmethod
@@ -183,8 +206,56 @@ class Tuned(ABC):
         """A batch as ``loss`` wants it, on the device."""
 
     @abstractmethod
+    def outputs(self, batch: Any) -> Outputs:
+        """What an objective asks for."""
+
+    def outputs_of(self, examples: Sequence[Example]) -> Outputs:
+        """The outputs for examples."""
+        return self.outputs(self.collate(examples))
+
     def loss(self, batch: Any) -> Tensor:
-        """Loss of each example, ``[B]``."""
+        """Loss of each example, ``[B]``, as the objective has it."""
+        return self._options.objective.loss(self.outputs(batch))
+
+    def _aside(self, examples: Sequence[Example]) -> Aside:
+        return Aside(examples, self._options.teacher, self._reference)
+
+    def _check_objective(self) -> None:
+        """Refuse an objective that this model has not the outputs for.
+
+        Raises:
+            FedloomError: naming what would fit; or a teacher that predicts something else.
+        """
+        if missing := [part for part in self._options.objective.needs if part not in self.offers]:
+            raise FedloomError(f"objective: {self.name!r} {UNOFFERED[missing[0]]}")
+        if self._options.teacher:
+            self._options.teacher.check(self)
+            self.identity = {**self.identity, "teacher": self._options.teacher.model.fingerprint}
+
+    @torch.no_grad()
+    def _reference(self, examples: Sequence[Example], texts: Sequence[str]) -> Tensor:
+        """Log-likelihoods ``[B]`` of texts as answers, without the adapter: computed once for each."""
+        keys = [(example.id, example.prompt, text) for example, text in zip(examples, texts, strict=True)]
+        unknown = [number for number, key in enumerate(keys) if key not in self._before]
+        if unknown:
+            asked = [replace(examples[number], answer=texts[number]) for number in unknown]
+            with self._switched_off():
+                found = self.outputs_of(asked).likelihoods([example.answer for example in asked])[0].cpu()
+            self._before |= {keys[number]: value for number, value in zip(unknown, found, strict=True)}
+        return torch.stack([self._before[key] for key in keys]).to(device())
+
+    @contextmanager
+    def _switched_off(self) -> Iterator[None]:
+        """While it lasts, the model is as it was before anything learned."""
+        adapter, base = self.read(), self._base
+        rank = max((a.shape[0] for a, _ in lora.pairs(adapter).values()), default=0)
+        start = lora.truncate(self._start, rank) if rank else self._start
+        self.write(start)
+        try:
+            with self.without_adapter():
+                yield
+        finally:
+            self.write(adapter, base)
 
     @abstractmethod
     def answer(self, examples: Sequence[Example]) -> list[str]:

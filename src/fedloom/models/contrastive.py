@@ -22,6 +22,7 @@ from fedloom.models.base import Options, Tuned, not_finite
 from fedloom.models.checkpoints.checkpoint import Checkpoint
 from fedloom.models.language.captions import Captions
 from fedloom.models.language.sequences import told_apart
+from fedloom.models.outputs import Matched
 from fedloom.models.vision.absent import Absent, How
 from fedloom.models.vision.features import FeatureCache
 from fedloom.models.vision.images import Images
@@ -35,7 +36,7 @@ class Batch:
     ``captions``: K distinct ones; ``own`` ``[B, K]``: which captions are choices of which example; ``gold`` ``[B]``:
     the right caption of each."""
 
-    ids: tuple[str, ...]
+    examples: tuple[Example, ...]
     images: Tree
     there: Tensor
     captions: tuple[str, ...]
@@ -44,11 +45,12 @@ class Batch:
 
 
 class Contrastive(Tuned):
-    """A two-tower model. ``loss = "classes"``: cross-entropy over an example's own choices. ``"contrastive"``: the
-    model's own loss within the batch, softmax in both directions (CLIP) or a sigmoid a pair (SigLIP)."""
+    """A two-tower model: its pictures are matched with captions, by softmax (CLIP) or a sigmoid a pair (SigLIP)."""
+
+    offers = ("answers", "choices", "likelihoods", "pairs", "predictions")
 
     def __init__(
-        self, checkpoint: Checkpoint, spec: AdapterSpec, seeds: Seeds, cache: FeatureCache, options: Options
+        self, checkpoint: Checkpoint, spec: AdapterSpec | None, seeds: Seeds, cache: FeatureCache, options: Options
     ) -> None:
         super().__init__(checkpoint, spec, seeds, cache, options)
         encode = self._encode_pixels if self._frozen("vision") else None
@@ -62,6 +64,8 @@ class Contrastive(Tuned):
             with torch.no_grad(), self._autocast():
                 (start,) = self._projected(self._images.batch([self._absent.picture]))
             self._absent.begin(start)
+        self._start = self.read()
+        self._check_objective()
 
     def leaves(self) -> Tree:
         """The live adapter tensors by name; with ``absent = "learned"`` the vector of an absent picture is one."""
@@ -111,30 +115,19 @@ class Contrastive(Tuned):
         column, own = self._captions(examples)
         gold = torch.tensor([column[self._worded(e)[e.choices.index(e.answer)]] for e in examples])
         images, there = self._shown(examples)
-        return Batch(tuple(e.id for e in examples), images, there, tuple(column), own.to(device()), gold.to(device()))
+        return Batch(tuple(examples), images, there, tuple(column), own.to(device()), gold.to(device()))
 
-    def loss(self, batch: Batch) -> Tensor:
-        """Loss of each example, ``[B]``.
+    def outputs(self, batch: Batch) -> Matched:
+        """Logits of the batch's pictures, for whatever captions an objective asks."""
 
-        Radford et al. 2021, figure 3, for CLIP's contrastive loss (example b has half of row b's and half of column
-        b's cross-entropy); Zhai et al. 2023, equation 1, for SigLIP's.
-        """
-        with self._dropout(), self._autocast():
-            images = self._image_vectors(batch.images, batch.there)
-            if self._options.loss == "contrastive":
-                return self._within_batch(self._matched(images, tuple(batch.captions[k] for k in batch.gold.tolist())))
-            logits = self._matched(images, batch.captions)
-        logits = logits.masked_fill(~batch.own, -torch.inf)
-        return F.cross_entropy(logits, batch.gold, reduction="none")
+        def score(captions: tuple[str, ...]) -> Tensor:
+            with self._dropout(), self._autocast():
+                return self._matched(self._image_vectors(batch.images, batch.there), captions)
 
-    def _within_batch(self, logits: Tensor) -> Tensor:
-        """The contrastive loss of each example from ``[B, B]`` logits whose diagonal holds the pairs."""
-        if self._sigmoid:
-            signs = 2 * torch.eye(len(logits), device=logits.device) - 1
-            return -F.logsigmoid(signs * logits).sum(dim=1)
-        gold = torch.arange(len(logits), device=logits.device)
-        rows = F.cross_entropy(logits, gold, reduction="none")
-        return (rows + F.cross_entropy(logits.T, gold, reduction="none")) / 2
+        column = {caption: place for place, caption in enumerate(batch.captions)}
+        columns = [[column[caption] for caption in self._worded(example)] for example in batch.examples]
+        aside = self._aside(batch.examples)
+        return Matched(aside, batch.captions, columns, batch.own, batch.gold, score, self._sigmoid)
 
     @torch.no_grad()
     def answer(self, examples: Sequence[Example]) -> list[str]:

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from fedloom.core import limits
-from fedloom.core.contracts import Example, Picture, Tree
+from fedloom.core.contracts import Example, Part, Picture, Tree
 from fedloom.core.device import device
 from fedloom.core.errors import FedloomError
 from fedloom.core.passage import LanguageModel, Middle, NotFinite, Passage, Speech, Target
@@ -29,6 +29,7 @@ from fedloom.models.checkpoints import parts
 from fedloom.models.checkpoints.checkpoint import Checkpoint
 from fedloom.models.language.decoder import Language
 from fedloom.models.language.sequences import Words, pad, targets, without_marks
+from fedloom.models.outputs import Spoken
 from fedloom.models.vision.features import FeatureCache
 from fedloom.models.vision.images import Images
 
@@ -43,7 +44,7 @@ class Batch:
     """``tokens`` ``[B, T]`` padded on the right with ``mask``; ``images``: pixels or frozen features of all pictures in
     order, joined, ``None`` where there are none; ``keys``: a name for what each row says and shows."""
 
-    ids: tuple[str, ...]
+    examples: tuple[Example, ...]
     tokens: Tensor
     mask: Tensor
     images: Tree | None
@@ -64,7 +65,7 @@ class Generative(Tuned):
     def __init__(
         self,
         checkpoint: Checkpoint,
-        spec: AdapterSpec,
+        spec: AdapterSpec | None,
         seeds: Seeds,
         cache: FeatureCache,
         options: Options,
@@ -87,7 +88,12 @@ class Generative(Tuned):
         middle = route(language) if route else language
         assert middle is not None
         self._middle: Middle = middle
-        self.client_parameters = self._beside_the_language() if route else self.total_parameters
+        self.vocabulary = {**self._processor.tokenizer.get_vocab(), "": rows}
+        parts_of: tuple[Part, ...] = ("answers", "choices", "likelihoods")
+        self.offers = parts_of if route else (*parts_of, "predictions")
+        self._start = self.read()
+        self._check_objective()
+        self.client_parameters = parts.beside_language(self._model) if route else self.total_parameters
 
     def collate(self, examples: Sequence[Example]) -> Batch:
         """Prompts with their answers and pictures.
@@ -102,15 +108,10 @@ class Generative(Tuned):
         tokens, mask = (t.to(device()) for t in pad(rows, self._words.end))
         asked = targets(prompts, answers)
         target = Target(asked.keep.to(device()), asked.wanted.to(device()))
-        ids = tuple(e.id for e in examples)
-        return Batch(ids, tokens, mask, self._pictures(examples), self._names(examples, rows), target)
+        return Batch(tuple(examples), tokens, mask, self._pictures(examples), self._names(examples, rows), target)
 
     def check(self, examples: Sequence[Example], trained: bool) -> None:
         """Refuse examples whose text or pictures the model cannot take; no part of it is run.
-
-        Args:
-            examples: what is to be learned or answered.
-            trained: their answers are learned; else one of their choices is chosen, or text is generated.
 
         Raises:
             FedloomError: naming the example, and what of it does not fit.
@@ -134,15 +135,6 @@ class Generative(Tuned):
 
     def _question(self, example: Example) -> Tensor:
         return self._family.question(without_marks(example.prompt), f"example {example.id!r}")
-
-    def _beside_the_language(self) -> int:
-        """Parameters of what a client holds where the language model is elsewhere, the whole table of words among
-        them."""
-        inside = parts.language_prefixes(self._model)
-        named = self._model.named_parameters()
-        mine: list[int] = [p.numel() for name, p in named if not parts.is_language(name, inside)]
-        table: int = self._embed.num_embeddings * self._embed.embedding_dim
-        return sum(mine) + table
 
     def _prompt(self, example: Example) -> list[int]:
         grids = [self._images.grid(p) if self._family.together == 1 else () for p in example.images]
@@ -184,10 +176,27 @@ class Generative(Tuned):
             self._cache.put(key, known[key])
         return [known[key] for key in keys]
 
-    def loss(self, batch: Batch) -> Tensor:
+    def outputs(self, batch: Batch) -> Spoken:
+        """What the language model makes of the batch's answers, or of others."""
+        return Spoken(
+            self._aside(batch.examples), batch, self.collate, self._losses, self._next, self._options.normalise
+        )
+
+    def _losses(self, batch: Batch) -> Tensor:
         """Mean cross-entropy over the tokens of each example's answer and its end, ``[B]``."""
         with self._dropout(), self._autocast():
-            return self._middle.losses(self._passage(batch.tokens, batch.mask, batch.images, batch.keys), batch.target)
+            return self._middle.losses(self._read(batch), batch.target)
+
+    def _next(self, batch: Batch) -> Tensor:
+        """Logits of the next token at each place of an answer, ``[B, S, V]``."""
+        assert isinstance(self._middle, Language)
+        with self._dropout(), self._autocast():
+            passage = self._read(batch)
+            embeddings, keep = passage.embeddings(), batch.target.keep
+            return self._middle.logits(embeddings, passage.mask, keep, positions=passage.positions)
+
+    def _read(self, batch: Batch) -> Passage:
+        return self._passage(batch.tokens, batch.mask, batch.images, batch.keys)
 
     @torch.no_grad()
     def answer(self, examples: Sequence[Example]) -> list[str]:

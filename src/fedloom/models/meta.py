@@ -17,9 +17,9 @@ from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch.nn import functional as F
 from transformers import AutoModel, AutoModelForImageTextToText
 
-from fedloom.core.contracts import Tree, everything
+from fedloom.core.contracts import Outputs, Tree, everything
 from fedloom.core.device import use_device
-from fedloom.core.errors import FedloomError, nearest
+from fedloom.core.errors import FedloomError
 from fedloom.core.passage import Where
 from fedloom.core.seeds import Seeds
 from fedloom.core.spec import AdapterSpec
@@ -30,6 +30,7 @@ from fedloom.models.base import Options, Tuned
 from fedloom.models.checkpoints import checkpoint, checks, parts
 from fedloom.models.checkpoints.checkpoint import Checkpoint
 from fedloom.models.checkpoints.checks import CONTRASTIVE
+from fedloom.models.configurations import configuration
 from fedloom.models.families.llava import Llava
 from fedloom.models.language.decoder import Language
 from fedloom.models.live import Live
@@ -37,9 +38,6 @@ from fedloom.models.vision.absent import NAME
 from fedloom.models.vision.features import FeatureCache
 
 WITHOUT = "This model has shapes alone: it was read without its weights, to plan with, and cannot compute."
-CONFIGS = Path(__file__).parent / "configs"
-"""Configurations that ship, ``owner/model.json``: the architecture of well-known checkpoints, without their weights."""
-
 Dtype = Literal["float32", "bfloat16"]
 
 
@@ -55,36 +53,6 @@ class Batch:
     tokens: int = 64
     answer: int = 4
     captions: int = 32
-
-
-def configuration(name: str, revision: str = "") -> Any:
-    """The configuration of the model ``name``: a shipped model's, a folder's, a shipped one, or the hub's, as it is at
-    ``revision`` there.
-
-    Raises:
-        FedloomError: there is none, or it is no model that fedloom can train.
-    """
-    shipped = [str(path.relative_to(CONFIGS).with_suffix("")) for path in CONFIGS.glob("*/*.json")]
-    folder = NANO.get(name, Path(name).expanduser())
-    checkpoint.check_revision(name, NANO, revision)
-    if folder.is_dir() or (name in shipped and not revision):
-        source = folder if folder.is_dir() else CONFIGS / f"{name}.json"
-    elif name.count("/") == 1 and not name.startswith((".", "/", "~")):
-        source = Path(name)
-    else:
-        known = [*NANO, *shipped]
-        raise FedloomError(f"model: there is no {name!r}: not a folder, not a Hugging Face id. {nearest(name, known)}")
-    try:
-        config = checks.configuration(name, source, revision)
-    except FedloomError as error:
-        if error.__cause__ is None:
-            raise
-        raise FedloomError(
-            f"model: no configuration of {name!r} can be read ({checks.reason(error.__cause__)}). Give "
-            "model.name a folder with its config.json, or run where the hub can be reached. Known without a network: "
-            f"{', '.join(sorted(shipped))}."
-        ) from None
-    return config
 
 
 @dataclass(frozen=True)
@@ -172,7 +140,7 @@ class Meta(Tuned):
         """There is nothing to compute with."""
         raise FedloomError(WITHOUT)
 
-    def loss(self, batch: Any) -> Tensor:
+    def outputs(self, batch: Any) -> Outputs:
         """There is nothing to compute with."""
         raise FedloomError(WITHOUT)
 

@@ -25,13 +25,14 @@ from fedloom.core.contracts.method import (
 )
 from fedloom.core.contracts.modality import Half, Modality, Seat
 from fedloom.core.contracts.model import Backbone, Examiner
-from fedloom.core.contracts.objective import Objective
+from fedloom.core.contracts.objective import Choices, Objective, Outputs, Pairs, Part, Predictions
 
 __all__ = [
     "IMAGE",
     "Adapter",
     "Backbone",
     "Base",
+    "Choices",
     "ClientInfo",
     "Data",
     "Engine",
@@ -45,9 +46,13 @@ __all__ = [
     "Modality",
     "Need",
     "Objective",
+    "Outputs",
+    "Pairs",
     "Parcel",
+    "Part",
     "Personal",
     "Picture",
+    "Predictions",
     "Reduce",
     "Reply",
     "Sample",

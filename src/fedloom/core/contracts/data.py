@@ -23,7 +23,8 @@ class Sample:
     """One record of a data set. A modality that is missing is ``None``.
 
     ``choices`` are the answers to choose from (empty: free answer); with ``choice_images`` or ``choice_texts`` they are
-    letters, one a picture or text. ``meta`` holds what scenarios partition by (``pack``, ``skill``, ``label`` ...).
+    letters, one a picture or text. ``rejected``: an answer that was liked less than ``answer``. ``meta`` holds what
+    scenarios partition by (``pack``, ``skill``, ``label`` ...).
     """
 
     id: str
@@ -35,6 +36,7 @@ class Sample:
     choice_images: tuple[Picture, ...] = ()
     meta: Mapping[str, str] = field(default_factory=dict)
     choice_texts: tuple[str, ...] = ()
+    rejected: str = ""
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,7 @@ class Example:
     answer: str
     caption: str = "{}"
     captions: tuple[str, ...] = ()
+    rejected: str = ""
 
 
 @dataclass(frozen=True)

@@ -123,6 +123,15 @@ def language_prefixes(model: Any) -> tuple[str, ...]:
     return tuple(f"{name}." for name in [*found, plain(name_of(model, head))])
 
 
+def beside_language(model: Any) -> int:
+    """Parameters of what a client holds of ``model`` where its language model is elsewhere, the whole table of words
+    among them."""
+    inside, words = language_prefixes(model), model.get_input_embeddings()
+    mine: list[int] = [p.numel() for name, p in model.named_parameters() if not is_language(name, inside)]
+    table: int = words.num_embeddings * words.embedding_dim
+    return sum(mine) + table
+
+
 def name_of(model: nn.Module, wanted: nn.Module) -> str:
     """The name of a module in a model."""
     return next(str(name) for name, module in model.named_modules() if module is wanted)

@@ -1,0 +1,174 @@
+"""What a backbone puts out for a batch, part by part, for an objective (``core.contracts.Outputs``)."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import cached_property
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from fedloom.core.contracts import Choices, Example, Pairs, Predictions
+from fedloom.core.passage import IGNORE, Target
+from fedloom.models.teacher import Teacher
+
+Reference = Callable[[Sequence[Example], Sequence[str]], Tensor]
+"""Log-likelihoods ``[B]`` of texts, of the model without its adapter."""
+
+
+class Aside:
+    """What all outputs have beside those of the batch itself: the ``teacher``'s, and the ``reference``'s."""
+
+    def __init__(self, examples: Sequence[Example], teacher: Teacher | None, reference: Reference) -> None:
+        self.examples = examples
+        self._teacher, self._reference = teacher, reference
+
+    def reference(self, texts: Sequence[str]) -> Tensor:
+        """Log-likelihood ``[B]`` of a text as each example's answer, of the model without its adapter."""
+        return self._reference(self.examples, texts)
+
+    def _taught(self) -> list[Tensor]:
+        """The teacher's logits ``[s, v]`` for each example."""
+        assert self._teacher is not None
+        return self._teacher.rows(self.examples)
+
+
+class Matched(Aside):
+    """Of a model that matches pictures with captions. ``score(captions)``: logits ``[B, K]`` of the batch's pictures
+    for captions; ``columns``: those of ``captions`` that are each example's choices, in their order; ``own`` ``[B,
+    K]``: the same as a mask; ``gold`` ``[B]``: the right column."""
+
+    def __init__(
+        self,
+        aside: Aside,
+        captions: tuple[str, ...],
+        columns: Sequence[Sequence[int]],
+        own: Tensor,
+        gold: Tensor,
+        score: Callable[[tuple[str, ...]], Tensor],
+        sigmoid: bool,
+    ) -> None:
+        super().__init__(aside.examples, aside._teacher, aside._reference)
+        self._captions, self._columns, self._own, self._gold = captions, columns, own, gold
+        self._score, self._sigmoid = score, sigmoid
+
+    @cached_property
+    def _logits(self) -> Tensor:
+        return self._score(self._captions)
+
+    def answers(self) -> Tensor:
+        """Cross-entropy ``[B]`` of the right caption among those of each example's own choices."""
+        return F.cross_entropy(self._logits.masked_fill(~self._own, -torch.inf), self._gold, reduction="none")
+
+    def choices(self) -> Choices:
+        """Logits ``[B, C]`` of each example's choices."""
+        rows = [torch.tensor(columns, device=self._own.device) for columns in self._columns]
+        places = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=-1)
+        scores = self._logits.gather(1, places.clamp(min=0)).masked_fill(places < 0, -torch.inf)
+        gold = [example.choices.index(example.answer) for example in self.examples]
+        return Choices(scores, torch.tensor(gold, device=scores.device))
+
+    def likelihoods(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
+        """Log-probability ``[B]`` of a choice among each example's own, which counts as one token."""
+        scores = self.choices().scores
+        place = [example.choices.index(text) for example, text in zip(self.examples, texts, strict=True)]
+        chosen = scores.log_softmax(dim=-1).gather(1, torch.tensor(place, device=scores.device)[:, None])[:, 0]
+        return chosen, torch.ones_like(chosen)
+
+    def pairs(self) -> Pairs:
+        """Each picture against the caption of each answer, ``[B, B]``."""
+        logits = self._score(tuple(self._captions[column] for column in self._gold.tolist()))
+        return Pairs(logits, self._gold[:, None] == self._gold[None, :], self._sigmoid)
+
+    def predictions(self) -> Predictions:
+        """The choices' logits, ``[B, 1, C]``."""
+        scores = self.choices().scores
+        return Predictions(scores[:, None], torch.ones(len(scores), 1, dtype=torch.bool, device=scores.device))
+
+    def taught(self) -> Predictions:
+        """The teacher's logits of the choices, ``[B, 1, C]``; it has been given the same choices."""
+        rows = [row[0] for row in self._taught()]
+        logits = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=-torch.inf).to(self._own.device)
+        widest = max(len(example.choices) for example in self.examples)
+        there = torch.ones(len(rows), 1, dtype=torch.bool, device=logits.device)
+        return Predictions(logits[:, None, :widest], there)
+
+
+class Asked(Protocol):
+    """A batch of a model that answers in text."""
+
+    @property
+    def examples(self) -> tuple[Example, ...]:
+        """Whose it is."""
+
+    @property
+    def target(self) -> Target:
+        """What is to be predicted."""
+
+
+class Spoken(Aside):
+    """Of a model that answers in text. ``collate``: a batch of examples; ``losses``: the mean cross-entropy of each
+    row's answer; ``logits``: of the next tokens at the answers' places, ``[B, S, V]``; ``normalise``: choices are
+    scored by their mean log-likelihood."""
+
+    def __init__(
+        self,
+        aside: Aside,
+        batch: Asked,
+        collate: Callable[[Sequence[Example]], Any],
+        losses: Callable[[Any], Tensor],
+        logits: Callable[[Any], Tensor],
+        normalise: bool,
+    ) -> None:
+        super().__init__(aside.examples, aside._teacher, aside._reference)
+        self._batch, self._collate, self._losses, self._next = batch, collate, losses, logits
+        self._normalise = normalise
+
+    def answers(self) -> Tensor:
+        """Mean cross-entropy ``[B]`` over the tokens of each answer and its end."""
+        return self._losses(self._batch)
+
+    def likelihoods(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
+        """Summed log-likelihood ``[B]`` of a text as each example's answer, and its tokens with the end."""
+        same = all(example.answer == text for example, text in zip(self.examples, texts, strict=True))
+        return self._summed(self._batch if same else self._collate(_answered(self.examples, texts)))
+
+    def choices(self) -> Choices:
+        """Log-likelihoods ``[B, C]`` of each example's choices: every choice is a row."""
+        every = [example for example in self.examples for _ in example.choices]
+        texts = [choice for example in self.examples for choice in example.choices]
+        found, length = self._summed(self._collate(_answered(every, texts)))
+        parts = torch.split(found / length if self._normalise else found, [len(e.choices) for e in self.examples])
+        scores = torch.nn.utils.rnn.pad_sequence(list(parts), batch_first=True, padding_value=-torch.inf)
+        gold = [example.choices.index(example.answer) for example in self.examples]
+        return Choices(scores, torch.tensor(gold, device=scores.device))
+
+    def predictions(self) -> Predictions:
+        """Logits of the next token at each token of the answer, ``[B, S, V]``."""
+        return Predictions(self._next(self._batch), self._batch.target.wanted != IGNORE)
+
+    def pairs(self) -> Pairs:
+        """Such a model matches no pictures with captions.
+
+        Raises:
+            NotImplementedError: always; an objective that asks is refused before.
+        """
+        raise NotImplementedError
+
+    def taught(self) -> Predictions:
+        """The teacher's logits at the same places, ``[B, S, V]``."""
+        there = self._batch.target.wanted != IGNORE
+        flat = torch.cat(self._taught()).to(there.device)
+        logits = flat.new_zeros(*there.shape, flat.shape[1])
+        logits[there] = flat
+        return Predictions(logits, there)
+
+    def _summed(self, batch: Asked) -> tuple[Tensor, Tensor]:
+        length = (batch.target.wanted != IGNORE).sum(dim=1)
+        return -self._losses(batch) * length, length
+
+
+def _answered(examples: Sequence[Example], texts: Sequence[str]) -> list[Example]:
+    """Examples with other answers."""
+    return [replace(example, answer=text) for example, text in zip(examples, texts, strict=True)]

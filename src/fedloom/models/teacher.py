@@ -1,0 +1,69 @@
+"""A frozen model whose predictions another learns from, each computed once."""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from fedloom.core.contracts import Example, Outputs
+from fedloom.core.errors import FedloomError
+from fedloom.models.vision.features import FeatureCache
+
+
+class Model(Protocol):
+    """What a teacher is asked, and what is compared with who learns."""
+
+    name: str
+    fingerprint: str
+    vocabulary: dict[str, int] | None
+    """Ids by token, and how many a language model knows, of one that answers in text."""
+
+    def outputs_of(self, examples: Sequence[Example]) -> Outputs:
+        """Its outputs for examples."""
+
+
+class Teacher:
+    """``model``, frozen. Its predictions are kept in memory up to ``limit`` bytes."""
+
+    def __init__(self, model: Model, limit: int) -> None:
+        self.model = model
+        self._kept = FeatureCache(None, 0, limit)
+
+    def check(self, learner: Model) -> None:
+        """See that what it predicts is what ``learner`` does.
+
+        Raises:
+            FedloomError: one answers in text and the other does not, or they have other vocabularies.
+        """
+        mine, its = self.model.vocabulary, learner.vocabulary
+        if (mine is None) != (its is None):
+            kind = "matches pictures with captions" if mine is None else "answers in text"
+            raise FedloomError(
+                f"objective.teacher = {self.model.name!r} {kind}, and {learner.name!r} does not. Choose a teacher of "
+                "the same kind."
+            )
+        if mine != its:
+            assert mine is not None and its is not None
+            raise FedloomError(
+                f"objective.teacher = {self.model.name!r} has another vocabulary ({len(mine)} tokens) than "
+                f"{learner.name!r} ({len(its)}), whose next tokens it should predict. Choose a teacher with the same "
+                "tokenizer."
+            )
+
+    @torch.no_grad()
+    def rows(self, examples: Sequence[Example]) -> list[Tensor]:
+        """Its predictions for each example, logits ``[s, v]`` at the places that are there, on the CPU."""
+        keys = [_key(example) for example in examples]
+        known = {key: kept["logits"] for key in keys if (kept := self._kept.find(key)) is not None}
+        unknown = {key: example for key, example in zip(keys, examples, strict=True) if key not in known}
+        if unknown:
+            found = self.model.outputs_of(list(unknown.values())).predictions()
+            for key, logits, there in zip(unknown, found.logits, found.there, strict=True):
+                known[key] = logits[there].cpu().clone()
+                self._kept.put(key, {"logits": known[key]})
+        return [known[key] for key in keys]
+
+
+def _key(example: Example) -> str:
+    return repr((example.id, len(example.images), example.prompt, example.choices, example.answer, example.caption))
