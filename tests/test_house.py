@@ -16,7 +16,6 @@ SOURCE = ROOT / "src" / "fedloom"
 FILES = sorted(SOURCE.rglob("*.py"))
 LINES, FUNCTION = 300, 50
 LONG = {
-    "federation/client.py:train",
     "methods/fedopt.py:fedopt",
     "methods/hetlora.py:hetlora",
     "methods/lora_fair.py:lora_fair",
