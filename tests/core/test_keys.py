@@ -31,7 +31,7 @@ def test_a_key_typed_in_short_is_answered_with_its_table(key: str, meant: str) -
 
 def test_an_option_that_no_kind_of_adapter_has_is_answered_with_its_keys() -> None:
     with pytest.raises(FedloomError, match=r"\[adapter\] 'lora' has no key 'were'. Did you mean 'where'\?"):
-        config.check(config.load("quickstart", ["adapter.were=1"]))
+        config.build(config.load("quickstart", ["adapter.were=1"]), "adapter")
 
 
 @pytest.mark.parametrize("override", ["adapter.where=vision", 'adapter.where=["vision"]'])

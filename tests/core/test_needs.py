@@ -6,6 +6,7 @@ from fedloom.core import config, resolve
 from fedloom.core.contracts import Adapter
 from fedloom.core.errors import FedloomError
 from fedloom.core.spec import AdapterSpec
+from fedloom.federation.check import check_experiment
 
 WHOLE = "tests.core.test_needs:whole"
 EVERY = sorted(resolve.known("methods"))
@@ -19,7 +20,7 @@ def whole(spec: AdapterSpec) -> Adapter:
 
 
 def check(*sets: str) -> None:
-    config.check(config.load("quickstart", sets))
+    check_experiment(config.load("quickstart", sets))
 
 
 @pytest.mark.parametrize("name", EVERY)

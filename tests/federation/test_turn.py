@@ -10,12 +10,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from fedloom.core import config, wire
+from fedloom.core import wire
 from fedloom.core.contracts import Job, Local, LocalRun, Method, Parcel, Tree
 from fedloom.core.errors import FedloomError
 from fedloom.core.seeds import Seeds
 from fedloom.core.tables import ClientTable
 from fedloom.core.tree import fingerprint
+from fedloom.federation.check import check_experiment
 from fedloom.federation.client import Trainer, train
 from fedloom.federation.kept import Kept
 from fedloom.federation.setup import Setup
@@ -246,7 +247,7 @@ def test_fedprox_added_to_fedavg_is_fedprox(tmp_path: Path, client: str) -> None
     replies = []
     for sets in (["method=fedprox", "method.mu=0.7"], ['method.with=["fedprox:0.7"]'], ["method=fedavg"]):
         setup = Setup(toy.experiment("client.epochs=3", *sets))
-        config.check(setup.experiment)
+        check_experiment(setup.experiment)
         job = Job(1, client, wire.pack(Parcel({"adapter": setup.initial})))
         replies.append(Trainer(setup, Kept(tmp_path)).run(job).parcel)
     assert replies[0] == replies[1]

@@ -99,28 +99,14 @@ def _run(
     name = experiment.engine.name
     submits = name in FLOWER and grid is None  # then it is the ServerApp that writes the folder
     with _disk(out):
-        if resume and not submits:
-            repair.identity(out, experiment)
-        folder = RunFolder(out)
-        begun = resume and (out / "config.toml").is_file()
-        if begun:
-            folder, _ = RunFolder.reopen(out, experiment, longer=True)
-            if (finished := folder.finished(experiment.rounds)) is not None:
-                return finished
-        elif folder.holds_something():
-            RunFolder.create(out, experiment)  # refuses, with the fix
+        folder, begun = _opened(experiment, out, resume, submits)
+        if begun and (finished := folder.finished(experiment.rounds)) is not None:
+            return finished
         last = None
         if begun and not submits:
             last = restore(folder)
             repair.broken(folder)
-    if name in FLOWER and find_spec("flwr") is None:
-        raise FedloomError(f"engine {name!r} needs Flower. Fix: pip install 'fedloom[flower]'.")
-    resolve.builder("engines", name)
-    setup = Setup(experiment, cache_dir=cache())
-    setup.use_threads()
-    watch.stage("reading data and model")
-    setup.check()
-    _check_place(setup)
+    setup = _prepared(experiment, watch)
     if submits:
         from fedloom.engines._flower.submit import submit  # Flower is optional, and takes a second to import
 
@@ -147,6 +133,40 @@ def _run(
         if not begun and out.is_dir() and not folder.checkpoints.rounds():  # as if it had never begun
             shutil.rmtree(out)
         raise
+
+
+def _opened(experiment: Experiment, out: Path, resume: bool, submits: bool) -> tuple[RunFolder, bool]:
+    """The run folder ``out``, and whether it holds a run that is gone on with.
+
+    Raises:
+        FedloomError: it holds something else.
+    """
+    if resume and not submits:
+        repair.identity(out, experiment)
+    folder = RunFolder(out)
+    if resume and (out / "config.toml").is_file():
+        return RunFolder.reopen(out, experiment, longer=True)[0], True
+    if folder.holds_something():
+        RunFolder.create(out, experiment)  # refuses, with the fix
+    return folder, False
+
+
+def _prepared(experiment: Experiment, watch: Watch) -> Setup:
+    """The parts of an experiment, once everything that can be refused was checked.
+
+    Raises:
+        FedloomError: whatever is wrong with the experiment, its data, its model or its engine.
+    """
+    name = experiment.engine.name
+    if name in FLOWER and find_spec("flwr") is None:
+        raise FedloomError(f"engine {name!r} needs Flower. Fix: pip install 'fedloom[flower]'.")
+    resolve.builder("engines", name)
+    setup = Setup(experiment, cache_dir=cache())
+    setup.use_threads()
+    watch.stage("reading data and model")
+    setup.check()
+    _check_place(setup)
+    return setup
 
 
 @contextmanager

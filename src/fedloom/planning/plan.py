@@ -104,24 +104,7 @@ def plan(experiment: Experiment, tokens: int = 64, captions: int = 32, vocabular
         for number, cohort in enumerate(cohorts, start=1)
     ]
     first = [row for row in rows if row["round"] == 0]
-    notes = list(setup.sizes.notes)
-    if first:
-        notes.append(
-            "Before round 1 each client of its cohort tells its first update to the adapted weights, a byte an entry; "
-            "what becomes of it goes down with a client's first round, and not again."
-        )
-    if not whole:
-        told = f"The cohort's adapters take more than {FOLDED // 10**6} MB: one client of each rank was gone through"
-        notes.append(told + ("." if setup.method.reduce.additive else ", and no later round."))
-    if setup.method.pooled:
-        notes.append("A pooled method has all data in one place: nothing travels.")
-    size = {name: value.numel() for name, value in setup.initial.items()}
-    parameters = {
-        "total": setup.backbone.total_parameters,
-        "trained": sum(count for name, count in size.items() if setup.method.trains(name)),
-        "shared": sum(count for name, count in size.items() if setup.method.shares(name)),
-        "client": held(setup.sizes.apart, experiment) or setup.backbone.total_parameters,
-    }
+    parameters = _parameters(setup)
     client, workers = _client(setup, rounds, kept), min(experiment.engine.workers, len(setup.clients))
     server = _server(setup, rounds, state, 1 if whole or setup.method.reduce.additive else len(cohorts[0]))
     machine, split, half = _machine(client, server, workers), None, setup.sizes.apart
@@ -145,10 +128,37 @@ def plan(experiment: Experiment, tokens: int = 64, captions: int = 32, vocabular
         machine=machine if experiment.engine.name == "local" else 0,
         workers=workers,
         kept=kept,
-        notes=notes,
+        notes=_notes(setup, whole, bool(first)),
         split=split,
         begin=_round(0, first, setup, cohorts[0]) if first else None,
     )
+
+
+def _parameters(setup: StandIn) -> dict[str, int]:
+    """How many parameters there are, learn, are shared, and are at a client."""
+    size = {name: value.numel() for name, value in setup.initial.items()}
+    return {
+        "total": setup.backbone.total_parameters,
+        "trained": sum(count for name, count in size.items() if setup.method.trains(name)),
+        "shared": sum(count for name, count in size.items() if setup.method.shares(name)),
+        "client": held(setup.sizes.apart, setup.experiment) or setup.backbone.total_parameters,
+    }
+
+
+def _notes(setup: StandIn, whole: bool, first: bool) -> list[str]:
+    """What was assumed or left out; ``whole``: all clients were gone through; ``first``: so was a first update."""
+    notes = list(setup.sizes.notes)
+    if first:
+        notes.append(
+            "Before round 1 each client of its cohort tells its first update to the adapted weights, a byte an entry; "
+            "what becomes of it goes down with a client's first round, and not again."
+        )
+    if not whole:
+        told = f"The cohort's adapters take more than {FOLDED // 10**6} MB: one client of each rank was gone through"
+        notes.append(told + ("." if setup.method.reduce.additive else ", and no later round."))
+    if setup.method.pooled:
+        notes.append("A pooled method has all data in one place: nothing travels.")
+    return notes
 
 
 def _try_out(setup: StandIn, rounds: int) -> tuple[list[dict[str, Any]], State, int]:
