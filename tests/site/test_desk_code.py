@@ -15,6 +15,7 @@ from fedloom import models
 from fedloom.core import config, resolve
 from fedloom.core.config import Experiment
 from fedloom.core.errors import FedloomError
+from fedloom.core.table import spelled
 from fedloom.federation.setup import Setup
 from fedloom.site.desk import Desk
 from fedloom.site.letter import Letter
@@ -24,7 +25,10 @@ from tests.federation import toy
 LOAD = models.load
 KINDS = ["hello", "train", "evaluate"]
 PARTS = ["task=icons-qa/choose_txt", "task.train=20", "task.test=10", "model.name=nano-vlm"]
-CODE = ["model.name", "task.name", "scenario.name", "sampling.name", "method.name", "channel.up", "channel.down"]
+CODE = [
+    *("model.name", "adapter.kind", "task.name", "scenario.name", "sampling.name", "objective.name", "modality.name"),
+    *("method.name", "method.with", "channel.up", "channel.down"),
+]
 """Every text of an experiment that a site may take for a function's name."""
 
 
@@ -35,7 +39,7 @@ def texts(table: type[BaseModel] = Experiment, before: str = "") -> Iterator[str
         if isinstance(kind, type) and issubclass(kind, BaseModel):
             yield from texts(kind, f"{before}{name}.")
         elif kind is str or (get_origin(kind) is list and kind.__args__[0] is str):
-            yield before + name
+            yield before + spelled(name)
 
 
 def naming(key: str, code: str) -> str:
