@@ -146,6 +146,21 @@ def test_a_site_s_rules_allow_this_experiment_and_nothing_else(tmp_path: Path) -
         rules.check_work(config.load(source, ["client.max_steps=51"]), examples=8 * 51)
 
 
+def test_a_site_s_rules_name_the_methods_that_are_added(tmp_path: Path) -> None:
+    added = READS.replace('name = "hetlora"', 'name = "hetlora"\nwith = ["fedprox:0.1", "mine.methods:own:2"]')
+    source = written(tmp_path, added)
+    experiment, file = config.load(source), tmp_path / "site.toml"
+    assert experiment.method.names == ["hetlora", "fedprox", "mine.methods:own"]
+    assert "mine.methods:own" in folder._code(experiment)
+    source = written(tmp_path, added.replace(', "mine.methods:own:2"', ""))
+    file.write_text(rendered(source)["sites/mercy/site.toml"])
+    rules = policy.read(file)
+    assert rules.methods == ["hetlora", "fedprox"]
+    rules.check(of_sites(source, NAMES))
+    with pytest.raises(FedloomError, match="the site refuses method 'ditto'"):
+        rules.check(config.load(source, ['method.with=["ditto"]']))
+
+
 def test_a_site_s_rules_let_the_method_tell_what_it_tells_and_nothing_else(tmp_path: Path) -> None:
     pinned = READS.replace('b-hf"\n', 'b-hf"\nrevision = "v1"\n', 1)
     for method, word in (("hetlora", "rank"), ("scaffold", "gradients"), ("ditto", "")):

@@ -200,17 +200,12 @@ def test_what_is_needed_of_an_adapter(name: str) -> None:
 
 
 @every
-def test_at_most_one_hook_sets_the_gradient_and_none_chooses_what_is_not_there(method: Method) -> None:
-    """Of what a method's clients do, each part is a function or absent, and composed with nothing it is the same."""
-    parts = [
-        getattr(method.local, name) for name in ("begin", "choose", "term", "backward", "gradient", "send", "keep")
-    ]
-    assert all(part is None or callable(part) for part in parts)
+def test_composed_with_nothing_a_client_half_has_the_same_parts(method: Method) -> None:
     both = compose(method.local, Local())
-    assert [getattr(both, field.name) is None for field in fields(both)] == [
-        getattr(method.local, field.name) is None for field in fields(both)
-    ]
+    absent = [[getattr(local, field.name) is None for field in fields(Local)] for local in (both, method.local)]
+    assert absent[0] == absent[1]
     assert both.reveals == method.local.reveals
+    assert both.goes_on == method.local.goes_on
 
 
 @every
