@@ -19,7 +19,7 @@ from fedloom.core.contracts import ClientInfo, Data, Engine, Example, Job, Parce
 from fedloom.core.errors import FedloomError
 from fedloom.core.partition import Partition
 from fedloom.federation.evaluate import AtClients, Scores
-from fedloom.federation.inputs import data_fingerprint, inputs
+from fedloom.federation.inputs import data_fingerprint, inputs, told_of_data
 from fedloom.federation.places import Holding
 from fedloom.federation.result import who_holds_what
 from fedloom.federation.round import Stopped
@@ -244,6 +244,17 @@ def test_what_the_sites_said_decides_the_runs_fingerprint() -> None:
     backwards = server()
     backwards.told.update({name: backwards.told.pop(name) for name in reversed(NAMES)})
     assert data_fingerprint(backwards) == prints[0]
+
+
+def test_a_site_sees_its_examples_by_the_modality_and_says_so(tmp_path: Path) -> None:
+    own = (*SITES, f"data.path={tmp_path / 'lyon'}")
+    plain, seen = (
+        Setup(toy.experiment(*own, *sets), site="lyon")
+        for sets in ((), ("modality=tests.federation.test_seen:seated",))
+    )
+    assert {sample.text for sample in seen.data.train} == {"lyon 1 3 train"}
+    assert {sample.text for sample in seen.data.test} == {"lyon 1 3 test"}
+    assert told_of_data(seen).startswith(f"{told_of_data(plain)}/")
 
 
 def test_of_what_sites_hold_only_the_numbers_are_written() -> None:

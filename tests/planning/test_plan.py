@@ -210,3 +210,10 @@ def test_an_adapter_in_a_language_model_that_is_elsewhere_is_refused() -> None:
     assert [each.wire for each in found.split.crossings] == ["full"]
     with pytest.raises(FedloomError, match="no language model"):
         plan(toy.experiment("model.name=nano-clip", "split.wire=full"))
+
+
+def test_a_modality_takes_nothing_from_a_plan_and_is_checked_with_it() -> None:
+    missing = ["modality=missing", "modality.rate=1"]
+    assert plan(toy.experiment(OWN, *missing)).rounds == plan(toy.experiment(OWN)).rounds
+    with pytest.raises(FedloomError, match="there is no 'mising'"):
+        plan(toy.experiment(OWN, "modality=mising"))

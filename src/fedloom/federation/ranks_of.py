@@ -1,10 +1,11 @@
 """What an experiment's table says of its clients' ranks, checked, and the methods that take several."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 
-from fedloom.core import resolve
-from fedloom.core.contracts import Method
+from fedloom.core import ranks, resolve
+from fedloom.core.contracts import Method, Tree
 from fedloom.core.errors import FedloomError
+from fedloom.core.partition import Partition
 from fedloom.core.tables import AdapterTable, Experiment
 
 
@@ -24,13 +25,60 @@ def check(table: AdapterTable) -> None:
         )
 
 
-def check_method(experiment: Experiment, method: Method, ranks: Sequence[int]) -> None:
+def listed(experiment: Experiment) -> list[int]:
+    """Each client's rank where ``adapter.ranks`` lists them.
+
+    Raises:
+        FedloomError: keys of the table that contradict each other, or different ranks where the adapter starts from the
+            weights.
+    """
+    table = experiment.adapter
+    check(table)
+    given = table.ranks or [table.rank]
+    return _started(table, [given[number % len(given)] for number in range(experiment.scenario.clients)])
+
+
+def found(
+    experiment: Experiment,
+    metas: Sequence[Mapping[str, str]] | None,
+    held: Callable[[], Partition],
+    adapter: Callable[[], Tree],
+) -> list[int]:
+    """Each client's rank where its budget or its data decides: ``metas`` of the training half (``None``: at sites), of
+    which each client has what ``held`` says; ``adapter`` has the largest rank.
+
+    Raises:
+        FedloomError: as ``listed``, or a rank that cannot be.
+    """
+    table = experiment.adapter
+    check(table)
+    if metas is None:
+        raise FedloomError(f"adapter.rank_from = {table.rank_from!r}: no server sees the sites' data. Give ranks.")
+    if table.rank_from == "budget":
+        return _started(table, ranks.from_budgets(adapter(), table.budgets, held().names, table.rank))
+    counts = ranks.label_counts(held().train, metas, table.rank_by)
+    return _started(table, ranks.from_data(counts, table.min_rank, table.rank))
+
+
+def _started(table: AdapterTable, each: list[int]) -> list[int]:
+    """The ranks, which are one where the adapter starts from the weights."""
+    drawn = table.rank if table.rank_from == "budget" else max(each)
+    if table.init != "kaiming" and set(each) != {drawn}:
+        raise FedloomError(
+            f"adapter.init = {table.init!r}: the clients have ranks {each}, but the start has the {drawn} largest "
+            "directions, which only an adapter of that rank holds. Set adapter.init = 'kaiming', or give every "
+            f"client rank {drawn}."
+        )
+    return each
+
+
+def check_method(experiment: Experiment, method: Method, each: Sequence[int]) -> None:
     """Refuse clients of different ranks under a method that cannot merge them, or that may cut them where the adapter
     starts from the weights."""
     name = experiment.method.name
-    if len(set(ranks)) > 1 and not (method.mixed_ranks or method.pooled):
+    if len(set(each)) > 1 and not (method.mixed_ranks or method.pooled):
         raise FedloomError(
-            f"adapter: the clients have ranks {list(ranks)}, but {name!r} cannot merge adapters of different rank. Use "
+            f"adapter: the clients have ranks {list(each)}, but {name!r} cannot merge adapters of different rank. Use "
             f"{_mergers()}, or give every client the same rank."
         )
     if method.local.rank and experiment.adapter.init == "svd":

@@ -9,7 +9,7 @@ import torch
 
 from fedloom import models
 from fedloom.channel import Channel, pipeline
-from fedloom.core import config, lora, partition, ranks, starts
+from fedloom.core import config, lora, partition, starts
 from fedloom.core.config import Experiment
 from fedloom.core.contracts import (
     Adapter,
@@ -190,27 +190,10 @@ class Setup:
             FedloomError: keys of the table that contradict each other, a rank that cannot be, or different ranks where
                 the adapter starts from the weights.
         """
-        table = self.experiment.adapter
-        ranks_of.check(table)
-        if self.scenario.sites and table.rank_from != "list":
-            raise FedloomError(f"adapter.rank_from = {table.rank_from!r}: no server sees the sites' data. Give ranks.")
-        held = self.partition if table.rank_from != "list" else None
-        if held is None:
-            given = table.ranks or [table.rank]
-            found = [given[number % len(given)] for number in range(self.experiment.scenario.clients)]
-        elif table.rank_from == "budget":
-            found = ranks.from_budgets(self.backbone.read(), table.budgets, held.names, table.rank)
-        else:
-            counts = ranks.label_counts(held.train, [sample.meta for sample in self.data.train], table.rank_by)
-            found = ranks.from_data(counts, table.min_rank, table.rank)
-        drawn = table.rank if table.rank_from == "budget" else max(found)
-        if table.init != "kaiming" and set(found) != {drawn}:
-            raise FedloomError(
-                f"adapter.init = {table.init!r}: the clients have ranks {found}, but the start has the {drawn} largest "
-                "directions, which only an adapter of that rank holds. Set adapter.init = 'kaiming', or give every "
-                f"client rank {drawn}."
-            )
-        return found
+        if self.experiment.adapter.rank_from == "list":
+            return ranks_of.listed(self.experiment)
+        labels = [sample.meta for sample in self.loaded.train] if not self.scenario.sites else None
+        return ranks_of.found(self.experiment, labels, lambda: self.partition, lambda: self.backbone.read())
 
     @property
     def _drawn(self) -> int:

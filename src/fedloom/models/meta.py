@@ -34,7 +34,7 @@ from fedloom.models.configurations import configuration
 from fedloom.models.families.llava import Llava
 from fedloom.models.language.decoder import Language
 from fedloom.models.live import Live
-from fedloom.models.vision.absent import NAME
+from fedloom.models.vision.absent import NAME, width
 from fedloom.models.vision.features import FeatureCache
 
 WITHOUT = "This model has shapes alone: it was read without its weights, to plan with, and cannot compute."
@@ -118,9 +118,7 @@ class Meta(Tuned):
 
     def absent(self) -> Tree:
         """The leaf of a picture that is absent, where it is learned (``fedloom.models.vision.absent``)."""
-        projection = getattr(self._model, "visual_projection", None)
-        width = projection.out_features if projection else self._model.config.vision_config.hidden_size
-        return {NAME: torch.empty(width, device="meta")}
+        return {NAME: torch.empty(width(self._model), device="meta")}
 
     @property
     def adapted_bytes(self) -> int:

@@ -90,7 +90,8 @@ def plan(experiment: Experiment, tokens: int = 64, captions: int = 32, vocabular
     Raises:
         FedloomError: whatever is wrong with the experiment but for its data, or its model is not known here.
     """
-    config.build(experiment, "scenario")
+    for key in ("scenario", "modality"):
+        config.build(experiment, key)
     setup = StandIn(quick(experiment), sizes=sizes_of(experiment, tokens, captions, vocabulary))
     setup.use_threads()
     cohorts = [setup.cohort(number) for number in range(1, min(experiment.rounds, 2) + 1)]

@@ -32,7 +32,6 @@ from fedloom.core.contracts import (
 )
 from fedloom.core.partition import Partition
 from fedloom.core.seeds import Seeds
-from fedloom.core.tables import ModalityTable
 from fedloom.federation.client import Trainer
 from fedloom.federation.setup import Setup
 from fedloom.planning.apart import Apart
@@ -60,14 +59,13 @@ class Sizes:
 
 def quick(experiment: Experiment) -> Experiment:
     """The experiment with short turns and without evaluations on the way; neither changes what travels. Ranks that come
-    from the data are taken to be the largest; its blank examples lack nothing more."""
+    from the data are taken to be the largest."""
     client = experiment.client.model_copy(update={"epochs": 1, "batch_size": BATCH, "max_steps": STEPS})
     evaluation = experiment.evaluation.model_copy(update={"every": 0, "limit": 0})
     adapter = experiment.adapter
     if adapter.rank_from == "data":
         adapter = adapter.model_copy(update={"rank_from": "list"})
-    changed = {"client": client, "evaluation": evaluation, "adapter": adapter, "modality": ModalityTable()}
-    return experiment.model_copy(update=changed)
+    return experiment.model_copy(update={"client": client, "evaluation": evaluation, "adapter": adapter})
 
 
 class Noise:
@@ -141,6 +139,11 @@ class StandIn(Setup):
         samples = [Sample(f"{n:06d}", None, None, None, ("yes",), "yes") for n in range((EXAMPLES + 1) * clients)]
         data = Data(tuple(samples[clients:]), tuple(samples[:clients]))
         return Task("stand-in", "none", lambda: data, word, lambda sample, answer: 0.0)
+
+    @cached_property
+    def data(self) -> Data:
+        """Its blank examples, of which no modality can take anything away."""
+        return self.loaded
 
     @cached_property
     def partition(self) -> Partition:

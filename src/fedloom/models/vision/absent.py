@@ -39,6 +39,12 @@ def blank(processor: Any) -> Image.Image:
     return Image.new("RGB", (side, side), (red, green, blue))
 
 
+def width(model: Any) -> int:
+    """Entries of a picture's projected vector."""
+    projection = getattr(model, "visual_projection", None)
+    return int(projection.out_features if projection else model.config.vision_config.hidden_size)
+
+
 class Absent:
     """The place of pictures that are absent. ``picture``: the blank one. ``begin`` makes the learned vector."""
 
