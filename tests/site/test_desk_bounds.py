@@ -13,7 +13,7 @@ import torch
 from fedloom.core import config, limits, wire
 from fedloom.core.contracts import LocalRun, Method, Parcel, Tree
 from fedloom.core.tree import fingerprint
-from fedloom.federation import client
+from fedloom.federation import gradients
 from fedloom.methods.fedavg import fedavg
 from fedloom.site.letter import Letter
 from fedloom.site.policy import Policy
@@ -289,7 +289,7 @@ def test_a_turn_that_takes_too_long_ends_between_two_batches(
     asked = letter(experiment, kind)
     good(here.answer(hello(experiment)))
     steps: list[int] = []
-    answer, step = toy.Toy.answer, client._step
+    answer, backward = toy.Toy.answer, gradients.backward
 
     def in_batches(self: toy.Toy, examples: Any) -> list[str]:
         for _ in range(9):
@@ -297,12 +297,12 @@ def test_a_turn_that_takes_too_long_ends_between_two_batches(
             steps.append(1)
         return answer(self, examples)
 
-    def counted(*given: Any) -> float:
+    def counted(*given: Any) -> Any:
         steps.append(1)
-        return step(*given)
+        return backward(*given)
 
     monkeypatch.setattr(toy.Toy, "answer", in_batches)
-    monkeypatch.setattr(client, "_step", counted)
+    monkeypatch.setattr(gradients, "backward", counted)
     slow()
     refused(
         here.answer(asked),

@@ -89,6 +89,8 @@ def extended(method: Method, table: MethodTable, seed: int) -> Method:
             if reason := "is there already" if name in names else _whole(added, method):
                 raise FedloomError(f"{name!r} {reason}. Fix: leave it out; {_addable(method, names, seed)}")
         except FedloomError as error:
+            if type(error) is not FedloomError:  # a rule of the machine's, which says itself what it refuses
+                raise
             raise FedloomError(f"method.with = {text!r}: {error}") from error
         names.append(name)
         parts.append(added.local)

@@ -33,6 +33,9 @@ from fedloom.models.teacher import Teacher
 from fedloom.models.vision.features import FeatureCache
 from fedloom.models.vision.images import Images
 
+ANSWER = Objective(lambda outputs: outputs.answers())
+"""What is minimised where nothing else is said."""
+
 UNOFFERED: dict[Part, str] = {
     "pairs": "answers in text and matches no pictures with captions. Choose objective 'answer' or 'classes', or a "
     "model such as nano-clip.",
@@ -56,7 +59,7 @@ class Options:
     answer_batch: int = 32
     classes: tuple[str, ...] = ()
     absent: Literal["refuse", "blank", "learned"] = "refuse"
-    objective: Objective = Objective(lambda outputs: outputs.answers())
+    objective: Objective = ANSWER
     teacher: Teacher | None = None
 
 

@@ -44,7 +44,8 @@ class Teacher:
                 "the same kind."
             )
         if mine != its:
-            assert mine is not None and its is not None
+            assert mine is not None
+            assert its is not None
             raise FedloomError(
                 f"objective.teacher = {self.model.name!r} has another vocabulary ({len(mine)} tokens) than "
                 f"{learner.name!r} ({len(its)}), whose next tokens it should predict. Choose a teacher with the same "
