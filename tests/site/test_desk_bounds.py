@@ -13,7 +13,7 @@ import torch
 from fedloom.core import config, limits, wire
 from fedloom.core.contracts import LocalRun, Method, Parcel, Tree
 from fedloom.core.tree import fingerprint
-from fedloom.federation import gradients
+from fedloom.federation import client, gradients
 from fedloom.methods.fedavg import fedavg
 from fedloom.site.letter import Letter
 from fedloom.site.policy import Policy
