@@ -1,5 +1,6 @@
 """What docs/design.md shows runs, and what it lists is there."""
 
+import json
 import re
 import tomllib
 from collections.abc import Callable
@@ -13,7 +14,7 @@ import torch
 from safetensors.torch import load_file
 
 from fedloom.core import config, lora, tree
-from fedloom.core.contracts import Backbone
+from fedloom.core.contracts import Backbone, Choices
 from fedloom.core.resolve import builder
 from fedloom.core.seeds import Seeds
 from fedloom.engines import run
@@ -66,6 +67,30 @@ def test_the_run_folder_holds_what_the_page_lists(mine: Path, tiny: Callable[[st
     assert {name for name in found if not any(re.fullmatch(pattern, name) for pattern in patterns)} == set()
     missing = {pattern for pattern in patterns if not any(re.fullmatch(pattern, name) for name in found)}
     assert missing == {"report.html"}  # the command draws it
+
+
+def test_own_adapter_objective_and_modality_make_an_experiment(mine: Path, tiny: Callable[[str], Path]) -> None:
+    parts = ["adapter.kind=mine.gate:gate", "objective=mine.smooth:smooth", "modality=mine.first_half:first_half"]
+    sets = [f"model.name={tiny('clip')}", "model.absent=learned", "method=fedavg", "rounds=1", "engine.threads=1", *parts]
+    result = run(config.load(mine / "mine.toml", sets), mine / "run")
+    assert result["left_out"] == []
+
+    after = load_file(mine / "run" / "checkpoint" / "round-000001.safetensors")
+    learned = {name: value for name, value in after.items() if name.endswith(("gate", "absent.image"))}
+    assert len(learned) == 2
+    assert all((value != 1).any() for value in learned.values())
+    held = json.loads((mine / "run" / "partition.json").read_text())
+    assert "image" in json.dumps(held)
+
+
+def test_own_objective_smooths_its_target(mine: Path) -> None:
+    class Two:
+        def choices(self) -> Choices:
+            return Choices(torch.tensor([[2.0, 0.0, -torch.inf], [0.0, 0.0, 0.0]]), torch.tensor([0, 2]))
+
+    found = import_module("mine.smooth").smooth(0.3).loss(Two())
+    wrong = np.log(1 + np.exp(-2.0)), np.log(1 + np.exp(2.0))  # -log softmax of 2 and of 0 among both
+    np.testing.assert_allclose(found, [0.7 * wrong[0] + 0.3 * sum(wrong) / 2, np.log(3)], rtol=1e-6)
 
 
 def test_own_scenario_gives_the_first_client_its_share(mine: Path) -> None:
