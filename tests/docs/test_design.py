@@ -71,7 +71,14 @@ def test_the_run_folder_holds_what_the_page_lists(mine: Path, tiny: Callable[[st
 
 def test_own_adapter_objective_and_modality_make_an_experiment(mine: Path, tiny: Callable[[str], Path]) -> None:
     parts = ["adapter.kind=mine.gate:gate", "objective=mine.smooth:smooth", "modality=mine.first_half:first_half"]
-    sets = [f"model.name={tiny('clip')}", "model.absent=learned", "method=fedavg", "rounds=1", "engine.threads=1", *parts]
+    sets = [
+        f"model.name={tiny('clip')}",
+        "model.absent=learned",
+        "method=fedavg",
+        "rounds=1",
+        "engine.threads=1",
+        *parts,
+    ]
     result = run(config.load(mine / "mine.toml", sets), mine / "run")
     assert result["left_out"] == []
 

@@ -108,36 +108,38 @@ def q_fedavg(q: float = 1.0, lipschitz: Lipschitz = "fall", cap: float = 2.0) ->
     def merge(left: list[Turn], right: list[Turn]) -> list[Turn]:
         return left + right
 
-    def lower(turns: list[Turn]) -> Parcel:
-        own = sorted(turn.own for turn in turns)[(len(turns) - 1) // 2]
-        turns = [replace(turn, own=own) for turn in turns]
-        weights = [_weight(turn, turn.loss, q) for turn in turns]
-        most = capped(torch.tensor(weights, dtype=torch.float64), cap).tolist()
-        losses = [turn.loss for turn in turns]
-        if q > 0:  # the loss that has the weight which counts
-            pairs = zip(turns, weights, most, strict=True)
-            losses = [t.loss if at == was else (at / t.own) ** (1 / q) - TINY for t, was, at in pairs]
-        changes = functools.reduce(
-            WeightedSum.merge, (WeightedSum.of(turn.change, weight) for turn, weight in zip(turns, most, strict=True))
-        )
-        powers = capped(torch.tensor([_power(loss, q) for loss in losses], dtype=torch.float64), cap).tolist()
-        squares = sum(power * turn.own**2 * turn.norm for turn, power in zip(turns, powers, strict=True))
-        falls = torch.tensor([turn.fall for turn in turns], dtype=torch.float64)
-        fall = sum((capped(falls.abs(), cap) * falls.sign()).tolist())
-        norms = sum(turn.norm for turn in turns)
-        found = max(0.0, 2 * fall) / norms if norms else 0.0
-        part = changes.weight / (changes.weight + (found if lipschitz == "fall" else 1.0) * squares)
-        return Parcel({"change": {name: value * part for name, value in changes.mean().items()}})
-
     def init(adapter: Tree, scale: float, clients: int) -> State:
         return {"adapter": adapter}
 
     def step(state: State, total: Parcel) -> State:
         return {"adapter": tree.add(state["adapter"], total.trees["change"])}
 
-    reduce = Reduce(lift, merge, lower, additive=False, bounded=("loss",))
+    reduce = Reduce(lift, merge, lambda turns: _lower(turns, q, lipschitz, cap), additive=False, bounded=("loss",))
     local = Local(begin=begin, send=send, reveals={"loss": "loss"})
     return Method(reduce, Server(init, step, send_adapter), local)
+
+
+def _lower(turns: list[Turn], q: float, lipschitz: Lipschitz, cap: float) -> Parcel:
+    """The change that the server takes, from all turns of a round."""
+    own = sorted(turn.own for turn in turns)[(len(turns) - 1) // 2]
+    turns = [replace(turn, own=own) for turn in turns]
+    weights = [_weight(turn, turn.loss, q) for turn in turns]
+    most = capped(torch.tensor(weights, dtype=torch.float64), cap).tolist()
+    losses = [turn.loss for turn in turns]
+    if q > 0:  # the loss that has the weight which counts
+        pairs = zip(turns, weights, most, strict=True)
+        losses = [t.loss if at == was else (at / t.own) ** (1 / q) - TINY for t, was, at in pairs]
+    changes = functools.reduce(
+        WeightedSum.merge, (WeightedSum.of(turn.change, weight) for turn, weight in zip(turns, most, strict=True))
+    )
+    powers = capped(torch.tensor([_power(loss, q) for loss in losses], dtype=torch.float64), cap).tolist()
+    squares = sum(power * turn.own**2 * turn.norm for turn, power in zip(turns, powers, strict=True))
+    falls = torch.tensor([turn.fall for turn in turns], dtype=torch.float64)
+    fall = sum((capped(falls.abs(), cap) * falls.sign()).tolist())
+    norms = sum(turn.norm for turn in turns)
+    found = max(0.0, 2 * fall) / norms if norms else 0.0
+    part = changes.weight / (changes.weight + (found if lipschitz == "fall" else 1.0) * squares)
+    return Parcel({"change": {name: value * part for name, value in changes.mean().items()}})
 
 
 def _weight(turn: Turn, loss: float, q: float) -> float:

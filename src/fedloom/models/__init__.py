@@ -75,16 +75,7 @@ def load(
     if dtype not in ("float32", "bfloat16"):
         raise FedloomError(f"model: dtype {dtype!r} is not offered. {nearest(dtype, ('float32', 'bfloat16'))}")
     if ":" in name and not on_disk(name):
-        if revision:
-            raise FedloomError(f"model.revision = {revision!r}: {name!r} is a function of your own. Leave it out.")
-        if route:
-            raise FedloomError(
-                f"split: {name!r} is a backbone of your own, which is not split. Set split.wire = 'none'."
-            )
-        own: Backbone = resolve.build(
-            "models", name, {}, adapter=adapter, seeds=seeds, dtype=dtype, objective=objective
-        )
-        return own
+        return _own(name, bool(route), revision, adapter=adapter, seeds=seeds, dtype=dtype, objective=objective)
     use_device("")
     # Transformers takes seconds to import: `fedloom models` and a mistyped experiment need not wait for it.
     from fedloom.models.base import Options
@@ -130,6 +121,20 @@ def _teacher(name: str, dtype: Literal["float32", "bfloat16"], limit: int) -> "T
     found = checkpoint.read(name, checkpoint.locate(name, NANO), dtype)
     kind = Generative if found.generative else Contrastive
     return Teacher(kind(found, None, Seeds(0), FeatureCache(None, 0, 0), Options(dtype)), limit)
+
+
+def _own(name: str, split: bool, revision: str, **given: object) -> Backbone:
+    """The backbone that a user's own function ``name`` makes of what it asks for of ``given``.
+
+    Raises:
+        FedloomError: the function fails, or something is asked that it cannot have.
+    """
+    if revision:
+        raise FedloomError(f"model.revision = {revision!r}: {name!r} is a function of your own. Leave it out.")
+    if split:
+        raise FedloomError(f"split: {name!r} is a backbone of your own, which is not split. Set split.wire = 'none'.")
+    own: Backbone = resolve.build("models", name, {}, **given)
+    return own
 
 
 def opened(folder: str | Path, base: str = "") -> Backbone:
