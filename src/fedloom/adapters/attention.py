@@ -70,7 +70,9 @@ class Attention(Placed):
         super().__init__(base, spec, touches, parameters(self._gate, "attention"))
 
     def images(self, vectors: Tensor) -> Tensor:
-        """``softmax(W2 tanh(W1 I)) * I``, ``[B, D]``, in float32."""
+        """``softmax(W2 tanh(W1 I)) * I``, ``[B, D]``, in float32; I where it is left out."""
+        if self.left_out:
+            return vectors
         with torch.autocast(vectors.device.type, enabled=False):
             made: Tensor = self._gate(vectors.float()) * vectors.float()
         return made

@@ -65,19 +65,11 @@ class Classifier(Placed):
         self.modules = (self._linear,)
         super().__init__(base, spec, touches, parameters(self._linear, "head"))
 
-    def scores(self, images: Tensor, names: Sequence[str]) -> Tensor:
-        """Logits ``[B, K]`` of vectors ``[B, D]`` for the classes ``names``, in float32.
-
-        Raises:
-            FedloomError: there is no such class.
-        """
-        try:
-            rows = torch.tensor([self._row[name] for name in names], device=images.device)
-        except KeyError as error:
-            raise FedloomError(
-                f"adapter.kind = 'head': {error.args[0]!r} is none of its {len(self._row)} classes, which are the "
-                "choices of the task's examples."
-            ) from None
+    def scores(self, images: Tensor, names: Sequence[str]) -> Tensor | None:
+        """Logits ``[B, K]`` of vectors ``[B, D]`` for the classes ``names``, in float32; none where it is left out."""
+        if self.left_out:
+            return None
+        rows = torch.tensor([self._row[name] for name in names], device=images.device)
         with torch.autocast(images.device.type, enabled=False):
             weight, bias = self._linear.weight[rows], self._linear.bias[rows]
             return self._scale.float().exp() * (F.normalize(images.float(), dim=-1) @ weight.T) + bias
@@ -88,7 +80,17 @@ class Classifier(Placed):
         return not self.left_out
 
     def wording(self, choices: tuple[str, ...]) -> tuple[str, ...]:
-        """The choices as they are: names of classes."""
+        """The choices as they are: names of classes.
+
+        Raises:
+            FedloomError: one of them is no class.
+        """
+        if unknown := [] if self.left_out else [name for name in choices if name not in self._row]:
+            raise FedloomError(
+                f"adapter.kind = 'head': the choice {unknown[0]!r} is none of its {len(self._row)} classes "
+                f"({', '.join(map(repr, list(self._row)[:3]))} ...), which are those of the task. Have the task name "
+                "all of them (Task.classes), or use kind 'lora'."
+            )
         return () if self.left_out else choices
 
 

@@ -20,7 +20,7 @@ _COMPONENTS: tuple[tuple[Component, frozenset[str]], ...] = (
         "connector",
         frozenset(
             {"multi_modal_projector", "connector", "qformer", "language_projection", "resampler", "merger", "aligner"}
-            | {"visual_projection", "text_projection"}
+            | {"visual_projection", "text_projection", "query_tokens", "image_newline"}
         ),
     ),
     ("vision", frozenset({"vision_tower", "vision_model", "vision_encoder", "visual", "vpm"})),

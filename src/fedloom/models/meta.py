@@ -17,6 +17,7 @@ from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch.nn import functional as F
 from transformers import AutoModel, AutoModelForImageTextToText
 
+from fedloom.core.components import CONTEXT
 from fedloom.core.contracts import Outputs, Tree, everything
 from fedloom.core.device import use_device
 from fedloom.core.errors import FedloomError
@@ -93,9 +94,16 @@ def halved(model: Any, named: Tree) -> Halves:
 
 class Meta(Tuned):
     """A backbone without weights: what it has are names, shapes and sizes. ``dtype`` is that of the weights,
-    ``revision`` as in ``models.load``."""
+    ``revision`` and ``classes`` as in ``models.load``; ``weight_bytes``: of what does not learn."""
 
-    def __init__(self, name: str, adapter: AdapterSpec, dtype: Dtype = "float32", revision: str = "") -> None:
+    def __init__(
+        self,
+        name: str,
+        adapter: AdapterSpec,
+        dtype: Dtype = "float32",
+        revision: str = "",
+        classes: tuple[str, ...] = (),
+    ) -> None:
         config = configuration(name, revision)
         generative = config.model_type not in CONTRASTIVE
         auto = AutoModelForImageTextToText if generative else AutoModel
@@ -110,11 +118,12 @@ class Meta(Tuned):
         use_device("")  # as a run would
         checkpoint.check(name, model, NANO.get(name, Path(name).expanduser()))
         named = {n: p.data for n, p in [*model.named_parameters(), *model.named_buffers()]}
-        self.weight_bytes = nbytes(named)
         self.generative = generative
         self.halves = halved(model, named) if generative else None
         found = Checkpoint(name, model, None, {}, generative)
-        super().__init__(found, adapter, Seeds(0), FeatureCache(None, 0, 0), Options(dtype=dtype))
+        super().__init__(found, adapter, Seeds(0), FeatureCache(None, 0, 0), Options(dtype=dtype, classes=classes))
+        mine = self.leaves()  # of which those of full fine-tuning are the model's own
+        self.weight_bytes = nbytes({n: value for n, value in named.items() if n not in mine})
 
     def absent(self) -> Tree:
         """The leaf of a picture that is absent, where it is learned (``fedloom.models.vision.absent``)."""
@@ -220,12 +229,17 @@ class Meta(Tuned):
 
     def _contrast(self, batch: Batch) -> Tensor:
         """The loss over classes as ``Contrastive`` computes it."""
+        wanted = torch.zeros(batch.examples, dtype=torch.long)
+        images = self._adapter.images(self._model.get_image_features(pixel_values=self._pixels(batch)).pooler_output)
+        scores = self._adapter.scores(images, self._options.classes)
+        if scores is not None:
+            return F.cross_entropy(scores, wanted)
         length = min(batch.tokens, self._model.config.text_config.max_position_embeddings)
         ids = torch.zeros(batch.captions, length, dtype=torch.long)
-        images = self._model.get_image_features(pixel_values=self._pixels(batch)).pooler_output
+        ids[:, : self._adapter.context] = CONTEXT
         texts = self._model.get_text_features(input_ids=ids).pooler_output
         logits = F.normalize(images.float(), dim=-1) @ F.normalize(texts.float(), dim=-1).T
-        return F.cross_entropy(logits, torch.zeros(batch.examples, dtype=torch.long))
+        return F.cross_entropy(logits, wanted)
 
     def _pixels(self, batch: Batch) -> Tensor:
         vision = self._model.config.vision_config
