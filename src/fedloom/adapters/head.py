@@ -61,7 +61,6 @@ class Classifier(Placed):
         nn.init.zeros_(self._linear.weight)
         nn.init.zeros_(self._linear.bias)
         self._row = {name: row for row, name in enumerate(base.classes)}
-        self._scale: Tensor = base.model.logit_scale
         self.modules = (self._linear,)
         super().__init__(base, spec, touches, parameters(self._linear, "head"))
 
@@ -72,7 +71,8 @@ class Classifier(Placed):
         rows = torch.tensor([self._row[name] for name in names], device=images.device)
         with torch.autocast(images.device.type, enabled=False):
             weight, bias = self._linear.weight[rows], self._linear.bias[rows]
-            return self._scale.float().exp() * (F.normalize(images.float(), dim=-1) @ weight.T) + bias
+            scale: Tensor = self.base.model.logit_scale.float().exp()
+            return scale * (F.normalize(images.float(), dim=-1) @ weight.T) + bias
 
     @property
     def classifies(self) -> bool:

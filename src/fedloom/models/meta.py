@@ -4,8 +4,7 @@ The model is built on torch's ``meta`` device, whose tensors have shapes and no 
 CPU tensors, for which PyTorch chooses the kernels that real ones would get.
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -34,12 +33,13 @@ from fedloom.models.checkpoints.checks import CONTRASTIVE
 from fedloom.models.configurations import configuration
 from fedloom.models.families.llava import Llava
 from fedloom.models.language.decoder import Language
-from fedloom.models.live import Live
+from fedloom.models.live import Live, saved
 from fedloom.models.vision.absent import NAME, width
 from fedloom.models.vision.features import FeatureCache
 
 WITHOUT = "This model has shapes alone: it was read without its weights, to plan with, and cannot compute."
 Dtype = Literal["float32", "bfloat16"]
+Classes = tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -97,12 +97,7 @@ class Meta(Tuned):
     ``revision`` and ``classes`` as in ``models.load``; ``weight_bytes``: of what does not learn."""
 
     def __init__(
-        self,
-        name: str,
-        adapter: AdapterSpec,
-        dtype: Dtype = "float32",
-        revision: str = "",
-        classes: tuple[str, ...] = (),
+        self, name: str, adapter: AdapterSpec, dtype: Dtype = "float32", revision: str = "", classes: Classes = ()
     ) -> None:
         config = configuration(name, revision)
         generative = config.model_type not in CONTRASTIVE
@@ -168,7 +163,7 @@ class Meta(Tuned):
         mode, own = self._faked
         for name, leaf in self.leaves().items():
             leaf.requires_grad_(trains(name))
-        with self._adapter.training(), mode, _saved(own) as sizes:
+        with self._adapter.training(), mode, saved(own) as sizes:
             with torch.autocast("cpu", torch.bfloat16, enabled=self._options.dtype == "bfloat16"):
                 loss = self._generate(batch) if self._generative else self._contrast(batch)
             del loss
@@ -246,23 +241,6 @@ class Meta(Tuned):
         dtype = next(self._model.parameters()).dtype
         channels = getattr(vision, "num_channels", 3)
         return torch.zeros(batch.examples, channels, vision.image_size, vision.image_size, dtype=dtype)
-
-
-@contextmanager
-def _saved(own: set[int]) -> Iterator[dict[int, int]]:
-    """Bytes of what autograd saves meanwhile, by the address of its memory; the addresses ``own`` do not count."""
-    sizes: dict[int, int] = {}
-    alive: list[Tensor] = []  # an address is given to another memory once its own is freed
-
-    def note(value: Tensor) -> Tensor:
-        memory = value.untyped_storage()
-        if memory._cdata not in own:
-            sizes[memory._cdata] = memory.nbytes()
-            alive.append(value)
-        return value
-
-    with torch.autograd.graph.saved_tensors_hooks(note, lambda value: value):
-        yield sizes
 
 
 def _made_fake(models: Sequence[nn.Module], mode: FakeTensorMode) -> set[int]:
