@@ -258,7 +258,8 @@ def sizes_of(experiment: Experiment, tokens: int, captions: int, vocabulary: int
     meta = Meta(model.name, spec, model.dtype, model.revision, classes)
     notes = [
         "Memory is without Python, its libraries and the data; frozen features and pixels of pictures take up to "
-        f"model.cache_mb = {model.cache_mb} MiB more." * assumed,
+        f"model.cache_mb = {model.cache_mb} MiB more.",
+        *assumed,
     ]
     if model.dtype == "bfloat16":
         notes.append("The weights are counted in bfloat16, as on a CUDA device; elsewhere they stay in float32.")
