@@ -4,8 +4,9 @@ import pytest
 
 from fedloom.adapters._select import linears
 from fedloom.core import config
+from fedloom.core.components import component
 from fedloom.core.errors import FedloomError
-from tests.adapters.kinds import Tiny, tuned
+from tests.adapters.kinds import CONTRASTIVE, Tiny, tuned
 
 TOWER = "{}.encoder.layers.{}.self_attn.{}"
 
@@ -61,17 +62,23 @@ def test_a_component_beside_a_glob_has_its_modules_alone(tiny: Tiny) -> None:
     ]
 
 
-def test_stars_choose_every_layer_of_a_component(tiny: Tiny) -> None:
-    made = tuned("lora", tiny("instructblip"), {"where": ["*.*.*"]})
-    every = [name for name in linears(made._model) if "lora_" not in name]
-    assert sorted(made._adapter.layers) == sorted(
-        name.removesuffix(".base_layer") for name in every if "lm_head" not in name
-    )
+def test_layers_around_which_no_module_is_are_called_by_their_own_name(tiny: Tiny) -> None:
+    assert chosen("clip", ["connector.*.*"], tiny) == ["text_projection", "visual_projection"]
+    assert chosen("clip", ["connector.visual_projection.mlp"], tiny) == ["visual_projection"]
+
+
+@pytest.mark.parametrize("model", ["clip", "siglip", "llava", "instructblip", "qwen2_5_vl", "smolvlm"])
+def test_stars_choose_every_layer_that_is_of_a_component(model: str, tiny: Tiny) -> None:
+    plain = tuned("full", tiny(model))._model
+    every = [name for name in linears(plain) if component(name, model not in CONTRASTIVE)]
+    assert chosen(model, ["*.*.*"], tiny) == sorted(every)
 
 
 @pytest.mark.parametrize("glob", ["qformer.cross.q", "text.7.q", "vision.*.qkv", "vision.q.1"])
 def test_a_glob_that_matches_nothing_is_refused_with_what_there_is(glob: str, tiny: Tiny) -> None:
-    with pytest.raises(FedloomError, match=r"adapter.where: '.*' matches no layer .* vision\.\*\.q; a block is a num"):
+    with pytest.raises(
+        FedloomError, match=r"adapter.where: '.*' matches no layer .* vision\.\*\.q, .*; a block is a num"
+    ):
         chosen("clip", ["vision", glob], tiny)
 
 
