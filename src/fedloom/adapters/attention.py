@@ -5,7 +5,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from fedloom.adapters._placed import Placed, parameters
+from fedloom.adapters._placed import Placed, no_pairs, parameters
 from fedloom.adapters.head import vector_width
 from fedloom.core.contracts import Adapter, Base
 from fedloom.core.device import device
@@ -25,6 +25,7 @@ def attention(spec: AdapterSpec, reduction: Count = 1) -> Adapter:
     Raises:
         FedloomError: a reduction that does not divide D, or a model that answers in text.
     """
+    no_pairs(spec)
 
     def place(base: Base) -> Attention:
         return Attention(base, spec, reduction)

@@ -5,7 +5,7 @@ from typing import get_args
 import torch
 from torch import nn
 
-from fedloom.adapters._placed import Placed, parameters
+from fedloom.adapters._placed import Placed, no_pairs, parameters
 from fedloom.adapters._select import check_globs
 from fedloom.core.components import addresses, component, fits
 from fedloom.core.contracts import Adapter, Base
@@ -22,6 +22,7 @@ def full(spec: AdapterSpec) -> Adapter:
     ``dropout``, ``init``, ``modules`` and ``names`` choose nothing. What learns is in float32.
     Names are those of the model's own ``state_dict``.
     """
+    no_pairs(spec)
 
     def touches(base: Base) -> frozenset[str]:
         return frozenset(_chosen(base, spec).values()) & frozenset(get_args(Component))

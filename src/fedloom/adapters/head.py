@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from fedloom.adapters._placed import Placed, parameters
+from fedloom.adapters._placed import Placed, no_pairs, parameters
 from fedloom.core.contracts import Adapter, Base
 from fedloom.core.device import device
 from fedloom.core.errors import FedloomError
@@ -22,6 +22,7 @@ def head(spec: AdapterSpec) -> Adapter:
     (arXiv 2103.00020), section 3.2, on the vector after the projection. The classes are all choices of the task's
     examples, or those that the task names.
     """
+    no_pairs(spec)
 
     def place(base: Base) -> Classifier:
         return Classifier(base, spec)

@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from fedloom.adapters._placed import Placed
+from fedloom.adapters._placed import Placed, no_pairs
 from fedloom.core.components import CONTEXT
 from fedloom.core.contracts import Adapter, Base
 from fedloom.core.device import device
@@ -28,6 +28,7 @@ def prompts(spec: AdapterSpec, length: Count = 16, words: str = "") -> Adapter:
     Raises:
         FedloomError: a model that answers in text, words that are no token, or more vectors than the text tower reads.
     """
+    no_pairs(spec)
 
     def place(base: Base) -> Context:
         return Context(base, spec, *_begin(base, length, words))

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from fedloom.adapters._placed import Placed
+from fedloom.adapters._placed import Placed, no_pairs
 from fedloom.core.components import component
 from fedloom.core.contracts import Adapter, Base
 from fedloom.core.device import device
@@ -26,6 +26,7 @@ def visual_prompts(spec: AdapterSpec, length: Count = 8) -> Adapter:
     Raises:
         FedloomError: a vision tower of another shape.
     """
+    no_pairs(spec)
 
     def touches(base: Base) -> frozenset[str]:
         _stack(base)
