@@ -186,6 +186,19 @@ def refuse(name: str, what: What, wrong: Sequence[str]) -> None:
         )
 
 
+def no_pairs(spec: AdapterSpec) -> None:
+    """Refuse a start that pairs alone have, of a kind that has none.
+
+    Raises:
+        FedloomError: ``spec`` asks for one.
+    """
+    if spec.init != "kaiming":
+        raise FedloomError(
+            f"adapter.init = {spec.init!r}: kind {spec.kind!r} has no pairs that could start from directions. Leave "
+            "init at 'kaiming', or choose kind 'lora'."
+        )
+
+
 def parameters(module: Any, prefix: str) -> dict[str, tuple[nn.Module, str]]:
     """All parameters of a module as leaves: ``prefix`` and their names in it."""
     found: dict[str, tuple[nn.Module, str]] = {}

@@ -48,7 +48,7 @@ def select(model: nn.Module, spec: AdapterSpec, generative: bool) -> list[str]:
         wanted = where in plain and bool(what) and set(what) <= set(spec.modules)
         if wanted or fits(globs, name, generative) or any(pattern.search(name) for pattern in extra):
             found.append(name)
-    _check_globs(globs, called)
+    check_globs(globs, called)
     if not found:
         parts = "; ".join(f"{where} ({', '.join(sorted(what))})" for where, what in sorted(has.items()))
         raise FedloomError(
@@ -59,7 +59,7 @@ def select(model: nn.Module, spec: AdapterSpec, generative: bool) -> list[str]:
     return sorted(found)
 
 
-def _check_globs(globs: Sequence[str], called: Collection[str]) -> None:
+def check_globs(globs: Sequence[str], called: Collection[str]) -> None:
     """Refuse a glob that fits no address among ``called``.
 
     Raises:

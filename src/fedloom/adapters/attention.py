@@ -5,7 +5,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from fedloom.adapters._placed import Placed, parameters
+from fedloom.adapters._placed import Placed, no_pairs, parameters
 from fedloom.adapters.head import vector_width
 from fedloom.core.contracts import Adapter, Base
 from fedloom.core.device import device
@@ -25,6 +25,7 @@ def attention(spec: AdapterSpec, reduction: Count = 1) -> Adapter:
     Raises:
         FedloomError: a reduction that does not divide D, or a model that answers in text.
     """
+    no_pairs(spec)
 
     def place(base: Base) -> Attention:
         return Attention(base, spec, reduction)
@@ -70,7 +71,9 @@ class Attention(Placed):
         super().__init__(base, spec, touches, parameters(self._gate, "attention"))
 
     def images(self, vectors: Tensor) -> Tensor:
-        """``softmax(W2 tanh(W1 I)) * I``, ``[B, D]``, in float32."""
+        """``softmax(W2 tanh(W1 I)) * I``, ``[B, D]``, in float32; I where it is left out."""
+        if self.left_out:
+            return vectors
         with torch.autocast(vectors.device.type, enabled=False):
             made: Tensor = self._gate(vectors.float()) * vectors.float()
         return made

@@ -5,8 +5,9 @@ from typing import get_args
 import torch
 from torch import nn
 
-from fedloom.adapters._placed import Placed, parameters
-from fedloom.core.components import component, fits
+from fedloom.adapters._placed import Placed, no_pairs, parameters
+from fedloom.adapters._select import check_globs
+from fedloom.core.components import addresses, component, fits
 from fedloom.core.contracts import Adapter, Base
 from fedloom.core.errors import FedloomError
 from fedloom.core.spec import AdapterSpec
@@ -21,6 +22,7 @@ def full(spec: AdapterSpec) -> Adapter:
     ``dropout``, ``init``, ``modules`` and ``names`` choose nothing. What learns is in float32.
     Names are those of the model's own ``state_dict``.
     """
+    no_pairs(spec)
 
     def touches(base: Base) -> frozenset[str]:
         return frozenset(_chosen(base, spec).values()) & frozenset(get_args(Component))
@@ -28,11 +30,16 @@ def full(spec: AdapterSpec) -> Adapter:
     def place(base: Base) -> Placed:
         found = parameters(base.model, "")
         chosen = _chosen(base, spec)
+        homes: dict[int, list[tuple[nn.Module, str]]] = {}  # those of a tied weight are several
+        for module, leaf in found.values():
+            homes.setdefault(id(getattr(module, leaf)), []).append((module, leaf))
         for name in chosen:
             module, leaf = found[name]
             live = getattr(module, leaf)
-            if live.dtype != torch.float32 and live.is_floating_point():
-                setattr(module, leaf, nn.Parameter(live.detach().float()))
+            if live.dtype != torch.float32:
+                single = nn.Parameter(live.detach().float())
+                for home, own in homes[id(live)]:
+                    setattr(home, own, single)
         return Placed(base, spec, touches(base), {name: found[name] for name in chosen})
 
     return Adapter(touches, place)
@@ -42,7 +49,7 @@ def _chosen(base: Base, spec: AdapterSpec) -> dict[str, str]:
     """The component of each parameter that learns, by its name; empty for those of none.
 
     Raises:
-        FedloomError: the model has none of the components.
+        FedloomError: the model has none of the components, or a glob fits nothing of it.
     """
     wanted = spec.where or get_args(Component)
     globs = [each for each in wanted if "." in each]
@@ -50,12 +57,15 @@ def _chosen(base: Base, spec: AdapterSpec) -> dict[str, str]:
     head = base.model.get_output_embeddings() if base.generative else None
     spoken = {id(value) for value in head.parameters()} if head is not None else set()
     found: dict[str, str] = {}
-    has: set[str] = set()
+    has, called = set[str](), set[str]()
     for name, value in base.model.named_parameters():  # a tied weight has one name
         part = component(name, base.generative) or ("language" if id(value) in spoken else "")
+        layer = name.rpartition(".")[0]
         has.add(part)
-        if part in wanted or everything or fits(globs, name.rpartition(".")[0], base.generative):
+        called.update(addresses(layer, base.generative))
+        if part in wanted or everything or fits(globs, layer, base.generative):
             found[name] = part
+    check_globs(globs, called)
     if not found:
         raise FedloomError(
             f"adapter.where = {list(wanted)}: {base.name!r} has none of these components. It has "

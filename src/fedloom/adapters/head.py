@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from fedloom.adapters._placed import Placed, parameters
+from fedloom.adapters._placed import Placed, no_pairs, parameters
 from fedloom.core.contracts import Adapter, Base
 from fedloom.core.device import device
 from fedloom.core.errors import FedloomError
@@ -22,6 +22,7 @@ def head(spec: AdapterSpec) -> Adapter:
     (arXiv 2103.00020), section 3.2, on the vector after the projection. The classes are all choices of the task's
     examples, or those that the task names.
     """
+    no_pairs(spec)
 
     def place(base: Base) -> Classifier:
         return Classifier(base, spec)
@@ -61,26 +62,18 @@ class Classifier(Placed):
         nn.init.zeros_(self._linear.weight)
         nn.init.zeros_(self._linear.bias)
         self._row = {name: row for row, name in enumerate(base.classes)}
-        self._scale: Tensor = base.model.logit_scale
         self.modules = (self._linear,)
         super().__init__(base, spec, touches, parameters(self._linear, "head"))
 
-    def scores(self, images: Tensor, names: Sequence[str]) -> Tensor:
-        """Logits ``[B, K]`` of vectors ``[B, D]`` for the classes ``names``, in float32.
-
-        Raises:
-            FedloomError: there is no such class.
-        """
-        try:
-            rows = torch.tensor([self._row[name] for name in names], device=images.device)
-        except KeyError as error:
-            raise FedloomError(
-                f"adapter.kind = 'head': {error.args[0]!r} is none of its {len(self._row)} classes, which are the "
-                "choices of the task's examples."
-            ) from None
+    def scores(self, images: Tensor, names: Sequence[str]) -> Tensor | None:
+        """Logits ``[B, K]`` of vectors ``[B, D]`` for the classes ``names``, in float32; none where it is left out."""
+        if self.left_out:
+            return None
+        rows = torch.tensor([self._row[name] for name in names], device=images.device)
         with torch.autocast(images.device.type, enabled=False):
             weight, bias = self._linear.weight[rows], self._linear.bias[rows]
-            return self._scale.float().exp() * (F.normalize(images.float(), dim=-1) @ weight.T) + bias
+            scale: Tensor = self.base.model.logit_scale.float().exp()
+            return scale * (F.normalize(images.float(), dim=-1) @ weight.T) + bias
 
     @property
     def classifies(self) -> bool:
@@ -88,7 +81,17 @@ class Classifier(Placed):
         return not self.left_out
 
     def wording(self, choices: tuple[str, ...]) -> tuple[str, ...]:
-        """The choices as they are: names of classes."""
+        """The choices as they are: names of classes.
+
+        Raises:
+            FedloomError: one of them is no class.
+        """
+        if unknown := [] if self.left_out else [name for name in choices if name not in self._row]:
+            raise FedloomError(
+                f"adapter.kind = 'head': the choice {unknown[0]!r} is none of its {len(self._row)} classes "
+                f"({', '.join(map(repr, list(self._row)[:3]))} ...), which are those of the task. Have the task name "
+                "all of them (Task.classes), or use kind 'lora'."
+            )
         return () if self.left_out else choices
 
 

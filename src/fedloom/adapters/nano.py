@@ -160,7 +160,7 @@ def sites(model: Any, spec: AdapterSpec, generative: bool) -> dict[Where, tuple[
             f"wide as its language model ({words.embedding_dim}). Use kind 'lora'."
         )
     wanted = spec.where or tuple(COMPONENTS.values())
-    if set(wanted) < set(get_args(Component)) and set(wanted) - set(COMPONENTS.values()):
+    if set(wanted) != set(get_args(Component)) and set(wanted) - set(COMPONENTS.values()):
         raise FedloomError(
             f"adapter.kind = 'nano' with where = {list(wanted)}: a NanoAdapter sits after the connector "
             "('connector') or on the embeddings of words ('text'). Name one or both."

@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from fedloom.adapters._placed import Placed
+from fedloom.adapters._placed import Placed, no_pairs
 from fedloom.core.components import CONTEXT
 from fedloom.core.contracts import Adapter, Base
 from fedloom.core.device import device
@@ -28,41 +28,51 @@ def prompts(spec: AdapterSpec, length: Count = 16, words: str = "") -> Adapter:
     Raises:
         FedloomError: a model that answers in text, words that are no token, or more vectors than the text tower reads.
     """
+    no_pairs(spec)
 
     def place(base: Base) -> Context:
-        return Context(base, spec, length, words)
+        return Context(base, spec, *_begin(base, length, words))
 
     def touches(base: Base) -> frozenset[str]:
-        _check(base, length)
+        _begin(base, length, words)
         return frozenset({"text"})
 
     return Adapter(touches, place)
 
 
-def _check(base: Base, length: int) -> None:
+def _begin(base: Base, length: int, words: str) -> tuple[int, list[int]]:
+    """How many vectors there are, and the ids of those that begin as embeddings of words. A model without its
+    processor, such as a plan's, takes every word for a token.
+
+    Raises:
+        FedloomError: as ``prompts``.
+    """
     if base.generative:
         raise FedloomError(
             f"adapter.kind = 'prompts': {base.name!r} answers in text and reads no captions of classes. Choose a model "
             "that matches pictures with captions, such as nano-clip, or kind 'lora'."
         )
+    tokenizer = getattr(base.processor, "tokenizer", None)
+    ids = tokenizer(words, add_special_tokens=False)["input_ids"] if tokenizer else [0] * len(words.split())
+    if words and not ids:
+        raise FedloomError(f"adapter.words = {words!r}: the text tower reads no token of it. Name some words.")
+    count = len(ids) or length
     longest = base.model.config.text_config.max_position_embeddings
-    if length > longest - 3:  # beginning, end, and at least one token of a name
+    if count > longest - 3:  # beginning, end, and at least one token of a name
+        said = f"adapter.words = {words!r}, {count} tokens" if words else f"adapter.length = {length}"
         raise FedloomError(
-            f"adapter.length = {length}: the text tower of {base.name!r} reads {longest} tokens, of which a context "
-            f"may take {longest - 3}. Lower adapter.length."
+            f"{said}: the text tower of {base.name!r} reads {longest} tokens, of which a context may take "
+            f"{longest - 3}. {'Shorten adapter.words' if words else 'Lower adapter.length'}."
         )
+    return count, ids
 
 
 class Context(Placed):
     """The context ``V [M, d]``, in the places of a text whose id is ``CONTEXT``."""
 
-    def __init__(self, base: Base, spec: AdapterSpec, length: int, words: str) -> None:
+    def __init__(self, base: Base, spec: AdapterSpec, length: int, ids: list[int]) -> None:
         self._table: Any = base.model.text_model.get_input_embeddings()
-        ids = base.processor.tokenizer(words, add_special_tokens=False)["input_ids"] if words else []
-        if words and not ids:
-            raise FedloomError(f"adapter.words = {words!r}: the text tower reads no token of it. Name some words.")
-        self._length = len(ids) or length
-        _check(base, self._length)
+        self._length = length
         weight = self._table.weight
         drawn = torch.empty(self._length, weight.shape[1]).normal_(0, STD, generator=base.seeds.torch("adapter/init"))
         start = weight[torch.tensor(ids, device=weight.device)].detach().float() if ids else drawn
@@ -79,9 +89,9 @@ class Context(Placed):
         return (given[0].clamp(min=0), *given[1:])
 
     def _fill(self, table: nn.Module, given: tuple[Tensor, ...], made: Tensor) -> Tensor:
-        """Embeddings ``[K, T, d]`` with the context in its places, which each row has all of."""
-        rows = len(made) if self._places.any() else 0
-        return made.masked_scatter(self._places[..., None], self._held["context"].to(made.dtype).repeat(rows, 1))
+        """Embeddings ``[K, T, d]`` with the context in its places: each row has all of them, or none."""
+        context = self._held["context"].to(made.dtype).repeat(len(made), 1)
+        return made.masked_scatter(self._places[..., None], context)
 
     @property
     def context(self) -> int:

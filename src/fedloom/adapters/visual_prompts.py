@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from fedloom.adapters._placed import Placed
+from fedloom.adapters._placed import Placed, no_pairs
 from fedloom.core.components import component
 from fedloom.core.contracts import Adapter, Base
 from fedloom.core.device import device
@@ -26,6 +26,7 @@ def visual_prompts(spec: AdapterSpec, length: Count = 8) -> Adapter:
     Raises:
         FedloomError: a vision tower of another shape.
     """
+    no_pairs(spec)
 
     def touches(base: Base) -> frozenset[str]:
         _stack(base)
@@ -83,11 +84,12 @@ class Tokens(Placed):
         return (joined, *given[1:]), named
 
     def _strip(self, module: nn.Module, given: Any, made: Any) -> Any:
-        """What comes out without the prompts' own places: of the stack, and of every layer's states of the tower."""
+        """What comes out without the prompts' own places: of the stack, and of those layers' states of the tower that
+        were asked for."""
         for key in ("last_hidden_state", "hidden_states") if not self.left_out else ():
             value = getattr(made, key, None)
             if isinstance(value, Tensor):
                 made[key] = value[:, : self._places]
             elif value is not None:
-                made[key] = tuple(states[:, : self._places] for states in value)
+                made[key] = tuple(states if states is None else states[:, : self._places] for states in value)
         return made

@@ -20,7 +20,7 @@ _COMPONENTS: tuple[tuple[Component, frozenset[str]], ...] = (
         "connector",
         frozenset(
             {"multi_modal_projector", "connector", "qformer", "language_projection", "resampler", "merger", "aligner"}
-            | {"visual_projection", "text_projection"}
+            | {"visual_projection", "text_projection", "query_tokens", "image_newline"}
         ),
     ),
     ("vision", frozenset({"vision_tower", "vision_model", "vision_encoder", "visual", "vpm"})),
@@ -56,8 +56,9 @@ def addresses(name: str, generative: bool) -> list[str]:
     """How a glob can call the layer ``name``: ``component.block.kind``, for each of its blocks.
 
     A Q-Former's layers are of component ``qformer`` and of ``connector``. A block is the number of the layer in its
-    stack, ``self`` or ``cross`` for a layer of attention, and the name of the module around the layer. The kind of a
-    fused layer is that of its parts together (``qkv``). A layer that is of no component has no address.
+    stack, ``self`` or ``cross`` for a layer of attention, and the name of the module around the layer (its own, where
+    there is none: ``connector.visual_projection.mlp``). The kind of a fused layer is that of its parts together
+    (``qkv``). A layer that is of no component has no address.
     """
     where = component(name, generative)
     if where is None:
@@ -67,7 +68,7 @@ def addresses(name: str, generative: bool) -> list[str]:
     blocks = [part for part in parts if part.isdigit()][-1:]
     if what in ("q", "k", "v", "o", "qkv"):
         blocks.append("cross" if re.search(r"cross_?att|encoder_attn", name) else "self")
-    blocks += parts[-2:-1]
+    blocks += parts[-2:-1] or parts
     owners = ["qformer", where] if "qformer" in parts else [where]
     return [f"{owner}.{block}.{what}" for owner in owners for block in dict.fromkeys(blocks)]
 

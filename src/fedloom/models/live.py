@@ -1,11 +1,15 @@
-"""How much memory tensors take at once while a computation runs, on real tensors and on fake ones alike.
+"""How much memory tensors take at once while a computation runs, and how much of it autograd keeps, on real tensors and
+on fake ones alike.
 
 PyTorch tells of every operation; what it puts out is counted until its memory is let go.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from torch import Tensor
+from torch.autograd.graph import saved_tensors_hooks
 from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
@@ -38,6 +42,23 @@ class Live(TorchDispatchMode):  # type: ignore[no-untyped-call]
         for key in gone:
             self.now -= self._sizes.pop(key)[1]
         return self.now
+
+
+@contextmanager
+def saved(own: set[int]) -> Iterator[dict[int, int]]:
+    """Bytes of what autograd saves meanwhile, by the address of its memory; the addresses ``own`` do not count."""
+    sizes: dict[int, int] = {}
+    alive: list[Tensor] = []  # an address is given to another memory once its own is freed
+
+    def note(value: Tensor) -> Tensor:
+        memory = value.untyped_storage()
+        if memory._cdata not in own:
+            sizes[memory._cdata] = memory.nbytes()
+            alive.append(value)
+        return value
+
+    with saved_tensors_hooks(note, lambda value: value):
+        yield sizes
 
 
 def _tensors(values: Any) -> list[Tensor]:

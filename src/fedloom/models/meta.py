@@ -4,8 +4,7 @@ The model is built on torch's ``meta`` device, whose tensors have shapes and no 
 CPU tensors, for which PyTorch chooses the kernels that real ones would get.
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -17,6 +16,7 @@ from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch.nn import functional as F
 from transformers import AutoModel, AutoModelForImageTextToText
 
+from fedloom.core.components import CONTEXT
 from fedloom.core.contracts import Outputs, Tree, everything
 from fedloom.core.device import use_device
 from fedloom.core.errors import FedloomError
@@ -33,12 +33,13 @@ from fedloom.models.checkpoints.checks import CONTRASTIVE
 from fedloom.models.configurations import configuration
 from fedloom.models.families.llava import Llava
 from fedloom.models.language.decoder import Language
-from fedloom.models.live import Live
+from fedloom.models.live import Live, saved
 from fedloom.models.vision.absent import NAME, width
 from fedloom.models.vision.features import FeatureCache
 
 WITHOUT = "This model has shapes alone: it was read without its weights, to plan with, and cannot compute."
 Dtype = Literal["float32", "bfloat16"]
+Classes = tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -93,9 +94,11 @@ def halved(model: Any, named: Tree) -> Halves:
 
 class Meta(Tuned):
     """A backbone without weights: what it has are names, shapes and sizes. ``dtype`` is that of the weights,
-    ``revision`` as in ``models.load``."""
+    ``revision`` and ``classes`` as in ``models.load``; ``weight_bytes``: of what does not learn."""
 
-    def __init__(self, name: str, adapter: AdapterSpec, dtype: Dtype = "float32", revision: str = "") -> None:
+    def __init__(
+        self, name: str, adapter: AdapterSpec, dtype: Dtype = "float32", revision: str = "", classes: Classes = ()
+    ) -> None:
         config = configuration(name, revision)
         generative = config.model_type not in CONTRASTIVE
         auto = AutoModelForImageTextToText if generative else AutoModel
@@ -110,11 +113,12 @@ class Meta(Tuned):
         use_device("")  # as a run would
         checkpoint.check(name, model, NANO.get(name, Path(name).expanduser()))
         named = {n: p.data for n, p in [*model.named_parameters(), *model.named_buffers()]}
-        self.weight_bytes = nbytes(named)
         self.generative = generative
         self.halves = halved(model, named) if generative else None
         found = Checkpoint(name, model, None, {}, generative)
-        super().__init__(found, adapter, Seeds(0), FeatureCache(None, 0, 0), Options(dtype=dtype))
+        super().__init__(found, adapter, Seeds(0), FeatureCache(None, 0, 0), Options(dtype=dtype, classes=classes))
+        mine = self.leaves()  # of which those of full fine-tuning are the model's own
+        self.weight_bytes = nbytes({n: value for n, value in named.items() if n not in mine})
 
     def absent(self) -> Tree:
         """The leaf of a picture that is absent, where it is learned (``fedloom.models.vision.absent``)."""
@@ -159,7 +163,7 @@ class Meta(Tuned):
         mode, own = self._faked
         for name, leaf in self.leaves().items():
             leaf.requires_grad_(trains(name))
-        with self._adapter.training(), mode, _saved(own) as sizes:
+        with self._adapter.training(), mode, saved(own) as sizes:
             with torch.autocast("cpu", torch.bfloat16, enabled=self._options.dtype == "bfloat16"):
                 loss = self._generate(batch) if self._generative else self._contrast(batch)
             del loss
@@ -220,35 +224,23 @@ class Meta(Tuned):
 
     def _contrast(self, batch: Batch) -> Tensor:
         """The loss over classes as ``Contrastive`` computes it."""
+        wanted = torch.zeros(batch.examples, dtype=torch.long)
+        images = self._adapter.images(self._model.get_image_features(pixel_values=self._pixels(batch)).pooler_output)
+        scores = self._adapter.scores(images, self._options.classes)
+        if scores is not None:
+            return F.cross_entropy(scores, wanted)
         length = min(batch.tokens, self._model.config.text_config.max_position_embeddings)
         ids = torch.zeros(batch.captions, length, dtype=torch.long)
-        images = self._model.get_image_features(pixel_values=self._pixels(batch)).pooler_output
+        ids[:, : self._adapter.context] = CONTEXT
         texts = self._model.get_text_features(input_ids=ids).pooler_output
         logits = F.normalize(images.float(), dim=-1) @ F.normalize(texts.float(), dim=-1).T
-        return F.cross_entropy(logits, torch.zeros(batch.examples, dtype=torch.long))
+        return F.cross_entropy(logits, wanted)
 
     def _pixels(self, batch: Batch) -> Tensor:
         vision = self._model.config.vision_config
         dtype = next(self._model.parameters()).dtype
         channels = getattr(vision, "num_channels", 3)
         return torch.zeros(batch.examples, channels, vision.image_size, vision.image_size, dtype=dtype)
-
-
-@contextmanager
-def _saved(own: set[int]) -> Iterator[dict[int, int]]:
-    """Bytes of what autograd saves meanwhile, by the address of its memory; the addresses ``own`` do not count."""
-    sizes: dict[int, int] = {}
-    alive: list[Tensor] = []  # an address is given to another memory once its own is freed
-
-    def note(value: Tensor) -> Tensor:
-        memory = value.untyped_storage()
-        if memory._cdata not in own:
-            sizes[memory._cdata] = memory.nbytes()
-            alive.append(value)
-        return value
-
-    with torch.autograd.graph.saved_tensors_hooks(note, lambda value: value):
-        yield sizes
 
 
 def _made_fake(models: Sequence[nn.Module], mode: FakeTensorMode) -> set[int]:

@@ -254,10 +254,12 @@ def sizes_of(experiment: Experiment, tokens: int, captions: int, vocabulary: int
     # Transformers takes seconds to import: a mistyped experiment need not wait for it.
     from fedloom.models.meta import Batch, Meta
 
-    meta = Meta(model.name, spec, model.dtype, model.revision)
+    classes, assumed = classes_of(experiment, captions)
+    meta = Meta(model.name, spec, model.dtype, model.revision, classes)
     notes = [
         "Memory is without Python, its libraries and the data; frozen features and pixels of pictures take up to "
-        f"model.cache_mb = {model.cache_mb} MiB more."
+        f"model.cache_mb = {model.cache_mb} MiB more.",
+        *assumed,
     ]
     if model.dtype == "bfloat16":
         notes.append("The weights are counted in bfloat16, as on a CUDA device; elsewhere they stay in float32.")
@@ -284,3 +286,15 @@ def sizes_of(experiment: Experiment, tokens: int, captions: int, vocabulary: int
         notes += told_apart
     known = (meta.total_parameters, meta.weight_bytes, adapted, activations)
     return Sizes(adapter, *known, notes=tuple(notes), apart=found)
+
+
+def classes_of(experiment: Experiment, captions: int) -> tuple[tuple[str, ...], list[str]]:
+    """The classes that an adapter has a part for, and what was assumed: those that the task names, or as many as a
+    batch has ``captions``."""
+    if not config.build(experiment, "adapter").classes:
+        return (), []
+    task = config.build(experiment, "task")
+    if task.classes:
+        return task.classes(), []
+    told = f"No data was read: the adapter has a part for each class, and {captions} classes were assumed."
+    return tuple(map(str, range(captions))), [told]
