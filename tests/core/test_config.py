@@ -100,7 +100,10 @@ def test_overrides_without_some_tables() -> None:
         ("sampling.fraction=1.5", r"sampling.fraction = 1.5: expected less than or equal to 1"),
         ("adapter.rank=0", r"adapter.rank = 0"),
         ("adapter.ranks=[4, 0]", r"adapter.ranks.1 = 0"),
-        ('adapter.where=["eyes"]', r"adapter.where.0 = 'eyes': expected a component \(vision, .*or a glob over component.block.kind"),
+        (
+            'adapter.where=["eyes"]',
+            r"adapter.where.0 = 'eyes': expected a component \(vision, .*or a glob over component.block.kind",
+        ),
         (
             "client=3",
             r"\[client\] is a table; set one of its keys. Keys of \[client\]: .*lr, .*max_steps",
