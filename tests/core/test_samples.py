@@ -55,6 +55,14 @@ BROKEN: dict[str, tuple[Any, str]] = {
     "no sample": ("a text", "record number 1: it is a str; expected a fedloom.core.contracts.Sample"),
     "twice": (GOOD, "its id has stood there before"),
     "an id that is a number": (replace(GOOD, id=3), "id is 3; expected text"),  # type: ignore[arg-type]
+    "a rejected answer that is right": (
+        replace(GOOD, id="two", rejected="red"),
+        "rejected 'red' is its answer; expected a worse one",
+    ),
+    "a rejected answer that is no text": (
+        replace(GOOD, id="two", rejected=None),  # type: ignore[arg-type]
+        "rejected is None; expected text",
+    ),
     "another answer": (
         replace(GOOD, id="two", answer="green"),
         "answer 'green' is none of its choices, ['red', 'blue']",
@@ -176,3 +184,11 @@ def test_good_data_is_left_as_it_is() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert guarded(replace(task(), load=lambda: data), "skip").load() == data
+
+
+def test_a_rejected_answer_is_its_examples_unless_the_task_words_another() -> None:
+    worse = replace(GOOD, rejected="blue")
+    assert guarded(task(), "refuse").word(worse).rejected == "blue"
+    own = task(word=lambda sample: replace(word(sample), rejected="red, or blue"))
+    assert guarded(own, "refuse").word(worse).rejected == "red, or blue"
+    assert guarded(task(), "refuse").word(GOOD).rejected == ""

@@ -17,6 +17,7 @@ from transformers import AutoModel, AutoProcessor
 from fedloom import models
 from fedloom.core.contracts import Example
 from fedloom.core.errors import FedloomError
+from fedloom.core.resolve import build
 from fedloom.models.meta import Meta
 from fedloom.models.vision.absent import FILE, NAME, Absent, blank
 from tests.models.backbones import ANIMALS, EVERYTHING, backbone, examples, shaken
@@ -86,16 +87,17 @@ def test_the_learned_vector_begins_as_the_blank_pictures(kind: str, tiny: Tiny) 
     torch.testing.assert_close(*losses, rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize("loss", ["classes", "contrastive"])
+@pytest.mark.parametrize("loss", ["answer", "in-batch"])
 def test_only_examples_without_a_picture_have_it(loss: str, tiny: Tiny) -> None:
-    model = backbone(tiny("clip"), absent="learned", loss=loss, adapter={"where": ("vision", "text"), **EVERYTHING})
+    adapter = {"where": ("vision", "text"), **EVERYTHING}
+    model = backbone(tiny("clip"), absent="learned", objective=build("objectives", loss, {}), adapter=adapter)
     batch = model.collate(unseen())
     before = model.loss(batch).detach()
     adapter = model.read()
     adapter[NAME] = shaken({NAME: adapter[NAME]}, size=1.0)[NAME]
     model.write(adapter)
     after = model.loss(batch).detach()
-    if loss == "classes":  # the others' rows are as they were
+    if loss == "answer":  # the others' rows are as they were
         assert torch.equal(before[::2], after[::2])
     assert bool((before[1::2] != after[1::2]).all())
     model.loss(batch).sum().backward()

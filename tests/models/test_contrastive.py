@@ -11,6 +11,7 @@ from torch.nn import functional as F
 from transformers import AutoModel, AutoProcessor
 
 from fedloom.core.errors import FedloomError
+from fedloom.objectives.in_batch import in_batch
 from tests.models.backbones import ANIMALS, backbone, examples
 
 Tiny = Callable[[str], Path]
@@ -58,7 +59,7 @@ def test_an_example_is_measured_against_its_own_choices(kind: str, tiny: Tiny) -
 @both
 def test_the_loss_within_the_batch_is_the_models_own(kind: str, tiny: Tiny) -> None:
     expected = raw(tiny(kind), [f"a photo of the {animal}" for animal in ANIMALS]).loss
-    model = backbone(tiny(kind), loss="contrastive")
+    model = backbone(tiny(kind), objective=in_batch())
     loss = model.loss(model.collate(examples()))
     assert loss.shape == (4,)
     torch.testing.assert_close(loss.mean().detach(), expected, rtol=1e-4, atol=1e-5)

@@ -132,6 +132,10 @@ class Pairs(Placed):
         """The weight beside each pair, ``[d, k]``, by module."""
         return {module: layer.get_base_layer().weight for module, layer in self._layers.items()}
 
+    def originals(self) -> list[tuple[Tensor, Tensor]]:
+        """The weights that a change to the base has changed, live, each with what it was."""
+        return [(self._layers[name].get_base_layer().weight, value) for name, value in self._originals.items()]
+
     def save(self, folder: Path, adapter: Named, base: Named, home: Home, card: str) -> None:
         """Write a folder that ``PeftModel.from_pretrained`` opens on the checkpoint as it is; the change to the base,
         what the start took out of it, and R are folded into the pairs."""

@@ -126,6 +126,10 @@ class Placed:
         """The weights of the model beside which pairs sit, live, by module."""
         return {}
 
+    def originals(self) -> list[tuple[Tensor, Tensor]]:
+        """The weights that a change to the base has changed, live, each with what it was."""
+        return []
+
     # --- what it does where no layer of the model is changed ----------------------------------------------------------
 
     def codes(self, embeddings: Tensor, places: Mapping[Where, Tensor]) -> tuple[Codes, ...]:

@@ -30,7 +30,8 @@ def guarded(task: Task, on_bad: OnBad) -> Task:
     """The task, with each sample checked when it is loaded, and with errors that name the task and the record.
 
     A sample must have an id of its own in its half, text that UTF-8 can write, an answer among its choices (where it
-    has any) and pictures that open; and the task must word it. Its pictures' files are read through, and not kept.
+    has any), a rejected one that is not it and pictures that open; and the task must word it. Its example has its
+    rejected answer. Its pictures' files are read through, and not kept.
 
     Raises:
         FedloomError: what is built is no task.
@@ -150,11 +151,13 @@ def _check(sample: Sample) -> None:
         _check_pictures(field, getattr(sample, field))
     if sample.choices and sample.answer not in sample.choices:
         raise ValueError(f"answer {sample.answer!r} is none of its choices, {list(sample.choices)}.")
+    if sample.rejected and sample.rejected == sample.answer:
+        raise ValueError(f"rejected {sample.rejected!r} is its answer; expected a worse one.")
 
 
 def _texts(sample: Sample) -> Iterator[tuple[str, object]]:
     """Everything in a sample that must be text, with what it is."""
-    yield from (("id", sample.id), ("answer", sample.answer))
+    yield from (("id", sample.id), ("answer", sample.answer), ("rejected", sample.rejected))
     yield from ((field, value) for field in ("text", "question") if (value := getattr(sample, field)) is not None)
     if not isinstance(sample.choices, tuple | list):
         raise ValueError(f"choices is {sample.choices!r}; expected a tuple of texts.")
@@ -192,7 +195,10 @@ def _worded(task: Task, sample: Sample) -> Example:
         raise ValueError(f"its prompt has {marks} marks {IMAGE} for {pictures} pictures; expected one for each.")
     if example.choices and example.answer not in example.choices:
         raise ValueError(f"it is worded with the answer {example.answer!r}, none of {list(example.choices)}.")
-    return example
+    if not isinstance(example.rejected, str):
+        raise ValueError(f"its rejected answer is {example.rejected!r}; {TEXT}.")
+    check_text("its rejected answer", example.rejected)
+    return example if example.rejected else replace(example, rejected=sample.rejected)
 
 
 def _kind(value: object) -> str:

@@ -49,6 +49,7 @@ def _content(data: Data) -> str:
     digest = hashlib.sha256()
     for sample in (*data.train, *data.test):
         words = [sample.id, sample.text, sample.question, sample.choices, sample.answer, dict(sample.meta)]
+        words += [sample.rejected] if sample.rejected else []
         digest.update(json.dumps(words, sort_keys=True).encode())
         for picture in (*(sample.images or ()), *sample.choice_images):
             shown = picture.tobytes() if isinstance(picture, Image.Image) else str(picture.stat().st_size).encode()

@@ -1,5 +1,6 @@
 """Backbones: a frozen vision-language model from the hub, a folder or this package, and one trainable adapter in it."""
 
+import inspect
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -95,7 +96,7 @@ def load(
     cache = FeatureCache(cache_dir, cache_limit_bytes, memory_limit_bytes)
     options = Options(dtype, normalise, max_new_tokens, answer_batch, classes, absent)
     if objective:
-        taught = _teacher(objective.teacher, dtype, memory_limit_bytes) if objective.teacher else None
+        taught = _teacher(objective, dtype, memory_limit_bytes, absent) if objective.teacher else None
         options = replace(options, objective=objective, teacher=taught)
     if found.generative:
         return Generative(found, adapter, seeds, cache, options, route)
@@ -104,9 +105,14 @@ def load(
     return Contrastive(found, adapter, seeds, cache, options)
 
 
-def _teacher(name: str, dtype: Literal["float32", "bfloat16"], limit: int) -> "Teacher":
-    """The model ``name``, frozen and without an adapter, to be learned from; up to ``limit`` bytes of its predictions
-    are kept.
+def _teacher(
+    objective: Objective,
+    dtype: Literal["float32", "bfloat16"],
+    limit: int,
+    absent: Literal["refuse", "blank", "learned"],
+) -> "Teacher":
+    """The teacher of an objective, frozen and without an adapter, to be learned from; up to ``limit`` bytes of its
+    predictions are kept.
 
     Raises:
         FedloomError: no such model, or one that fedloom cannot train.
@@ -118,9 +124,14 @@ def _teacher(name: str, dtype: Literal["float32", "bfloat16"], limit: int) -> "T
     from fedloom.models.teacher import Teacher
     from fedloom.models.vision.features import FeatureCache
 
-    found = checkpoint.read(name, checkpoint.locate(name, NANO), dtype)
+    name = objective.teacher
+    try:
+        found = checkpoint.read(name, checkpoint.locate(name, NANO, revision=objective.revision), dtype)
+    except FedloomError as error:
+        raise FedloomError(f"objective.teacher = {name!r}: {error}") from None
+    shown: Literal["refuse", "blank"] = "refuse" if absent == "refuse" else "blank"
     kind = Generative if found.generative else Contrastive
-    return Teacher(kind(found, None, Seeds(0), FeatureCache(None, 0, 0), Options(dtype)), limit)
+    return Teacher(kind(found, None, Seeds(0), FeatureCache(None, 0, 0), Options(dtype, absent=shown)), limit)
 
 
 def _own(name: str, split: bool, revision: str, **given: object) -> Backbone:
@@ -133,6 +144,13 @@ def _own(name: str, split: bool, revision: str, **given: object) -> Backbone:
         raise FedloomError(f"model.revision = {revision!r}: {name!r} is a function of your own. Leave it out.")
     if split:
         raise FedloomError(f"split: {name!r} is a backbone of your own, which is not split. Set split.wire = 'none'.")
+    objective = given.get("objective")
+    takes = "objective" in inspect.signature(resolve.builder("models", name)).parameters
+    if isinstance(objective, Objective) and objective.needs != ("answers",) and not takes:
+        raise FedloomError(
+            f"objective: {name!r} is a backbone with a loss of its own. Fix: set objective.name = 'answer', or give its "
+            "function a parameter 'objective' and have its loss use it."
+        )
     own: Backbone = resolve.build("models", name, {}, **given)
     return own
 

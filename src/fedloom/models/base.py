@@ -8,7 +8,7 @@ import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,7 +18,7 @@ import transformers
 from torch import Tensor
 
 from fedloom.adapters import Home, Placed
-from fedloom.core import lora, resolve
+from fedloom.core import resolve
 from fedloom.core.contracts import Base, Example, Objective, Outputs, Part, Tree
 from fedloom.core.device import device
 from fedloom.core.errors import FedloomError
@@ -88,7 +88,6 @@ class Tuned(ABC):
                 self._adapter = Placed(base, AdapterSpec(), frozenset(), {})
             else:
                 self._adapter = resolve.build("adapters", spec.kind, spec.options, spec=spec).place(base)
-        self._base: Mapping[str, Tensor] = {}
         self._start: Tree = {}
         self._before: dict[tuple[str, str, str], Tensor] = {}  # log-likelihoods without the adapter
 
@@ -109,7 +108,6 @@ class Tuned(ABC):
             FedloomError: names or shapes are not this backbone's; nothing is changed then.
         """
         self._adapter.write(adapter, base)
-        self._base = dict(base or {})
 
     def save(self, folder: Path, adapter: Mapping[str, Tensor], base: Mapping[str, Tensor] | None, card: str) -> None:
         """Write a folder that ``PeftModel.from_pretrained`` opens on the checkpoint as it is; of a kind of adapter that
@@ -202,6 +200,8 @@ class Tuned(ABC):
         """
         if trained:
             self._options.objective.check(examples)
+            if self._options.teacher:
+                self._options.teacher.model.check(examples, trained)
         self._images.check((example.id, picture) for example in examples for picture in example.images)
 
     @abstractmethod
@@ -231,34 +231,38 @@ class Tuned(ABC):
         """
         if missing := [part for part in self._options.objective.needs if part not in self.offers]:
             raise FedloomError(f"objective: {self.name!r} {UNOFFERED[missing[0]]}")
+        if "likelihoods" in self._options.objective.needs:
+            self._start = self.read()
         if self._options.teacher:
             self._options.teacher.check(self)
             self.identity = {**self.identity, "teacher": self._options.teacher.model.fingerprint}
 
     @torch.no_grad()
     def _reference(self, examples: Sequence[Example], texts: Sequence[str]) -> Tensor:
-        """Log-likelihoods ``[B]`` of texts as answers, without the adapter: computed once for each."""
+        """Log-likelihoods ``[B]`` of texts as answers, without the adapter: computed once for each, one by one, so that
+        its bits depend on no batch."""
         keys = [(example.id, example.prompt, text) for example, text in zip(examples, texts, strict=True)]
-        unknown = [number for number, key in enumerate(keys) if key not in self._before]
-        if unknown:
-            asked = [replace(examples[number], answer=texts[number]) for number in unknown]
-            with self._switched_off():
-                found = self.outputs_of(asked).likelihoods([example.answer for example in asked])[0].cpu()
-            self._before |= {keys[number]: value for number, value in zip(unknown, found, strict=True)}
+        for key, example in zip(keys, examples, strict=True):
+            if key not in self._before:
+                with self._switched_off():
+                    self._before[key] = self.outputs_of([example]).likelihoods([key[2]])[0][0].cpu()
         return torch.stack([self._before[key] for key in keys]).to(device())
 
     @contextmanager
     def _switched_off(self) -> Iterator[None]:
-        """While it lasts, the model is as it was before anything learned."""
-        adapter, base = self.read(), self._base
-        rank = max((a.shape[0] for a, _ in lora.pairs(adapter).values()), default=0)
-        start = lora.truncate(self._start, rank) if rank else self._start
-        self.write(start)
+        """While it lasts, the model is as it was before anything learned. Nothing is written in place: what was
+        computed before can still be differentiated after it."""
+        pairs = [(leaf, self._start[name].to(leaf)) for name, leaf in self.leaves().items()]
+        pairs += self._adapter.originals()
+        now = [live.data for live, _ in pairs]
         try:
+            for live, value in pairs:
+                live.data = value
             with self.without_adapter():
                 yield
         finally:
-            self.write(adapter, base)
+            for (live, _), value in zip(pairs, now, strict=True):
+                live.data = value
 
     @abstractmethod
     def answer(self, examples: Sequence[Example]) -> list[str]:

@@ -64,7 +64,6 @@ class Contrastive(Tuned):
             with torch.no_grad(), self._autocast():
                 (start,) = self._projected(self._images.batch([self._absent.picture]))
             self._absent.begin(start)
-        self._start = self.read()
         self._check_objective()
 
     def leaves(self) -> Tree:
@@ -97,6 +96,13 @@ class Contrastive(Tuned):
         seen: set[tuple[str, ...]] = set()
         for example in examples:
             self._check(example)
+            for text in self._options.objective.texts(example) if trained else ():
+                if text not in example.choices:
+                    raise FedloomError(
+                        f"objective: example {example.id!r}: the answer {text!r} is none of its choices "
+                        f"{example.choices}. Fix: choose a task whose rejected answers are choices, or a generative "
+                        "model such as nano-vlm."
+                    )
             captions = self._worded(example)
             if captions not in seen:
                 whose = f"example {example.id!r}"

@@ -29,7 +29,7 @@ from fedloom.models.checkpoints import parts
 from fedloom.models.checkpoints.checkpoint import Checkpoint
 from fedloom.models.language.decoder import Language
 from fedloom.models.language.sequences import Words, pad, targets, without_marks
-from fedloom.models.outputs import Spoken
+from fedloom.models.outputs import Spoken, answered
 from fedloom.models.vision.features import FeatureCache
 from fedloom.models.vision.images import Images
 
@@ -91,7 +91,6 @@ class Generative(Tuned):
         self.vocabulary = {**self._processor.tokenizer.get_vocab(), "": rows}
         parts_of: tuple[Part, ...] = ("answers", "choices", "likelihoods")
         self.offers = parts_of if route else (*parts_of, "predictions")
-        self._start = self.read()
         self._check_objective()
         self.client_parameters = parts.beside_language(self._model) if route else self.total_parameters
 
@@ -120,6 +119,8 @@ class Generative(Tuned):
         for example in examples:
             shown = [self._family.shown(self._laid_out(picture)) for picture in example.images]
             self._words.check(example, shown, trained, self._options.max_new_tokens)
+            for text in self._options.objective.texts(example) if trained else ():
+                self._words.check(answered(example, text), shown, trained, self._options.max_new_tokens)
             if self._family.reads_prompt and example.images:
                 self._question(example)
 

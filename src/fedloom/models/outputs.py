@@ -169,6 +169,11 @@ class Spoken(Aside):
         return -self._losses(batch) * length, length
 
 
+def answered(example: Example, text: str) -> Example:
+    """The example with another answer, whichever it is."""
+    return replace(example, answer=text, choices=())
+
+
 def _answered(examples: Sequence[Example], texts: Sequence[str]) -> list[Example]:
     """Examples with other answers."""
-    return [replace(example, answer=text) for example, text in zip(examples, texts, strict=True)]
+    return [answered(example, text) for example, text in zip(examples, texts, strict=True)]

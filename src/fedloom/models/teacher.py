@@ -1,12 +1,13 @@
 """A frozen model whose predictions another learns from, each computed once."""
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Protocol
 
 import torch
 from torch import Tensor
 
-from fedloom.core.contracts import Example, Outputs
+from fedloom.core.contracts import Example, Outputs, Tree
 from fedloom.core.errors import FedloomError
 from fedloom.models.vision.features import FeatureCache
 
@@ -21,6 +22,9 @@ class Model(Protocol):
 
     def outputs_of(self, examples: Sequence[Example]) -> Outputs:
         """Its outputs for examples."""
+
+    def check(self, examples: Sequence[Example], trained: bool) -> None:
+        """Refuse examples that it cannot take."""
 
 
 class Teacher:
@@ -54,17 +58,24 @@ class Teacher:
 
     @torch.no_grad()
     def rows(self, examples: Sequence[Example]) -> list[Tensor]:
-        """Its predictions for each example, logits ``[s, v]`` at the places that are there, on the CPU."""
-        keys = [_key(example) for example in examples]
-        known = {key: kept["logits"] for key in keys if (kept := self._kept.find(key)) is not None}
-        unknown = {key: example for key, example in zip(keys, examples, strict=True) if key not in known}
-        if unknown:
-            found = self.model.outputs_of(list(unknown.values())).predictions()
-            for key, logits, there in zip(unknown, found.logits, found.there, strict=True):
-                known[key] = logits[there].cpu().clone()
-                self._kept.put(key, {"logits": known[key]})
-        return [known[key] for key in keys]
+        """Its predictions for each example, logits ``[s, v]`` at the places that are there, on the CPU; computed one by
+        one, so that their bits depend on no batch."""
+        return [self._kept.get(_key(example), partial(self._row, example))["logits"] for example in examples]
+
+    def _row(self, example: Example) -> Tree:
+        found = self.model.outputs_of([example]).predictions()
+        return {"logits": found.logits[0][found.there[0]].cpu().clone()}
 
 
 def _key(example: Example) -> str:
-    return repr((example.id, len(example.images), example.prompt, example.choices, example.answer, example.caption))
+    return repr(
+        (
+            example.id,
+            len(example.images),
+            example.prompt,
+            example.choices,
+            example.answer,
+            example.caption,
+            *example.captions,
+        )
+    )

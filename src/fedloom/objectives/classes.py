@@ -19,4 +19,4 @@ def classes() -> Objective:
         found = outputs.choices()
         return F.cross_entropy(found.scores, found.gold, reduction="none")
 
-    return Objective(loss, ("choices",), with_choices("classes"))
+    return Objective(loss, ("choices",), with_choices("classes"), texts=lambda e: e.choices)

@@ -9,10 +9,15 @@ from torch.nn import functional as F
 
 from fedloom.core.contracts import Objective, Outputs, Predictions
 from fedloom.core.errors import FedloomError
-from fedloom.core.table import Positive
+from fedloom.core.table import Positive, Revision
 
 
-def distil(teacher: str, temperature: Positive = 2.0, weight: Annotated[float, Field(ge=0, le=1)] = 0.5) -> Objective:
+def distil(
+    teacher: str,
+    temperature: Positive = 2.0,
+    weight: Annotated[float, Field(ge=0, le=1)] = 0.5,
+    revision: Revision = "",
+) -> Objective:
     """Knowledge distillation: the teacher's distribution beside the right answer.
 
     Hinton et al. 2015 (arXiv 1503.02531), section 2: ``(1 - weight) L_answer + weight T^2 KL(p_teacher || p_student)``
@@ -21,10 +26,10 @@ def distil(teacher: str, temperature: Positive = 2.0, weight: Annotated[float, F
 
     Args:
         teacher: a frozen model by its shipped name, Hugging Face id or folder; its predictions are computed once for
-        each
-            example. One that answers in text must have the same vocabulary.
+            each example. One that answers in text must have the same vocabulary.
         temperature: T.
         weight: the share of the teacher's part, 0 to 1.
+        revision: of a Hugging Face id: the commit, tag or branch that is meant.
 
     Raises:
         FedloomError: no teacher.
@@ -37,7 +42,7 @@ def distil(teacher: str, temperature: Positive = 2.0, weight: Annotated[float, F
         soft = temperature**2 * divergence(taught, student, temperature)
         return (1 - weight) * outputs.answers() + weight * soft
 
-    return Objective(loss, ("answers", "predictions"), teacher=teacher)
+    return Objective(loss, ("answers", "predictions"), teacher=teacher, revision=revision)
 
 
 def divergence(taught: Predictions, student: Predictions, temperature: float) -> Tensor:

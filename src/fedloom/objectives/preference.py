@@ -47,6 +47,11 @@ def preference(
                     f"objective.name = 'preference': example {example.id!r} has no rejected answer. Use a task that "
                     "gives one (Sample.rejected), or set objective.rejected = 'choice' to take a wrong choice."
                 )
+            if rejected == "given" and example.rejected == example.answer:
+                raise FedloomError(
+                    f"objective.name = 'preference': example {example.id!r} rejects its own answer, {example.answer!r}."
+                    " Fix: correct or remove the record."
+                )
             if rejected == "choice" and (len(example.choices) < 2 or example.answer not in example.choices):
                 raise FedloomError(
                     f"objective.rejected = 'choice': example {example.id!r} has no wrong choice. Choose a task with "
@@ -61,4 +66,4 @@ def preference(
         margin = liked - outputs.likelihoods(others)[0] - before
         return -F.logsigmoid(beta * margin) - normalised * liked / length
 
-    return Objective(loss, ("likelihoods",), check)
+    return Objective(loss, ("likelihoods",), check, texts=lambda example: (worse(example),))

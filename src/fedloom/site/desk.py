@@ -21,7 +21,7 @@ from fedloom.federation.middle import Access
 from fedloom.federation.setup import Setup
 from fedloom.site.ledger import Ledger
 from fedloom.site.letter import Letter
-from fedloom.site.policy import Policy, Refusal, pinned
+from fedloom.site.policy import Policy, Refusal, pinned, teacher_of
 from fedloom.site.work import Work
 
 
@@ -204,6 +204,9 @@ class Desk:
         name, revision = own or (asked.model.name, asked.model.revision)
         model = asked.model.model_copy(update={"name": name, "revision": revision})
         changed: dict[str, object] = {"model": model}
+        if (teacher := teacher_of(asked)) and (there := self.policy.place(teacher)):
+            options = asked.objective.options | dict(zip(("teacher", "revision"), there, strict=True))
+            changed["objective"] = asked.objective.model_copy(update={"options": options})
         if self.site:
             changed["data"] = asked.data.model_copy(update={"path": self.data})
             changed["split"] = asked.split.model_copy(update={"host": "", "root_certificates": ""})
@@ -234,4 +237,4 @@ def _loaded(setup: Setup) -> tuple[object, ...]:
     """What decides model, start adapter and data."""
     given = setup.experiment
     placed = given.task, given.data, given.scenario, given.modality, given.evaluation
-    return given.model, given.adapter, given.split, setup.host, given.seed, *placed
+    return given.model, given.adapter, given.objective, given.split, setup.host, given.seed, *placed

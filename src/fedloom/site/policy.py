@@ -26,7 +26,13 @@ LOSS = "loss"
 UNBOUNDED = re.compile("max_(?!message).*")
 """Keys for which 0 is no limit."""
 
-CHOICES = {"tasks": "task", "methods": "method", "adapters": "adapter", "modalities": "modality"}
+CHOICES = {
+    "tasks": "task",
+    "methods": "method",
+    "adapters": "adapter",
+    "objectives": "objective",
+    "modalities": "modality",
+}
 """Keys that list what a server may ask for, and the tables of an experiment that name it."""
 
 BOUNDED = (
@@ -84,13 +90,14 @@ class Policy(Table):
     ``metrics``: whether its loss and scores leave as its own, only to be a part of sums, or not at all. ``reveals``:
     the words by which methods say what else they tell (``Local.reveals``) that may leave.
     ``models``: what a server calls a model (``owner/model``, or ``owner/model@revision``: that revision alone), and the
-    folder or id that it is here. ``host``: where the language model is of an experiment that splits it off; without
-    one, the site takes part in no such experiment.
+    folder or id that it is here; an objective's teacher is a model too. ``host``: where the language model is of an
+    experiment that splits it off; without one, the site takes part in no such experiment.
     """
 
     tasks: Patterns = Field(default=["*"])
     methods: Patterns = Field(default=["*"])
     adapters: Patterns = Field(default=["*"])
+    objectives: Patterns = Field(default=["*"])
     modalities: Patterns = Field(default=["*"])
     models: dict[str, str] = Field(default={})
     other_models: bool = True
@@ -131,7 +138,9 @@ class Policy(Table):
             for name in chosen:
                 if ":" not in name and not _matches(name, getattr(self, key)):
                     raise refusal(f"{table} {name!r}", f"{key} = {getattr(self, key)}")
-        self._check_model(experiment.model)
+        self._check_model(experiment.model, "model")
+        if teacher := teacher_of(experiment):
+            self._check_model(teacher, "objective.teacher")
         if adapter.names and not self.layer_patterns:
             raise refusal(f"adapter.names = {adapter.names}", "layer_patterns = false")
         if adapter.init == "update":
@@ -145,16 +154,17 @@ class Policy(Table):
                 continue
             self._bound(key, f"{name} =", getattr(getattr(experiment, table), leaf))
 
-    def _check_model(self, model: ModelTable) -> None:
+    def _check_model(self, model: ModelTable, key: str) -> None:
         if self.place(model):
             return
         name = model.name
         if not self.other_models:
             called = f"{name}@{model.revision}" if model.revision else name
-            raise refusal(f"model {called!r}", f"models = {sorted(self.models)} and other_models = false")
+            raise refusal(f"{key} {called!r}", f"models = {sorted(self.models)} and other_models = false")
         # With a ".." it could ask whether any folder is here.
         if name.startswith((".", "/", "~")) or ".." in Path(name).parts or is_folder(name):
-            raise refusal(f"the folder {name!r}, which a server names", "models has no such name")
+            what = "the folder" if key == "model" else f"{key}, the folder"
+            raise refusal(f"{what} {name!r}, which a server names", "models has no such name")
 
     def place(self, model: ModelTable) -> tuple[str, str] | None:
         """Name and revision here of what a server calls ``model``; ``None`` where the rules do not name it.
@@ -240,6 +250,22 @@ class Policy(Table):
 
 OWN = {"code": ["*"], "layer_patterns": True} | {key: 0 for key in Policy.model_fields if UNBOUNDED.fullmatch(key)}
 """The rules of clients that this machine's own user has work here: whatever code, models and work they name."""
+
+
+def teacher_of(experiment: Experiment) -> ModelTable | None:
+    """The model that an objective's options name as its teacher, if they do.
+
+    Raises:
+        FedloomError: they name what is no model.
+    """
+    options = experiment.objective.options
+    if "teacher" not in options:
+        return None
+    try:
+        return ModelTable.model_validate({"name": options["teacher"], "revision": options.get("revision", "")})
+    except ValidationError:
+        named = f"objective.teacher = {options['teacher']!r:.200}"
+        raise Refusal(f"the site refuses {named}, which names no model.") from None
 
 
 def pinned(text: str) -> tuple[str, str]:

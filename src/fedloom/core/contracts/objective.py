@@ -74,13 +74,20 @@ def _any(examples: Sequence[Example]) -> None:
     return None
 
 
+def _none(example: Example) -> tuple[str, ...]:
+    return ()
+
+
 @dataclass(frozen=True)
 class Objective:
     """``loss(outputs)``: the loss of each example, ``[B]``. ``needs``: the parts of the outputs that it asks for, so
     that a model without them is refused before anything is trained. ``check(examples)``: refuses examples that cannot
-    be learned from. ``teacher``: the name of a frozen model whose predictions it asks for."""
+    be learned from. ``teacher``, ``revision``: the name of a frozen model whose predictions it asks for, and which of
+    the hub's is meant. ``texts(example)``: what it learns the likelihood of, besides the answer."""
 
     loss: Callable[[Outputs], Tensor]
     needs: tuple[Part, ...] = ("answers",)
     check: Callable[[Sequence[Example]], None] = _any
     teacher: str = ""
+    revision: str = ""
+    texts: Callable[[Example], tuple[str, ...]] = _none
