@@ -137,9 +137,8 @@ def main() -> None:
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures")
     found = measured(given := parser.parse_args())
     for who, seconds in found["seconds_a_step"].items():
-        print(
-            f"{who}: {seconds * 1e3:.1f} ms of a processor a step (median of {given.pairs} turns of {given.steps} steps)"
-        )
+        turns = f"median of {given.pairs} turns of {given.steps} steps"
+        print(f"{who}: {seconds * 1e3:.1f} ms of a processor a step ({turns})")
     low, high = found["quartiles"]
     verdict = "pass" if found["pass"] else "FAIL"
     told = f"median {found['median']:.3f} (quartiles {low:.3f} to {high:.3f})"

@@ -33,7 +33,7 @@ REFUSED: list[tuple[dict[str, object], list[str], str]] = [
         rf"objective.teacher '{ID}@v1'.*other_models = false",
     ),
     ({}, ["objective=distil", "objective.teacher=/srv/x"], r"objective.teacher, the folder '/srv/x', which a server"),
-    ({}, ["objective=distil", "objective.teacher=3"], r"objective.teacher = 3, which names no model"),
+    ({}, ["objective=distil", "objective.teacher=3"], r"objective.teacher = 3, which is no model"),
     ({"other_models": False}, [], r"model 'nano-vlm'.*models = \[\] and other_models = false"),
     ({"models": {"clip": "/m"}, "other_models": False}, [], r"model 'nano-vlm'.*models = \['clip'\]"),
     ({"max_rank": 1}, [], "rank 2.*max_rank = 1"),

@@ -148,8 +148,8 @@ def _own(name: str, split: bool, revision: str, **given: object) -> Backbone:
     takes = "objective" in inspect.signature(resolve.builder("models", name)).parameters
     if isinstance(objective, Objective) and objective.needs != ("answers",) and not takes:
         raise FedloomError(
-            f"objective: {name!r} is a backbone with a loss of its own. Fix: set objective.name = 'answer', or give its "
-            "function a parameter 'objective' and have its loss use it."
+            f"objective: {name!r} is a backbone with a loss of its own. Fix: set objective.name = 'answer', or give "
+            "its function a parameter 'objective' and have its loss use it."
         )
     own: Backbone = resolve.build("models", name, {}, **given)
     return own

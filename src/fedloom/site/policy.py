@@ -264,8 +264,7 @@ def teacher_of(experiment: Experiment) -> ModelTable | None:
     try:
         return ModelTable.model_validate({"name": options["teacher"], "revision": options.get("revision", "")})
     except ValidationError:
-        named = f"objective.teacher = {options['teacher']!r:.200}"
-        raise Refusal(f"the site refuses {named}, which names no model.") from None
+        raise Refusal(f"the site refuses objective.teacher = {options['teacher']!r:.200}, which is no model.") from None
 
 
 def pinned(text: str) -> tuple[str, str]:
