@@ -67,10 +67,6 @@ class Placed:
         """The live tensors, by name."""
         return {name: getattr(module, leaf) for name, (module, leaf) in self.parts.items()}
 
-    def read(self) -> Tree:
-        """A detached CPU copy of the adapter."""
-        return {name: leaf.detach().cpu().clone() for name, leaf in self.leaves().items()}
-
     @torch.no_grad()
     def write(self, adapter: Named, base: Named | None = None) -> None:
         """Set the adapter, and the change to the base.
@@ -187,6 +183,19 @@ def refuse(name: str, what: What, wrong: Sequence[str]) -> None:
         raise FedloomError(
             f"{what}: does not fit {name!r}: {'; '.join(wrong[:3])}{more}. Is it an adapter of another model? Or of "
             "other adapter.where or adapter.modules?"
+        )
+
+
+def matching(base: Base, spec: AdapterSpec) -> None:
+    """Refuse a model that matches no pictures with captions, of a kind that acts on how it does.
+
+    Raises:
+        FedloomError: the model answers in text.
+    """
+    if base.generative:
+        raise FedloomError(
+            f"adapter.kind = {spec.kind!r}: {base.name!r} answers in text and matches no pictures with captions. "
+            "Choose a model that does, such as nano-clip, or kind 'lora'."
         )
 
 

@@ -5,7 +5,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from fedloom.adapters._placed import Placed, no_pairs, parameters
+from fedloom.adapters._placed import Placed, matching, no_pairs, parameters
 from fedloom.adapters.head import vector_width
 from fedloom.core.contracts import Adapter, Base
 from fedloom.core.device import device
@@ -27,24 +27,14 @@ def attention(spec: AdapterSpec, reduction: Count = 1) -> Adapter:
     """
     no_pairs(spec)
 
+    def touches(base: Base) -> frozenset[str]:
+        matching(base, spec)
+        return frozenset()
+
     def place(base: Base) -> Attention:
         return Attention(base, spec, reduction)
 
-    return Adapter(_touches, place)
-
-
-def _touches(base: Base) -> frozenset[str]:
-    """Nothing of the model.
-
-    Raises:
-        FedloomError: it answers in text.
-    """
-    if base.generative:
-        raise FedloomError(
-            f"adapter.kind = 'attention': {base.name!r} answers in text and matches no pictures' vectors. Choose "
-            "a model that matches pictures with captions, such as nano-clip, or kind 'lora'."
-        )
-    return frozenset()
+    return Adapter(touches, place)
 
 
 class Attention(Placed):
@@ -55,7 +45,8 @@ class Attention(Placed):
     """
 
     def __init__(self, base: Base, spec: AdapterSpec, reduction: int) -> None:
-        touches, width = _touches(base), vector_width(base)
+        matching(base, spec)
+        width = vector_width(base)
         if width % reduction:
             raise FedloomError(f"adapter.reduction = {reduction} does not divide the {width} entries of a vector.")
         with torch.random.fork_rng(devices=[]):
@@ -68,7 +59,7 @@ class Attention(Placed):
                 value.zero_()
         self._gate = nn.Sequential(first, nn.Tanh(), last, nn.Softmax(dim=-1)).to(device())
         self.modules = (self._gate,)
-        super().__init__(base, spec, touches, parameters(self._gate, "attention"))
+        super().__init__(base, spec, frozenset(), parameters(self._gate, "attention"))
 
     def images(self, vectors: Tensor) -> Tensor:
         """``softmax(W2 tanh(W1 I)) * I``, ``[B, D]``, in float32; I where it is left out."""

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from fedloom.adapters._placed import Placed, no_pairs, parameters
+from fedloom.adapters._placed import Placed, matching, no_pairs, parameters
 from fedloom.core.contracts import Adapter, Base
 from fedloom.core.device import device
 from fedloom.core.errors import FedloomError
@@ -24,24 +24,14 @@ def head(spec: AdapterSpec) -> Adapter:
     """
     no_pairs(spec)
 
+    def touches(base: Base) -> frozenset[str]:
+        matching(base, spec)
+        return frozenset()
+
     def place(base: Base) -> Classifier:
         return Classifier(base, spec)
 
-    return Adapter(_touches, place, classes=True)
-
-
-def _touches(base: Base) -> frozenset[str]:
-    """Nothing of the model.
-
-    Raises:
-        FedloomError: it answers in text.
-    """
-    if base.generative:
-        raise FedloomError(
-            f"adapter.kind = 'head': {base.name!r} answers in text and has no pictures' vectors to classify. Choose a "
-            "model that matches pictures with captions, such as nano-clip, or kind 'lora'."
-        )
-    return frozenset()
+    return Adapter(touches, place, classes=True)
 
 
 class Classifier(Placed):
@@ -52,7 +42,7 @@ class Classifier(Placed):
     """
 
     def __init__(self, base: Base, spec: AdapterSpec) -> None:
-        touches = _touches(base)
+        matching(base, spec)
         if not base.classes:
             raise FedloomError(
                 "adapter.kind = 'head' needs the classes of the task: all examples' choices, or those that the task "
@@ -63,7 +53,7 @@ class Classifier(Placed):
         nn.init.zeros_(self._linear.bias)
         self._row = {name: row for row, name in enumerate(base.classes)}
         self.modules = (self._linear,)
-        super().__init__(base, spec, touches, parameters(self._linear, "head"))
+        super().__init__(base, spec, frozenset(), parameters(self._linear, "head"))
 
     def scores(self, images: Tensor, names: Sequence[str]) -> Tensor | None:
         """Logits ``[B, K]`` of vectors ``[B, D]`` for the classes ``names``, in float32; none where it is left out."""

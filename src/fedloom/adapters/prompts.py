@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from fedloom.adapters._placed import Placed, no_pairs
+from fedloom.adapters._placed import Placed, matching, no_pairs
 from fedloom.core.components import CONTEXT
 from fedloom.core.contracts import Adapter, Base
 from fedloom.core.device import device
@@ -31,27 +31,23 @@ def prompts(spec: AdapterSpec, length: Count = 16, words: str = "") -> Adapter:
     no_pairs(spec)
 
     def place(base: Base) -> Context:
-        return Context(base, spec, *_begin(base, length, words))
+        return Context(base, spec, *_begin(base, spec, length, words))
 
     def touches(base: Base) -> frozenset[str]:
-        _begin(base, length, words)
+        _begin(base, spec, length, words)
         return frozenset({"text"})
 
     return Adapter(touches, place)
 
 
-def _begin(base: Base, length: int, words: str) -> tuple[int, list[int]]:
+def _begin(base: Base, spec: AdapterSpec, length: int, words: str) -> tuple[int, list[int]]:
     """How many vectors there are, and the ids of those that begin as embeddings of words. A model without its
     processor, such as a plan's, takes every word for a token.
 
     Raises:
         FedloomError: as ``prompts``.
     """
-    if base.generative:
-        raise FedloomError(
-            f"adapter.kind = 'prompts': {base.name!r} answers in text and reads no captions of classes. Choose a model "
-            "that matches pictures with captions, such as nano-clip, or kind 'lora'."
-        )
+    matching(base, spec)
     tokenizer = getattr(base.processor, "tokenizer", None)
     ids = tokenizer(words, add_special_tokens=False)["input_ids"] if tokenizer else [0] * len(words.split())
     if words and not ids:
