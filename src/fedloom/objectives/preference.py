@@ -1,6 +1,6 @@
 """The better of two answers."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Annotated, Literal
 
 from pydantic import Field
@@ -40,6 +40,18 @@ def preference(
             return example.rejected
         return example.choices[(example.choices.index(example.answer) + 1) % len(example.choices)]
 
+    def loss(outputs: Outputs) -> Tensor:
+        better = [example.answer for example in outputs.examples]
+        others = [worse(example) for example in outputs.examples]
+        before = outputs.reference(better) - outputs.reference(others)
+        liked, length = outputs.likelihoods(better)
+        margin = liked - outputs.likelihoods(others)[0] - before
+        return -F.logsigmoid(beta * margin) - normalised * liked / length
+
+    return Objective(loss, ("likelihoods",), _checked(rejected), texts=lambda example: (worse(example),))
+
+
+def _checked(rejected: Literal["given", "choice"]) -> Callable[[Sequence[Example]], None]:
     def check(examples: Sequence[Example]) -> None:
         for example in examples:
             if rejected == "given" and not example.rejected:
@@ -58,12 +70,4 @@ def preference(
                     "choices, or one that gives rejected answers (objective.rejected = 'given')."
                 )
 
-    def loss(outputs: Outputs) -> Tensor:
-        better = [example.answer for example in outputs.examples]
-        others = [worse(example) for example in outputs.examples]
-        before = outputs.reference(better) - outputs.reference(others)
-        liked, length = outputs.likelihoods(better)
-        margin = liked - outputs.likelihoods(others)[0] - before
-        return -F.logsigmoid(beta * margin) - normalised * liked / length
-
-    return Objective(loss, ("likelihoods",), check, texts=lambda example: (worse(example),))
+    return check
