@@ -3,8 +3,8 @@
     python benchmarks/steps.py [--model nano-clip] [--pairs 15] [--steps 12] [--batch 16] [--threads 1] [--json FILE]
 
 Both take the same batches from the same start with AdamW, in one process, in turn; the first pair warms up, and its
-mean losses must be the same. fedloom's turn is whole: the adapter is written, trained, checked and read. What is told is
-the ratio of each pair, its median and its quartiles; the exit status is 1 where the median is above 1.05.
+mean losses must be the same. fedloom's turn is whole: the adapter is written, trained, checked and read. It prints
+the ratio of the pairs, its median and quartiles; the exit status is 1 where the median is above 1.05.
 """
 
 import argparse
