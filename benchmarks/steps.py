@@ -2,9 +2,9 @@
 
     python benchmarks/steps.py [--model nano-clip] [--pairs 15] [--steps 12] [--batch 16] [--threads 1] [--json FILE]
 
-Both take the same batches from the same start with AdamW, in one process, in turn; the first pair warms up and must end
-in the same parameters. fedloom's turn is whole: the adapter is written, trained, checked and read. What is told is the
-ratio of each pair, its median and its quartiles; the exit status is 1 where the median is above 1.05.
+Both take the same batches from the same start with AdamW, in one process, in turn; the first pair warms up, and its
+mean losses must be the same. fedloom's turn is whole: the adapter is written, trained, checked and read. It prints
+the ratio of the pairs, its median and quartiles; the exit status is 1 where the median is above 1.05.
 """
 
 import argparse
@@ -25,7 +25,7 @@ from transformers import AutoModel, AutoProcessor
 
 from fedloom import models
 from fedloom.core import resolve
-from fedloom.core.contracts import Example, Parcel, Tree
+from fedloom.core.contracts import Example, Parcel
 from fedloom.core.seeds import Seeds
 from fedloom.core.tables import ClientTable
 from fedloom.federation import client, steps
@@ -47,31 +47,31 @@ def examples(count: int) -> list[Example]:
     ]
 
 
-def by_fedloom(name: str, data: list[Example], table: ClientTable) -> Callable[[], Tree]:
-    """A turn of a client whose adapter is the whole model; it returns what the client would send."""
+def by_fedloom(name: str, data: list[Example], table: ClientTable) -> Callable[[], float]:
+    """A turn of a client whose adapter is the whole model; it returns its mean loss."""
     backbone = models.load(name, adapter=models.AdapterSpec(kind="full"), seeds=Seeds(0))
     start, method = backbone.read(), resolve.build("methods", "fedavg", {}, seed=0)
 
-    def turn() -> Tree:
+    def turn() -> float:
         rng = np.random.default_rng(1)
         given = {"received": Parcel({"adapter": start}), "kept": {}, "initial": start}
         reply, _ = client.train(backbone, data, method, table, **given, rng=rng, lr=LR, scale=1.0)  # type: ignore[arg-type]
-        return reply.trees["adapter"]
+        return float(reply.facts["loss"])
 
     return turn
 
 
-def by_hand(name: str, data: list[Example], table: ClientTable) -> Callable[[], Tree]:
+def by_hand(name: str, data: list[Example], table: ClientTable) -> Callable[[], float]:
     """The same turn on the model as Transformers opens it, with pixels and captions made ready beforehand."""
     folder = models.NANO.get(name, Path(name))
-    model = AutoModel.from_pretrained(folder).eval()
+    model = AutoModel.from_pretrained(folder, dtype=torch.float32).eval()
     processor = AutoProcessor.from_pretrained(folder, backend="pil")
     pixels: Tensor = processor.image_processor([e.images[0] for e in data], return_tensors="pt")["pixel_values"]
     words = processor.tokenizer([f"a {each} icon" for each in NAMES], return_tensors="pt", padding=True)
     gold = torch.tensor([NAMES.index(e.answer) for e in data])
     start = {key: value.clone() for key, value in model.state_dict().items()}
 
-    def turn() -> Tree:
+    def turn() -> float:
         model.load_state_dict(start)
         optimiser = torch.optim.AdamW(model.parameters(), lr=LR, weight_decay=table.weight_decay)
         losses = []
@@ -82,12 +82,12 @@ def by_hand(name: str, data: list[Example], table: ClientTable) -> Callable[[], 
             loss.backward()
             optimiser.step()
             losses.append(float(loss.detach()))
-        return {key: value.detach().clone() for key, value in model.named_parameters()}
+        return float(np.mean(losses))
 
     return turn
 
 
-def timed(turn: Callable[[], Tree]) -> float:
+def timed(turn: Callable[[], float]) -> float:
     """Seconds of a processor that a turn takes: what else runs on the machine is not counted."""
     begun = time.process_time()
     turn()
@@ -100,8 +100,9 @@ def measured(given: argparse.Namespace) -> dict[str, Any]:
     table = ClientTable(epochs=1, batch_size=given.batch, lr=LR)
     data = examples(given.steps * given.batch)
     ours, plain = (make(given.model, data, table) for make in (by_fedloom, by_hand))
-    one, other = ours(), plain()
-    furthest = max(float((one[name] - other[name]).abs().max()) for name in other)
+    losses = ours(), plain()
+    if abs(losses[0] - losses[1]) > 1e-4 * losses[1]:
+        raise SystemExit(f"the two loops are not the same: their mean losses are {losses[0]} and {losses[1]}")
     pairs = []
     for number in range(given.pairs):
         if number % 2:
@@ -120,7 +121,7 @@ def measured(given: argparse.Namespace) -> dict[str, Any]:
         "ratios": ratios,
         "median": median,
         "quartiles": [low, high],
-        "furthest_parameter": furthest,
+        "mean_losses": losses,
         "limit": LIMIT,
         "pass": median <= LIMIT,
     }
@@ -143,7 +144,7 @@ def main() -> None:
     verdict = "pass" if found["pass"] else "FAIL"
     told = f"median {found['median']:.3f} (quartiles {low:.3f} to {high:.3f})"
     print(f"ratio pair by pair: {told}, at most {LIMIT:g}: {verdict}")
-    print(f"the furthest parameter differs by {found['furthest_parameter']:.1e}")
+    print("mean losses of a turn: {} and {}".format(*found["mean_losses"]))
     if given.json:
         given.json.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
     sys.exit(0 if found["pass"] else 1)

@@ -23,7 +23,7 @@ def attention(spec: AdapterSpec, reduction: Count = 1) -> Adapter:
     has the direction of I: zero in effect (the authors draw all).
 
     Raises:
-        FedloomError: a reduction that does not divide D, or a model that answers in text.
+        FedloomError: a reduction that does not divide D, a model that answers in text, or a start of pairs.
     """
     no_pairs(spec)
 

@@ -19,8 +19,11 @@ def full(spec: AdapterSpec) -> Adapter:
 
     With all components (the default) that is every parameter of the model, those of no component too (a contrastive
     model's temperature). The output layer of a generative model belongs to its language model. ``rank``, ``alpha``,
-    ``dropout``, ``init``, ``modules`` and ``names`` choose nothing. What learns is in float32.
+    ``dropout``, ``modules`` and ``names`` choose nothing. What learns is in float32.
     Names are those of the model's own ``state_dict``.
+
+    Raises:
+        FedloomError: the model has none of the components, a glob fits nothing of it, or a start of pairs.
     """
     no_pairs(spec)
 

@@ -21,6 +21,9 @@ def head(spec: AdapterSpec) -> Adapter:
     start at zero, so that before round 1 it knows nothing (its first class). Linear probing as in Radford et al. 2021
     (arXiv 2103.00020), section 3.2, on the vector after the projection. The classes are all choices of the task's
     examples, or those that the task names.
+
+    Raises:
+        FedloomError: no classes are known, a model that answers in text, or a start of pairs.
     """
     no_pairs(spec)
 

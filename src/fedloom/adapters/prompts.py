@@ -26,7 +26,8 @@ def prompts(spec: AdapterSpec, length: Count = 16, words: str = "") -> Adapter:
     a"``), and have as many vectors as they have tokens; else they are drawn, normal with standard deviation 0.02.
 
     Raises:
-        FedloomError: a model that answers in text, words that are no token, or more vectors than the text tower reads.
+        FedloomError: a model that answers in text, words that are no token, more vectors than the text tower reads, or
+            a start of pairs.
     """
     no_pairs(spec)
 

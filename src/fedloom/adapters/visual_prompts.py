@@ -24,7 +24,7 @@ def visual_prompts(spec: AdapterSpec, length: Count = 8) -> Adapter:
     stack of layers over the tokens of one picture (CLIP's and SigLIP's, alone or before a LLaVA's connector).
 
     Raises:
-        FedloomError: a vision tower of another shape.
+        FedloomError: a vision tower of another shape, or a start of pairs.
     """
     no_pairs(spec)
 
