@@ -20,9 +20,8 @@ from torch import Tensor, nn
 from fedloom.adapters import _folder
 from fedloom.adapters._folder import PREFIX, Home
 from fedloom.adapters._placed import Named, Placed, What, refuse
-from fedloom.adapters._select import select
+from fedloom.adapters._select import owner, select
 from fedloom.core import lora, starts
-from fedloom.core.components import component
 from fedloom.core.contracts import Base, Tree
 from fedloom.core.spec import AdapterSpec
 
@@ -158,7 +157,7 @@ def components(base: Base, spec: AdapterSpec) -> frozenset[str]:
     Raises:
         FedloomError: it chooses none.
     """
-    found = (component(name, base.generative) for name in select(base.model, spec, base.generative))
+    found = (owner(base, name) for name in select(base.model, spec, base.generative))
     return frozenset(part for part in found if part is not None)
 
 

@@ -219,3 +219,10 @@ def parameters(module: Any, prefix: str) -> dict[str, tuple[nn.Module, str]]:
         for leaf, _ in child.named_parameters(recurse=False):
             found[".".join(filter(None, (prefix, inner, leaf)))] = child, leaf
     return found
+
+
+def vector_width(base: Base) -> int:
+    """D, the width of a contrastive model's vectors."""
+    if hasattr(base.model, "visual_projection"):
+        return int(base.model.visual_projection.out_features)
+    return int(base.model.config.vision_config.hidden_size)

@@ -8,6 +8,7 @@ from typing import get_args
 from torch import nn
 
 from fedloom.core.components import addresses, component, fits, kinds
+from fedloom.core.contracts import Base
 from fedloom.core.errors import FedloomError
 from fedloom.core.spec import AdapterSpec
 from fedloom.core.table import Component
@@ -22,6 +23,14 @@ def linears(model: nn.Module) -> list[str]:
     """
     fused = tuple(f"{name}." for name, module in model.named_modules() if isinstance(module, nn.MultiheadAttention))
     return [n for n, m in model.named_modules() if isinstance(m, nn.Linear) and not (fused and n.startswith(fused))]
+
+
+def owner(base: Base, name: str) -> Component | None:
+    """A module's component; the output layer of a model that answers in text is its language model's."""
+    head = base.model.get_output_embeddings() if base.generative else None
+    if head is not None and base.model.get_submodule(name) is head:
+        return "language"
+    return component(name, base.generative)
 
 
 def select(model: nn.Module, spec: AdapterSpec, generative: bool) -> list[str]:

@@ -5,8 +5,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from fedloom.adapters._placed import Placed, matching, no_pairs, parameters
-from fedloom.adapters.head import vector_width
+from fedloom.adapters._placed import Placed, matching, no_pairs, parameters, vector_width
 from fedloom.core.contracts import Adapter, Base
 from fedloom.core.device import device
 from fedloom.core.errors import FedloomError

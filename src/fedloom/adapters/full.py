@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from fedloom.adapters._placed import Placed, no_pairs, parameters
-from fedloom.adapters._select import check_globs
+from fedloom.adapters._select import check_globs, owner
 from fedloom.core.components import addresses, component, fits
 from fedloom.core.contracts import Adapter, Base
 from fedloom.core.errors import FedloomError
@@ -57,13 +57,11 @@ def _chosen(base: Base, spec: AdapterSpec) -> dict[str, str]:
     wanted = spec.where or get_args(Component)
     globs = [each for each in wanted if "." in each]
     everything = set(wanted) == set(get_args(Component))
-    head = base.model.get_output_embeddings() if base.generative else None
-    spoken = {id(value) for value in head.parameters()} if head is not None else set()
     found: dict[str, str] = {}
     has, called = set[str](), set[str]()
-    for name, value in base.model.named_parameters():  # a tied weight has one name
-        part = component(name, base.generative) or ("language" if id(value) in spoken else "")
+    for name, _ in base.model.named_parameters():  # a tied weight has one name
         layer = name.rpartition(".")[0]
+        part = component(name, base.generative) or owner(base, layer) or ""
         has.add(part)
         called.update(addresses(layer, base.generative))
         if part in wanted or everything or fits(globs, layer, base.generative):

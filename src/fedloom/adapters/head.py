@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from fedloom.adapters._placed import Placed, matching, no_pairs, parameters
+from fedloom.adapters._placed import Placed, matching, no_pairs, parameters, vector_width
 from fedloom.core.contracts import Adapter, Base
 from fedloom.core.device import device
 from fedloom.core.errors import FedloomError
@@ -86,10 +86,3 @@ class Classifier(Placed):
                 "all of them (Task.classes), or use kind 'lora'."
             )
         return () if self.left_out else choices
-
-
-def vector_width(base: Base) -> int:
-    """D, the width of a contrastive model's vectors."""
-    if hasattr(base.model, "visual_projection"):
-        return int(base.model.visual_projection.out_features)
-    return int(base.model.config.vision_config.hidden_size)

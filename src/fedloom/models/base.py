@@ -82,7 +82,7 @@ class Tuned(ABC):
         self._seeds, self._cache, self._options = seeds, cache, options
         self._parts: dict[str, str] = {}  # part of the model -> its folder in the cache
         self._steady = False
-        base = Base(self.name, self._model, self._generative, seeds, options.classes, checkpoint.whole, self._processor)
+        base = Base(self.name, self._model, self._generative, seeds, options.classes, self._processor)
         with torch.random.fork_rng(devices=[]):
             if spec is None:
                 self._adapter = Placed(base, AdapterSpec(), frozenset(), {})

@@ -13,8 +13,7 @@ class Base:
 
     ``model``: the frozen ``nn.Module``. ``generative``: it answers in text; else it matches pictures with captions.
     ``classes``: the answers that the task knows, where it has the same for every example (a classifier has a row for
-    each). ``whole``: its language model is in it. ``processor``: the checkpoint's, which has its
-    tokenizer.
+    each). ``processor``: the checkpoint's, which has its tokenizer.
     """
 
     name: str
@@ -22,7 +21,6 @@ class Base:
     generative: bool
     seeds: Seeds
     classes: tuple[str, ...] = ()
-    whole: bool = True
     processor: Any = None
 
 
