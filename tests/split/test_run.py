@@ -92,7 +92,7 @@ def test_a_reply_that_lies_about_its_traffic_is_left_out(monkeypatch: pytest.Mon
         (["split.wire=half"], "split.wire"),
         (["split.labels=hidden"], "split.labels"),
         (["split.numbers=fp8"], "split.numbers"),
-        (["method=stacking"], "sits beside no weight"),
+        (["method=stacking"], "needs LoRA pairs beside weights.*adapter.kind = .nano. does not have"),
     ],
 )
 def test_what_cannot_be_is_refused(sets: list[str], words: str, tiny: Tiny, tmp_path: Path) -> None:
