@@ -122,12 +122,13 @@ class Spoken(Aside):
         normalise: bool,
     ) -> None:
         super().__init__(aside.examples, aside._teacher, aside._reference)
-        self._batch, self._collate, self._losses, self._next = batch, collate, losses, logits
+        self._batch, self._collate, self._losses, self._logits = batch, collate, losses, logits
         self._normalise = normalise
 
     def answers(self) -> Tensor:
-        """Mean cross-entropy ``[B]`` over the tokens of each answer and its end."""
-        return self._losses(self._batch)
+        """Mean cross-entropy ``[B]`` over the tokens of each answer and its end: of the predictions, where these were
+        asked for already."""
+        return self._batch.target.losses(self._next) if "_next" in vars(self) else self._losses(self._batch)
 
     def likelihoods(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
         """Summed log-likelihood ``[B]`` of a text as each example's answer, and its tokens with the end."""
@@ -146,7 +147,11 @@ class Spoken(Aside):
 
     def predictions(self) -> Predictions:
         """Logits of the next token at each token of the answer, ``[B, S, V]``."""
-        return Predictions(self._next(self._batch), self._batch.target.wanted != IGNORE)
+        return Predictions(self._next, self._batch.target.wanted != IGNORE)
+
+    @cached_property
+    def _next(self) -> Tensor:
+        return self._logits(self._batch)
 
     def pairs(self) -> Pairs:
         """Such a model matches no pictures with captions.
