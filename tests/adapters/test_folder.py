@@ -96,3 +96,24 @@ def test_no_folder_at_all(tmp_path: Path) -> None:
 def test_a_folder_may_be_moved(tiny: Tiny, tmp_path: Path) -> None:
     shutil.move(saved(tmp_path / "first", tiny), tmp_path / "second")
     assert models.opened(tmp_path / "second").read().keys() == {"head.weight", "head.bias"}
+
+
+@pytest.mark.parametrize(
+    ("damage", "words"),
+    [
+        (
+            changed(base_model_name_or_path="tests.adapters.test_folder:told"),
+            "base_model_name_or_path .* is a function",
+        ),
+        (named(kind="visual-prompts", options={"length": 10**12}), "length is 1000000000000, and the adapter has"),
+        (changed(classes=[str(number) for number in range(10_000)]), "classes is 10000, and the adapter has"),
+        (named(kind="lora", rank=10**12), "kind 'lora' is PEFT's"),
+        (named(kind="lora", names=["(.*)*(.*)*(.*)*(.*)*Z"]), "kind 'lora' is PEFT's"),
+    ],
+)
+def test_a_folder_neither_names_code_nor_asks_for_more_than_it_holds(
+    damage: Callable[[Path], Any], words: str, tiny: Tiny, tmp_path: Path
+) -> None:
+    damage(saved(tmp_path, tiny))
+    with pytest.raises(FedloomError, match=words):
+        models.opened(tmp_path)

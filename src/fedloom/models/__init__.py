@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from fedloom.core import resolve
-from fedloom.core.contracts import Backbone, Objective
+from fedloom.core.contracts import Backbone, Objective, Tree
 from fedloom.core.device import use_device
 from fedloom.core.errors import FedloomError, nearest
 from fedloom.core.files import on_disk
@@ -168,10 +168,12 @@ def opened(folder: str | Path, base: str = "") -> Backbone:
 
     folder = Path(folder)
     spec, address, fingerprint, classes = _folder.read_own(folder)
-    if ":" in spec.kind:
-        raise FedloomError(
-            f"{folder}: kind {spec.kind!r} is a function, and no folder decides what runs here. Load it."
-        )
+    for key, name in (("kind", spec.kind), ("base_model_name_or_path", "" if base else address)):
+        if ":" in name and not on_disk(name):
+            raise FedloomError(
+                f"{folder}: {key} {name!r} is a function, and no folder decides what runs here. Load it."
+            )
+    _check_sizes(folder, spec, classes, _folder.tensors(folder))
     base = base or address
     learned = _folder.tensors(folder, absent.FILE) if (folder / absent.FILE).exists() else {}
     made = load(base, adapter=spec, seeds=Seeds(0), classes=classes, absent="learned" if learned else "refuse")
@@ -179,6 +181,23 @@ def opened(folder: str | Path, base: str = "") -> Backbone:
         raise FedloomError(f"{folder}: {base!r} is not the model that this adapter was trained on. Put that one there.")
     made.write(_folder.tensors(folder) | learned)
     return made
+
+
+def _check_sizes(folder: Path, spec: AdapterSpec, classes: tuple[str, ...], found: Tree) -> None:
+    """Refuse settings that ask for more than is in the folder, before anything is made of them: sizes above the count
+    of its numbers, and a kind whose layers are found by rank and regular expressions, which PEFT opens.
+
+    Raises:
+        FedloomError: naming the key.
+    """
+    if resolve.build("adapters", spec.kind, spec.options, spec=spec).pairs:
+        raise FedloomError(f"{folder}: kind {spec.kind!r} is PEFT's. Fix: open it with PeftModel.from_pretrained.")
+    numbers = sum(value.numel() for value in found.values())
+    for key, size in {**spec.options, "classes": len(classes)}.items():
+        if isinstance(size, int) and size > numbers:
+            raise FedloomError(
+                f"{folder}: {key} is {size}, and the adapter has {numbers} numbers. Is a file another's?"
+            )
 
 
 def served(name: str, dtype: Literal["float32", "bfloat16"] = "float32", revision: str = "") -> "Served":
