@@ -181,3 +181,8 @@ def test_rows_are_filled_by_hand() -> None:
     assert absent.filled(vectors, there).tolist() == [[1.0, 2.0], [7.0, 8.0]]
     assert absent.filled(vectors, torch.tensor([True, True])) is vectors
     assert isinstance(absent.picture, Image.Image)
+
+
+def test_a_model_that_answers_in_text_refuses_the_key(tiny: Tiny) -> None:
+    with pytest.raises(FedloomError, match=r"model\.absent = 'learned'.*answers in text"):
+        backbone(tiny("llava"), absent="learned")

@@ -98,6 +98,11 @@ def load(
     if objective:
         taught = _teacher(objective, dtype, memory_limit_bytes, absent) if objective.teacher else None
         options = replace(options, objective=objective, teacher=taught)
+    if found.generative and absent != "refuse":
+        raise FedloomError(
+            f"model.absent = {absent!r}: {name!r} answers in text, and reads an example without its picture as it is. "
+            "Leave it out, or choose a model that matches pictures with captions, such as nano-clip."
+        )
     if found.generative:
         return Generative(found, adapter, seeds, cache, options, route)
     if route:
