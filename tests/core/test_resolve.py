@@ -109,3 +109,8 @@ def test_what_a_users_own_module_raises_is_told_with_its_name(
     monkeypatch.syspath_prepend(str(tmp_path))
     with pytest.raises(FedloomError, match="tasks: " + told.format(name)):
         resolve.build("tasks", f"{name}:mine", {})
+
+
+def test_a_missing_option_is_said_to_be_missing() -> None:
+    with pytest.raises(FedloomError, match=r"'distil': teacher: it must be given\."):
+        resolve.build("objectives", "distil", {})

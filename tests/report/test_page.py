@@ -4,11 +4,12 @@ import shutil
 import subprocess
 from html.parser import HTMLParser
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from fedloom.core.errors import FedloomError
-from fedloom.report.page import page
+from fedloom.report.page import _facts, page
 from fedloom.report.words import MISSING
 from tests.report.made_up import begin, change, run_folder
 
@@ -301,3 +302,19 @@ def test_what_examples_lack_is_a_table_and_the_modality_a_chip(tmp_path: Path) -
     first, second = (one["name"] for one in held["clients"][:2])
     assert f'<tr><th scope="row">{first}</th><td>7</td><td>2</td><td>3</td></tr>' in text
     assert f'<tr><th scope="row">{second}</th><td>11</td><td>{MISSING}</td><td>{MISSING}</td></tr>' in text
+
+
+def test_the_facts_name_what_is_not_usual_of_a_turn() -> None:
+    named = {"method": {"name": "fedavg", "with": ["fedprox:0.01"]}, "adapter": {"kind": "head"}}
+    settings = named | {"objective": {"name": "distil"}, "modality": {"name": "complete"}}
+    result = SimpleNamespace(rounds=3, clients=2, seed=0, measured=SimpleNamespace(on="test"))
+    told = _facts(SimpleNamespace(settings=settings, result=result))  # type: ignore[arg-type]
+    assert told == [
+        "fedavg",
+        "with fedprox:0.01",
+        "adapter head",
+        "objective distil",
+        "2 clients",
+        "3 rounds",
+        "seed 0",
+    ]

@@ -140,9 +140,16 @@ def build(axis: str, name: str, options: Mapping[str, Any], **given: Any) -> Any
                 raise
             return call(**mine, **{**options, **ones})
     except ValidationError as error:
-        problems = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']} (got {e['input']!r})" for e in error.errors())
+        problems = "; ".join(
+            f"{'.'.join(map(str, e['loc']))}: {_said(e['type'], e['msg'], e['input'])}" for e in error.errors()
+        )
         raise FedloomError(f"{axis}: {name!r}: {problems}.") from None
     except FedloomError:
         raise
     except Exception as error:
         raise FedloomError(f"{axis}: {name!r} failed: {type(error).__name__}: {error}.") from error
+
+
+def _said(kind: str, message: str, given: object) -> str:
+    """What is wrong with one argument: that it is missing, or what was given in its place."""
+    return "it must be given" if kind == "missing_argument" else f"{message} (got {given!r})"

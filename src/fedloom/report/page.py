@@ -18,8 +18,8 @@ from fedloom.report.html import environment
 from fedloom.report.runs import Run, interval, read
 from fedloom.report.titles import changed, titles
 
-COMPLETE = "complete"
-"""The modality that takes nothing away."""
+USUAL = {"adapter": ("kind", "lora"), "objective": ("name", "answer"), "modality": ("name", "complete")}
+"""Tables whose choice is told where it is another than this one, and the key of it."""
 
 
 def page(runs: Sequence[Path], out: Path) -> None:
@@ -127,8 +127,9 @@ def _gain(run: Run) -> dict[str, str]:
 def _facts(run: Run) -> list[str]:
     """The choices on the axes, in words."""
     chosen = [run.settings.get(table, {}).get("name") for table in ("model", "task", "scenario", "method")]
-    modality = run.settings.get("modality", {}).get("name", COMPLETE)
-    chosen += [f"modality {modality}"] if modality != COMPLETE else []
+    chosen += [f"with {part}" for part in run.settings.get("method", {}).get("with", [])]
+    named = {table: run.settings.get(table, {}).get(key, usual) for table, (key, usual) in USUAL.items()}
+    chosen += [f"{table} {name}" for table, name in named.items() if name != USUAL[table][1]]
     stages = run.settings.get("channel", {}).get("up", [])
     rounds = run.settings.get("rounds", run.result.rounds)
     counts = [words.count(run.result.clients, "client"), words.count(rounds, "round"), f"seed {run.result.seed}"]
