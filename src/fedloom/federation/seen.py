@@ -73,7 +73,7 @@ def _check_worded(place: str, task: Task, sample: Sample, found: Sample) -> None
 
 
 def _stays(sample: Sample) -> tuple[object, ...]:
-    return sample.id, sample.choices, sample.answer, dict(sample.meta)
+    return sample.id, sample.choices, sample.answer, sample.rejected, dict(sample.meta)
 
 
 def lost(before: Sample, after: Sample) -> str:

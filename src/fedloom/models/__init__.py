@@ -98,16 +98,25 @@ def load(
     if objective:
         taught = _teacher(objective, dtype, memory_limit_bytes, absent) if objective.teacher else None
         options = replace(options, objective=objective, teacher=taught)
-    if found.generative and absent != "refuse":
+    _check_kind(name, found.generative, bool(route), absent)
+    if found.generative:
+        return Generative(found, adapter, seeds, cache, options, route)
+    return Contrastive(found, adapter, seeds, cache, options)
+
+
+def _check_kind(name: str, generative: bool, split: bool, absent: str) -> None:
+    """Refuse what is asked of a model of the other kind.
+
+    Raises:
+        FedloomError: naming the key, and what would fit.
+    """
+    if generative and absent != "refuse":
         raise FedloomError(
             f"model.absent = {absent!r}: {name!r} answers in text, and reads an example without its picture as it is. "
             "Leave it out, or choose a model that matches pictures with captions, such as nano-clip."
         )
-    if found.generative:
-        return Generative(found, adapter, seeds, cache, options, route)
-    if route:
+    if split and not generative:
         raise FedloomError(f"split: {name!r} has no language model that could be elsewhere. Set split.wire = 'none'.")
-    return Contrastive(found, adapter, seeds, cache, options)
 
 
 def _teacher(

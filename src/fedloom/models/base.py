@@ -89,7 +89,7 @@ class Tuned(ABC):
             else:
                 self._adapter = resolve.build("adapters", spec.kind, spec.options, spec=spec).place(base)
         self._start: Tree = {}
-        self._before: dict[tuple[str, str, str], Tensor] = {}  # log-likelihoods without the adapter
+        self._before: dict[tuple[str, str], Tensor] = {}  # log-likelihoods without the adapter
 
     # --- the adapter and the base ---------------------------------------------------------------------------------
 
@@ -216,6 +216,12 @@ class Tuned(ABC):
         """The outputs for examples."""
         return self.outputs(self.collate(examples))
 
+    def content(self, example: Example) -> str:
+        """All of an example that decides what the model puts out for it: its words, and hashes of its pictures."""
+        seen = [self._images.digest(picture) for picture in example.images]
+        words = (example.prompt, example.choices, example.answer, example.caption, example.captions)
+        return repr((seen, *words))
+
     def loss(self, batch: Any) -> Tensor:
         """Loss of each example, ``[B]``, as the objective has it."""
         return self._options.objective.loss(self.outputs(batch))
@@ -241,11 +247,11 @@ class Tuned(ABC):
     def _reference(self, examples: Sequence[Example], texts: Sequence[str]) -> Tensor:
         """Log-likelihoods ``[B]`` of texts as answers, without the adapter: computed once for each, one by one, so that
         its bits depend on no batch."""
-        keys = [(example.id, example.prompt, text) for example, text in zip(examples, texts, strict=True)]
+        keys = [(self.content(example), text) for example, text in zip(examples, texts, strict=True)]
         for key, example in zip(keys, examples, strict=True):
             if key not in self._before:
                 with self._switched_off():
-                    self._before[key] = self.outputs_of([example]).likelihoods([key[2]])[0][0].cpu()
+                    self._before[key] = self.outputs_of([example]).likelihoods([key[1]])[0][0].cpu()
         return torch.stack([self._before[key] for key in keys]).to(device())
 
     @contextmanager

@@ -20,6 +20,9 @@ class Model(Protocol):
     vocabulary: dict[str, int] | None
     """Ids by token, and how many a language model knows, of one that answers in text."""
 
+    def content(self, example: Example) -> str:
+        """All of an example that decides its outputs."""
+
     def outputs_of(self, examples: Sequence[Example]) -> Outputs:
         """Its outputs for examples."""
 
@@ -60,22 +63,10 @@ class Teacher:
     def rows(self, examples: Sequence[Example]) -> list[Tensor]:
         """Its predictions for each example, logits ``[s, v]`` at the places that are there, on the CPU; computed one by
         one, so that their bits depend on no batch."""
-        return [self._kept.get(_key(example), partial(self._row, example))["logits"] for example in examples]
+        return [
+            self._kept.get(self.model.content(example), partial(self._row, example))["logits"] for example in examples
+        ]
 
     def _row(self, example: Example) -> Tree:
         found = self.model.outputs_of([example]).predictions()
         return {"logits": found.logits[0][found.there[0]].cpu().clone()}
-
-
-def _key(example: Example) -> str:
-    return repr(
-        (
-            example.id,
-            len(example.images),
-            example.prompt,
-            example.choices,
-            example.answer,
-            example.caption,
-            *example.captions,
-        )
-    )
