@@ -343,3 +343,11 @@ def test_the_reference_is_asked_for_once_behind_a_boundary(tiny: Tiny) -> None:
     torch.testing.assert_close(losses.detach(), torch.full((4,), log(2)), rtol=1e-5, atol=1e-5)
     assert spent[0] > 2 * spent[1]
     assert spent[2] == spent[1]
+
+
+@pytest.mark.parametrize("part", ["pairs", "taught", "reference"])
+def test_what_was_not_declared_and_is_not_there_is_named(part: str, tiny: Tiny) -> None:
+    made = Objective(lambda outputs: getattr(outputs, part)(*([["cat"]] if part == "reference" else [])))
+    model = backbone(tiny("llava"), objective=made)
+    with pytest.raises(FedloomError, match=rf"objective: it asks for '{part}' of the outputs.* Fix: "):
+        model.loss(model.collate(examples(1)))

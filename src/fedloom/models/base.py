@@ -28,7 +28,7 @@ from fedloom.core.spec import AdapterSpec
 from fedloom.core.table import Component
 from fedloom.models import usage
 from fedloom.models.checkpoints.checkpoint import Checkpoint
-from fedloom.models.outputs import Aside
+from fedloom.models.outputs import Aside, undeclared
 from fedloom.models.teacher import Teacher
 from fedloom.models.vision.features import FeatureCache
 from fedloom.models.vision.images import Images
@@ -247,6 +247,8 @@ class Tuned(ABC):
     def _reference(self, examples: Sequence[Example], texts: Sequence[str]) -> Tensor:
         """Log-likelihoods ``[B]`` of texts as answers, without the adapter: computed once for each, one by one, so that
         its bits depend on no batch."""
+        if not self._start:
+            raise undeclared("reference", "List 'likelihoods' in 'needs'.")
         keys = [(self.content(example), text) for example, text in zip(examples, texts, strict=True)]
         for key, example in zip(keys, examples, strict=True):
             if key not in self._before:

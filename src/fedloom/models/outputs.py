@@ -10,11 +10,17 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from fedloom.core.contracts import Choices, Example, Pairs, Predictions
+from fedloom.core.errors import FedloomError
 from fedloom.core.passage import IGNORE, Target
 from fedloom.models.teacher import Teacher
 
 Reference = Callable[[Sequence[Example], Sequence[str]], Tensor]
 """Log-likelihoods ``[B]`` of texts, of the model without its adapter."""
+
+
+def undeclared(part: str, fix: str = "List it in 'needs'.") -> FedloomError:
+    """That an objective asks for a part of the outputs without having said so, and there is none."""
+    return FedloomError(f"objective: it asks for {part!r} of the outputs, which are not there. Fix: {fix}")
 
 
 class Aside:
@@ -30,7 +36,8 @@ class Aside:
 
     def _taught(self) -> list[Tensor]:
         """The teacher's logits ``[s, v]`` for each example."""
-        assert self._teacher is not None
+        if self._teacher is None:
+            raise undeclared("taught", "Name its 'teacher'.")
         return self._teacher.rows(self.examples)
 
 
@@ -157,9 +164,9 @@ class Spoken(Aside):
         """Such a model matches no pictures with captions.
 
         Raises:
-            NotImplementedError: always; an objective that asks is refused before.
+            FedloomError: always; an objective that says what it needs is refused before.
         """
-        raise NotImplementedError
+        raise undeclared("pairs")
 
     def taught(self) -> Predictions:
         """The teacher's logits at the same places, ``[B, S, V]``."""
