@@ -6,7 +6,19 @@ Everything here is data or a plain function; nothing imports a sibling room.
 """
 
 from fedloom.core.contracts.adapter import Adapter, Base
-from fedloom.core.contracts.data import IMAGE, Data, Example, Picture, Sample, Scenario, Task, Tree
+from fedloom.core.contracts.data import (
+    IMAGE,
+    Answered,
+    Data,
+    Example,
+    Metric,
+    Picture,
+    Sample,
+    Scenario,
+    Task,
+    Tree,
+    present,
+)
 from fedloom.core.contracts.engine import Engine, Job, Reply
 from fedloom.core.contracts.method import (
     ClientInfo,
@@ -30,6 +42,7 @@ from fedloom.core.contracts.objective import Choices, Objective, Outputs, Pairs,
 __all__ = [
     "IMAGE",
     "Adapter",
+    "Answered",
     "Backbone",
     "Base",
     "Choices",
@@ -43,6 +56,7 @@ __all__ = [
     "Local",
     "LocalRun",
     "Method",
+    "Metric",
     "Modality",
     "Need",
     "Objective",
@@ -65,4 +79,5 @@ __all__ = [
     "Tree",
     "everything",
     "nothing",
+    "present",
 ]

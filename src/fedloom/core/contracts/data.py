@@ -1,6 +1,6 @@
 """What a task and a scenario provide: samples, examples, and who holds what."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -39,6 +39,12 @@ class Sample:
     rejected: str = ""
 
 
+def present(sample: Sample) -> str:
+    """Which modalities of a sample are there: ``"image+text"``, ``"image"``, ``"text"`` or ``"neither"``."""
+    parts = [name for name, part in (("image", sample.images), ("text", sample.text)) if part]
+    return "+".join(parts) or "neither"
+
+
 @dataclass(frozen=True)
 class Example:
     """A worded sample: all that a backbone sees.
@@ -67,11 +73,33 @@ class Data:
 
 
 @dataclass(frozen=True)
+class Answered:
+    """What a model made of an example.
+
+    ``answer``: its words, or the choice that it ranks first. ``read``: the answer that these words mean, ``None`` where
+    they mean none that can be told. ``score``: the task's score of it. ``weights``: the probability of each choice,
+    in the order of ``Example.choices``, among them alone; empty for a free answer.
+    """
+
+    answer: str
+    read: str | None
+    score: float
+    weights: tuple[float, ...] = ()
+
+
+Metric = Callable[[Sequence[Sample], Sequence[Answered]], float | None]
+"""A figure of many answers together, from 0 to 1, that is no mean of their scores; ``None`` where it is not defined
+(an AUC of examples of one class)."""
+
+
+@dataclass(frozen=True)
 class Task:
     """What is asked: loads samples, words them from whatever is present, and scores answers.
 
     ``load()`` reads or draws the data. ``word(sample)`` makes the example a backbone sees. ``score(sample, answer)``
-    is 1.0 for a right answer and 0.0 for a wrong one (or between). ``metric`` names the mean of the scores.
+    is 1.0 for a right answer and 0.0 for a wrong one (or between). ``metric`` names the figure of a run: one of
+    ``metrics``, or else the mean of the scores; all of ``metrics`` are shown. ``read(sample, answer)``: the answer that
+    a model's words mean, ``None`` where they cannot be parsed, which is then no answer; absent: the words themselves.
     ``classes()``: the answers that there are, where they are the same for every example and known without any data.
     """
 
@@ -81,6 +109,8 @@ class Task:
     word: Callable[[Sample], Example]
     score: Callable[[Sample, str], float]
     classes: Callable[[], tuple[str, ...]] | None = None
+    metrics: Mapping[str, Metric] = field(default_factory=dict)
+    read: Callable[[Sample, str], str | None] | None = None
 
 
 @dataclass(frozen=True)
