@@ -1,0 +1,103 @@
+"""Reports to a town's offices: a scene and a sentence, each of which may tell which office a report is for."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from fedloom.tasks._icons.deal import INKS, one, scatter, some
+from fedloom.tasks._icons.scene import Scene
+from fedloom.tasks._icons.words import NOUNS, nouns
+
+OFFICES: dict[str, tuple[frozenset[str], tuple[str, ...]]] = {
+    office: (frozenset(things.split()), tuple(words.split(", ")))
+    for office, things, words in (
+        (
+            "weather",
+            "cloud lightning moon rainbow raindrop snowflake sun tornado umbrella",
+            "the storm, hail, frost, heavy rain, strong wind, the flood, thick fog, black ice",
+        ),
+        (
+            "traffic",
+            "airplane bicycle boat bus car caravan rocket train truck",
+            "a crash, the crossing, parking, a detour, the motorway, a traffic jam, the speed limit, a blocked lane",
+        ),
+        (
+            "computers",
+            "keyboard laptop phone plug printer radar robot router webcam",
+            "my password, the software, a login, the network, a frozen screen, a lost file, the update, an email",
+        ),
+        (
+            "health",
+            "brain heart hospital microscope skull test-tube thermometer virus wheelchair",
+            "a fever, the doctor, a cough, the nurse, my allergy, a broken leg, the vaccine, some medicine",
+        ),
+        (
+            "money",
+            "bank briefcase credit-card piggy-bank receipt ticket wallet",
+            "my bill, a payment, the tax, an invoice, a loan, the refund, the rent, my savings",
+        ),
+        (
+            "school",
+            "book bookmark calculator eraser globe graduation-cap notebook pencil ruler",
+            "the pupils, a teacher, the lesson, an exam, homework, the classroom, a timetable, the holidays",
+        ),
+    )
+}
+"""Office -> the things that stand for it in a picture, and the words that stand for it in a sentence."""
+
+VAGUE = ("this", "it", "the matter", "what happened", "the usual thing", "all that", "something", "the other day")
+"""What a sentence is about that tells no office."""
+
+SENTENCES = (
+    "I am writing to you about {}.",
+    "Hello, it is about {} again.",
+    "Could somebody look after {}, please?",
+    "We have a problem with {} here.",
+    "There is news about {} in our street.",
+    "Nobody told me anything about {}.",
+    "Thank you for your help with {}!",
+    "When will you do something about {}?",
+)
+
+TELLS = {"image": 0.37, "text": 0.37, "both": 0.23, "neither": 0.03}
+"""Which of its two parts tells a report's office, and how often."""
+
+THINGS = 3
+"""Things in a picture."""
+
+PACKS = ("boxicons", "boxicons-solid", "lucide", "phosphor", "phosphor-fill", "remix", "remix-fill")
+"""The private packs that draw enough things of every office."""
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a report is made of; ``tells`` is a key of ``TELLS``."""
+
+    scene: Scene
+    text: str
+    office: str
+    tells: str
+
+
+def report(rng: np.random.Generator, pack: str, office: str) -> Report:
+    """Draw a report for an office. A part that does not tell is drawn from what belongs to no office."""
+    tells = tuple(TELLS)[rng.choice(len(TELLS), p=list(TELLS.values()))]
+    things, words = OFFICES[office]
+    shown = [thing for thing in nouns(pack) if thing in (things if tells in ("image", "both") else _nobodys())]
+    said = words if tells in ("text", "both") else VAGUE
+    inks = zip(some(rng, shown, THINGS), some(rng, INKS, THINGS), strict=True)
+    return Report(scatter(rng, pack, list(inks)), one(rng, SENTENCES).format(one(rng, said)), office, tells)
+
+
+def offices_of(scene: Scene) -> set[str]:
+    """The offices that a picture's things stand for, read from its description."""
+    return {office for office, (things, _) in OFFICES.items() if any(item.thing in things for item in scene.items)}
+
+
+def offices_in(text: str) -> set[str]:
+    """The offices that a sentence's words stand for."""
+    return {office for office, (_, words) in OFFICES.items() if any(word in text for word in words)}
+
+
+def _nobodys() -> frozenset[str]:
+    return NOUNS - frozenset().union(*(things for things, _ in OFFICES.values()))
