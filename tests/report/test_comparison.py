@@ -50,7 +50,7 @@ def out(tmp_path: Path) -> Path:
 
 
 def test_the_tables_have_the_differences_by_hand(out: Path) -> None:
-    rows, told = write(outcome.load(out), out)
+    rows, told, _ = write(outcome.load(out), out)
     base, better, worse = rows
     assert base.held is None
     assert better.held is not None

@@ -55,6 +55,13 @@ def compare(
     baseline: Annotated[
         list[str], typer.Option(metavar="KEY=VALUE", help="What the other rows are held against: method=fedavg.")
     ] = [],  # noqa: B006
+    only: Annotated[
+        list[str],
+        typer.Option(metavar="AXIS=A,B", help="Of an axis of the file, these values alone: --only column=a5,b30."),
+    ] = [],  # noqa: B006
+    columns: Annotated[
+        str, typer.Option(metavar="AXIS", help="The axis whose values stand side by side, a column each.")
+    ] = "",
     sets: Sets = [],  # noqa: B006
     data: DataPath = None,
     out: Annotated[Path | None, typer.Option(help="The comparison's folder.")] = None,
@@ -67,6 +74,7 @@ def compare(
 
     devices.use_device(device)
     given = {"seeds": seeds, "tune": tune, "tune_seeds": tune_seeds, "tune_over": tune_over, "baseline": baseline}
+    given |= {"only": only, "columns": columns}
     made = cells.comparison(source, overrides_of(sets, data), axis, **given)
     found, trials = made.cells(), made.trials()  # whatever can be refused is refused before anything runs
     name = name_of(source, sets, found[0].experiment.name)
@@ -157,11 +165,14 @@ def _progress(found: "Sequence[Cell]", folder: Path, jobs: int) -> Iterator[Call
 
 def _write(found: "Outcome", folder: Path) -> None:
     """Write and show what is finished."""
-    from fedloom.report import table
+    from fedloom.report import pivot, table
     from fedloom.report.compare import write
 
-    rows, told = write(found, folder)
-    out_console.print(table.terminal(rows))
+    rows, told, two_way = write(found, folder)
+    if two_way:
+        out_console.print(table.printed(pivot.cells(two_way), len(rows[0].axes) - 1))
+    else:
+        out_console.print(table.terminal(rows))
     for sentence in told:
         say(sentence)
     say(f"page  {folder / 'report.html'}\ntable {folder / 'table.md'}, {folder / 'table.csv'}")

@@ -17,12 +17,16 @@ def _spelled(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False, default=str)
 
 
+def _listed(value: Any) -> Any:
+    return [value] if isinstance(value, str) else value
+
+
 Spelled = Annotated[str, BeforeValidator(_spelled)]
 Values = Annotated[list[Spelled], Field(min_length=1)]
 
 
-def _listed(value: Any) -> Any:
-    return [value] if isinstance(value, str) else value
+Named = Annotated[dict[str, Spelled], Field(min_length=1)]
+"""Values of an axis by names of their own: overrides as ``--set`` spells them, with spaces between."""
 
 
 class CompareTable(Table):
@@ -30,15 +34,24 @@ class CompareTable(Table):
     and is no part of it.
 
     A value is TOML, or a text as ``--set`` spells it; a text may carry further overrides after spaces, such as
-    ``"fedopt method.eta=0.01"``.
+    ``"fedopt method.eta=0.01"``. An axis that is a table has names for its values, ``a5 = "scenario=dirichlet
+    scenario.alpha=5"``: it is no key of the experiment, and its names stand in tables and folders.
     """
 
     seeds: Count = 3
     """How many seeds each combination runs under."""
     jobs: Count = 1
     """How many runs go on at a time."""
-    axes: dict[str, Values] = Field(default_factory=dict)
-    """Keys and the values that they take."""
+    axes: dict[str, Values | Named] = Field(default_factory=dict)
+    """Keys and the values that they take; or axes whose values have names."""
+    skip: list[dict[str, Annotated[list[str], BeforeValidator(_listed)]]] = Field(default_factory=list)
+    """Combinations that are left out: those that have, of each axis that is named, one of these values."""
+    columns: str = ""
+    """An axis whose values stand side by side in the table, a column each."""
+    unranked: list[dict[str, Annotated[list[str], BeforeValidator(_listed)]]] = Field(default_factory=list)
+    """Rows, told as in skip, that bound the others and are not marked as a column's best: all data in one place."""
+    reported: list[str] = Field(default_factory=list)
+    """Files of what papers report, shown apart from what was measured: paths, or names of those that ship."""
     tune: dict[str, Values] = Field(default_factory=dict)
     """Keys and values to choose from on the validation part, the same for every combination: {"client.lr" = [...]}."""
     tune_seeds: Count = 1

@@ -1,17 +1,18 @@
 """What is written of a comparison: its outcome, tables, figures and page, of what is finished."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from fedloom.core.errors import FedloomError
 from fedloom.core.files import write_atomic
-from fedloom.report import compared, comparison, legend, outcome, table, tuned
-from fedloom.report.differences import differences
+from fedloom.report import comparison, legend, outcome, pivot, reported, table, tuned
 from fedloom.report.outcome import Outcome
 from fedloom.report.svg import save
 
 
-def write(found: Outcome, out: Path) -> tuple[list[table.Row], list[str]]:
-    """Write ``compare.json``, and tables, figures and page of what is finished; returns the rows and their legend.
+def write(found: Outcome, out: Path) -> tuple[list[table.Row], list[str], pivot.Pivot | None]:
+    """Write ``compare.json``, and tables, figures and page of what is finished; returns the rows, their legend, and the
+    table of two ways where there is one.
 
     Raises:
         FedloomError: no cell is finished.
@@ -25,15 +26,22 @@ def write(found: Outcome, out: Path) -> tuple[list[table.Row], list[str]]:
     rows = outcome.rows(found, out, known)
     told = legend.sentences(rows, found.baseline, found.candidates)
     notes = [*told, *(f"not finished: {name}: {reason}" for name, reason in waiting.items())]
-    text = table.markdown(rows) + "".join(f"\n- {table.escaped(note)}" for note in notes) + "\n"
-    write_atomic(out / "table.md", text.encode())
+    text = table.markdown(rows) + _listed(notes)
+    apart = [reported.load(source) for source in found.reported]
+    two_way = pivot.of(found, out, known, rows)
+    if two_way:
+        text = pivot.markdown(two_way) + _listed(pivot.legend(two_way)) + "\n" + text
+        write_atomic(out / "pivot.csv", pivot.comma_separated(two_way).encode())
+    write_atomic(out / "table.md", (text + ("\n" + reported.markdown(apart) if apart else "")).encode())
     write_atomic(out / "table.csv", table.comma_separated(rows).encode())
-    metric = known[0][1].result.metric
-    figures = {"scores": compared.cells(rows, metric), "bytes": compared.against_bytes(rows, metric)}
-    if drawn := differences(rows):
-        figures["differences"] = drawn
-    for name, figure in figures.items():
+    for name, (figure, _) in comparison.figures(found, rows, known, two_way).items():
+        if name == "curves":
+            continue
         for ending in ("svg", "png"):
             save(figure, out / f"{name}.{ending}")
     comparison.page(out, out / "report.html")
-    return rows, told
+    return rows, pivot.legend(two_way) if two_way else told, two_way
+
+
+def _listed(notes: Sequence[str]) -> str:
+    return "".join(f"\n- {table.escaped(note)}" for note in notes) + "\n"

@@ -3,19 +3,23 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from markupsafe import Markup
 from matplotlib.figure import Figure
 
 from fedloom import __version__
 from fedloom.core.errors import FedloomError
 from fedloom.core.files import write_atomic
-from fedloom.report import compared, legend, outcome, svg, table
+from fedloom.report import compared, legend, outcome, pivot, reported, svg, table
 from fedloom.report.curves import curves
 from fedloom.report.differences import differences
+from fedloom.report.heat import heat
 from fedloom.report.html import environment
 from fedloom.report.outcome import Outcome, Ran
+from fedloom.report.pivot import Pivot
 from fedloom.report.runs import Run
 from fedloom.report.table import Row
+
+MANY = 60
+"""Rows beyond which figures with a mark a row are left to the table of two ways."""
 
 
 def page(folder: Path, out: Path) -> None:
@@ -29,6 +33,8 @@ def page(folder: Path, out: Path) -> None:
     if not known:
         raise FedloomError(f"{folder}: not one cell of this comparison is finished yet; `fedloom compare` goes on.")
     rows = outcome.rows(found, folder, known)
+    two_way = pivot.of(found, folder, known, rows)
+    drawn = figures(found, rows, known, two_way)
     text = (
         environment()
         .get_template("comparison.html")
@@ -40,7 +46,12 @@ def page(folder: Path, out: Path) -> None:
             marks=[row.held.mark if row.held else "" for row in rows],
             adjusted=[_p(row) for row in rows],
             legend=legend.sentences(rows, found.baseline, found.candidates),
-            figures=_figures(found, rows, known),
+            figures={name: svg.inline(figure, name, label) for name, (figure, label) in drawn.items()},
+            two_way=two_way,
+            pivoted=pivot.cells(two_way) if two_way else [],
+            pivot_legend=pivot.legend(two_way) if two_way else [],
+            apart=[reported.load(source) for source in found.reported],
+            apart_note=reported.NOTE,
             metric=known[0][1].result.metric,
             candidates=found.candidates,
             waiting=found.waiting(folder),
@@ -73,21 +84,30 @@ def _small(p: float) -> str:
     return "< 0.001" if p < 0.001 else f"{p:.3f}"
 
 
-def _figures(found: Outcome, rows: Sequence[Row], known: Sequence[tuple[Ran, Run]]) -> dict[str, Markup]:
-    """The figures by name; one that has nothing to show is left out."""
+def figures(
+    found: Outcome, rows: Sequence[Row], known: Sequence[tuple[Ran, Run]], two_way: Pivot | None
+) -> dict[str, tuple[Figure, str]]:
+    """The figures by name, each with a label; one that has nothing to show is left out. Where a table of two ways has
+    too many rows for a mark a row (``MANY``), its picture stands for them."""
     metric = known[0][1].result.metric
-    names = {tuple(row.axes.items()): _name(row.axes, rows) for row in rows}
-    runs: dict[str, list[Run]] = {}
-    for cell, run in known:
-        runs.setdefault(names[tuple(cell.axes.items())], []).append(run)
-    behind = {names[tuple(row.axes.items())]: names.get(tuple((row.axes | found.baseline).items()), "") for row in rows}
-    drawn: dict[str, tuple[Figure | None, str]] = {
-        "differences": (differences(rows), "difference of each row from the baseline, with its interval"),
-        "scores": (compared.cells(rows, metric), f"final {metric} of each row with its standard deviation"),
-        "curves": (curves(runs, behind, metric), f"{metric} after each round, mean and standard deviation over seeds"),
-        "bytes": (compared.against_bytes(rows, metric), f"final {metric} against bytes sent"),
-    }
-    return {name: svg.inline(figure, name, label) for name, (figure, label) in drawn.items() if figure is not None}
+    drawn: dict[str, tuple[Figure | None, str]] = {}
+    if two_way:
+        drawn["pivot"] = heat(two_way), f"final {metric} of each row by {two_way.axis}"
+    if not two_way or len(rows) <= MANY:
+        names = {tuple(row.axes.items()): _name(row.axes, rows) for row in rows}
+        runs: dict[str, list[Run]] = {}
+        for cell, run in known:
+            runs.setdefault(names[tuple(cell.axes.items())], []).append(run)
+        behind = {
+            names[tuple(row.axes.items())]: names.get(tuple((row.axes | found.baseline).items()), "") for row in rows
+        }
+        drawn |= {
+            "differences": (differences(rows), "difference of each row from the baseline, with its interval"),
+            "scores": (compared.cells(rows, metric), f"final {metric} of each row with its standard deviation"),
+            "curves": (curves(runs, behind, metric), f"{metric} after each round, mean and deviation over seeds"),
+            "bytes": (compared.against_bytes(rows, metric), f"final {metric} against bytes sent"),
+        }
+    return {name: (figure, label) for name, (figure, label) in drawn.items() if figure is not None}
 
 
 def _name(axes: dict[str, str], rows: Sequence[Row]) -> str:

@@ -10,10 +10,14 @@ from fedloom.core.errors import FedloomError
 from fedloom.core.files import read_text, write_atomic
 from fedloom.report import paired, table
 from fedloom.report.runs import Run, read
+from fedloom.sweep.axes import short
 from fedloom.sweep.cells import Cell, Choices, Comparison
 from fedloom.sweep.tuning import Candidate, Tuned
 
 FILE = "compare.json"
+Combination = tuple[tuple[str, str], ...]
+"""The axes of a cell and its values, without the seed."""
+
 AGAIN = "Run the same `fedloom compare` again: it writes the file anew."
 
 
@@ -39,6 +43,9 @@ class Outcome(BaseModel):
     baseline: Choices
     cells: list[Ran]
     candidates: list[Candidate] = []
+    columns: str = ""
+    unranked: list[dict[str, list[str]]] = []
+    reported: list[str] = []
 
     def finished(self, out: Path) -> list[Ran]:
         """The cells that have a result."""
@@ -62,7 +69,16 @@ class Outcome(BaseModel):
 def outcome(name: str, made: Comparison, cells: Sequence[Cell], tuned: Tuned | None = None) -> Outcome:
     """The outcome of a comparison's cells before any has run."""
     listed = [Ran(name=c.name, axes=c.axes, seed=c.seed, folder=c.folder.as_posix(), rates=c.rates) for c in cells]
-    return Outcome(name=name, baseline=made.baseline, cells=listed, candidates=tuned.candidates if tuned else [])
+    table = made.table
+    return Outcome(
+        name=name,
+        baseline=made.baseline,
+        cells=listed,
+        candidates=tuned.candidates if tuned else [],
+        columns=short(table.columns),
+        unranked=table.unranked,
+        reported=table.reported,
+    )
 
 
 def failed(found: Outcome, reasons: Sequence[tuple[Cell, str]]) -> Outcome:
@@ -113,10 +129,7 @@ def rows(found: Outcome, out: Path, known: Sequence[tuple[Ran, Run]]) -> list[ta
     """The table's rows: every combination of which a seed is finished, held against the baseline."""
     made = table.rows((cell.axes, run.result) for cell, run in known)
     rates = {tuple(cell.axes.items()): cell.rates for cell, _ in known}
-    scores: dict[tuple[tuple[str, str], ...], dict[int, paired.Scored]] = {}
-    for cell, run in known:
-        if one := paired.scored(out / cell.folder, run.result):
-            scores.setdefault(tuple(cell.axes.items()), {})[cell.seed] = one
+    scores = scored(out, known)
     against = " ".join(f"{axis}={value}" for axis, value in found.baseline.items())
     held: list[paired.Held | None] = []
     for row in made:
@@ -128,6 +141,15 @@ def rows(found: Outcome, out: Path, known: Sequence[tuple[Ran, Run]]) -> list[ta
         replace(row, rates=rates[tuple(row.axes.items())], held=one)
         for row, one in zip(made, paired.adjusted(held), strict=True)
     ]
+
+
+def scored(out: Path, known: Sequence[tuple[Ran, Run]]) -> dict[Combination, dict[int, paired.Scored]]:
+    """The finished runs' scores by combination and seed."""
+    scores: dict[Combination, dict[int, paired.Scored]] = {}
+    for cell, run in known:
+        if one := paired.scored(out / cell.folder, run.result):
+            scores.setdefault(tuple(cell.axes.items()), {})[cell.seed] = one
+    return scores
 
 
 def _words(choices: Choices) -> str:

@@ -110,10 +110,15 @@ def _difference(row: Row) -> list[object]:
 
 def terminal(found: Sequence[Row], title: str = "") -> Table:
     """The rows as a Rich table."""
-    header, *lines = cells(found)
+    return printed(cells(found), left(found), title)
+
+
+def printed(texts: Sequence[Sequence[str]], named: int, title: str = "") -> Table:
+    """A table of texts, its header first, as Rich prints it; the first ``named`` columns are words."""
+    header, *lines = texts
     table = Table(title=_plain(title, "table.title") if title else None, header_style="bold")
     for index, name in enumerate(header):
-        table.add_column(_plain(name), justify="left" if index < left(found) else "right")
+        table.add_column(_plain(name), justify="left" if index < named else "right")
     for line in lines:
         table.add_row(*map(_plain, line))
     return table

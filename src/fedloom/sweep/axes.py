@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from fedloom.core import config
 from fedloom.core.config import Experiment
-from fedloom.core.errors import FedloomError
+from fedloom.core.errors import FedloomError, nearest
 
 FURTHER = re.compile(r"\s+(?=\w+(?:\.\w+)*=)")
 """What stands between a value of an axis and the overrides that go with it."""
@@ -30,11 +30,56 @@ def parse(option: str, texts: Sequence[str]) -> dict[str, list[str]]:
     return chosen
 
 
-def by_short_name(axes: Mapping[str, list[str]]) -> dict[str, list[str]]:
-    """The axes by their short names, each value once."""
+def by_short_name(axes: Mapping[str, list[str] | dict[str, str]]) -> dict[str, list[str]]:
+    """The axes by their short names, each value once; of one whose values have names, the names.
+
+    Raises:
+        FedloomError: an axis ``seed``, or an axis of names that is a key of the experiment.
+    """
     if "seed" in axes:
         raise FedloomError("compare: every cell is run under several seeds already; use --seeds, and no axis seed.")
+    for key, values in axes.items():
+        if isinstance(values, dict) and key.partition(".")[0] in Experiment.model_fields:
+            raise FedloomError(
+                f"compare.axes.{key} gives its values names, and {key!r} is a key of the experiment. Fix: call the "
+                "axis something else, such as row or column, or list its values."
+            )
     return {short(key): unique(values) for key, values in axes.items()}
+
+
+def only(axes: Mapping[str, list[str]], texts: Sequence[str]) -> dict[str, list[str]]:
+    """The axes with no other values than those that texts such as ``column=a5,b30`` pick.
+
+    Raises:
+        FedloomError: no such axis, or no such value of it.
+    """
+    found = dict(axes)
+    for key, values in parse("--only", texts).items():
+        axis = short(key)
+        if axis not in axes:
+            raise FedloomError(f"--only {key}: it is no axis of this comparison. {nearest(axis, axes)}")
+        found[axis] = [value_of(f"--only {key}", axes[axis], value) for value in values]
+    return found
+
+
+def value_of(place: str, values: Sequence[str], text: str) -> str:
+    """The value of an axis that a text means: as it is given, as the tables show it, or by its first word alone.
+
+    Raises:
+        FedloomError: it means none, or several.
+    """
+    known = labels(values)
+    exact = [given for given, label in known.items() if text in (given, label)]
+    named = exact or [given for given in known if FURTHER.split(given)[0] == text]
+    if len(named) != 1:
+        told = ", ".join(map(repr, known.values()))
+        raise FedloomError(f"{place}: {text!r}: it must name one of these values: {told}.")
+    return named[0]
+
+
+def matches(rules: Iterable[Mapping[str, Sequence[str]]], picked: Mapping[str, str]) -> bool:
+    """Whether a combination of choices is one that a rule tells: of each axis that it names, one of its values."""
+    return any(all(picked.get(axis) in values for axis, values in rule.items()) for rule in rules)
 
 
 def short(key: str) -> str:

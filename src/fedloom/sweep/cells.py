@@ -4,13 +4,14 @@ import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from fedloom.core import config
 from fedloom.core.config import CompareTable, Experiment
 from fedloom.core.errors import FedloomError, nearest
 from fedloom.core.files import file_name
 from fedloom.federation.check import check_experiment
-from fedloom.sweep.axes import FURTHER, by_short_name, labels, parse, plain, short, unique
+from fedloom.sweep.axes import FURTHER, by_short_name, labels, matches, only, parse, plain, short, unique, value_of
 from fedloom.sweep.axes import overrides as sets_of
 
 BOUNDS = ("local", "centralised")
@@ -53,13 +54,15 @@ class Cell:
 
 @dataclass(frozen=True)
 class Comparison:
-    """The cells and trials of an experiment: ``axes`` by their short names, the rest as ``[compare]`` has it."""
+    """The cells and trials of an experiment: ``axes`` by their short names, the rest as ``[compare]`` has it.
+    ``named``: what the names of an axis' values stand for."""
 
     source: str
     overrides: tuple[str, ...]
     axes: dict[str, list[str]]
     table: CompareTable
     bounds: bool
+    named: dict[str, dict[str, str]] = field(default_factory=dict)
 
     def cells(self, chosen: "Mapping[tuple[str, ...], Choices] | None" = None) -> list[Cell]:
         """Every cell, seeds innermost. ``chosen``: the tuned values by ``tuned_as``; combinations without are left out.
@@ -111,19 +114,23 @@ class Comparison:
         if not equals or axis not in self.axes:
             expected = f"an axis and one of its values, such as {next(iter(self.axes))}=VALUE"
             raise FedloomError(f"baseline {text!r}: expected {expected}. {nearest(axis, self.axes)}")
-        known = labels(self.axes[axis])
-        exact = [label for given, label in known.items() if value in (given, label)]
-        named = exact or [label for given, label in known.items() if FURTHER.split(given)[0] == value]
-        if len(named) != 1:
-            told = ", ".join(map(repr, known.values()))
-            raise FedloomError(f"baseline {text!r}: it must name one value of axis {axis!r}: {told}.")
-        return axis, named[0]
+        return axis, labels(self.axes[axis])[value_of(f"baseline {text!r}", self.axes[axis], value)]
 
     def _combinations(self) -> list[Choices]:
-        return [dict(zip(self.axes, values, strict=True)) for values in _product(self.axes.values())]
+        every = [dict(zip(self.axes, values, strict=True)) for values in _product(self.axes.values())]
+        shown = {axis: labels(values) for axis, values in self.axes.items()}
+        found = [one for one in every if not matches(self.table.skip, {k: shown[k][v] for k, v in one.items()})]
+        if not found:
+            raise FedloomError("compare: skip leaves no combination. Fix: take a rule out of it.")
+        return found
+
+    def _sets(self, first: Experiment, axis: str, value: str) -> list[str]:
+        if axis in self.named:
+            return [text for text in FURTHER.split(self.named[axis][value].strip()) if text]
+        return sets_of(first, axis, value)
 
     def _cell(self, first: Experiment, picked: Choices, seed: int, rates: Choices, trial: bool = False) -> Cell:
-        sets = [text for pair in picked.items() for text in sets_of(first, *pair)]
+        sets = [text for pair in picked.items() for text in self._sets(first, *pair)]
         for key in rates:
             if any(text.partition("=")[0] == key for text in sets):
                 raise FedloomError(
@@ -142,7 +149,8 @@ class Comparison:
 
 def comparison(source: str, overrides: Sequence[str] = (), axes: Sequence[str] = (), **given: object) -> Comparison:
     """The comparison that a file's ``[compare]`` describes. What the command gives replaces what the file says:
-    ``axes`` (texts such as ``method.name=fedavg,scaffold``) and keys of the table; ``tune`` as ``axes``.
+    ``axes`` (texts such as ``method.name=fedavg,scaffold``) and keys of the table; ``tune`` as ``axes``. ``only``
+    (texts alike) leaves of the file's axes no other values than these.
 
     Without axes in either, the experiment's own method stands between its two bounds. A value may carry further
     overrides after spaces: ``fedopt method.eta=0.01``. What an override fixes is not tuned, though the file says so.
@@ -157,19 +165,52 @@ def comparison(source: str, overrides: Sequence[str] = (), axes: Sequence[str] =
         tune = parse("--tune", texts)  # type: ignore[arg-type]
         for key in fixed & tune.keys():
             raise FedloomError(f"compare: {key} is given with --set and with --tune. Leave one of them out.")
+    picked: Any = given.pop("only", None) or []
     table = table.model_copy(update={key: value for key, value in given.items() if value} | {"tune": tune})
-    chosen = by_short_name(parse("--axis", axes) or table.axes)
+    written = parse("--axis", axes) or table.axes
+    every = by_short_name(written)
+    _check_rules(table, every)
+    chosen = only(every, picked)
     for key in chosen.keys() & tune.keys():
         raise FedloomError(f"compare: {key} is an axis, and tuned as well. Leave one of them out.")
     if "seed" in tune:
         raise FedloomError("compare: a seed cannot be tuned. Leave it out of tune.")
     bounds = {"method": unique(["local", first.method.name, "centralised"])}
-    made = Comparison(source, tuple(overrides), chosen or bounds, table, bounds=not chosen)
+    named = {key: dict(values) for key, values in written.items() if isinstance(values, dict)}
+    made = Comparison(source, tuple(overrides), chosen or bounds, table, bounds=not chosen, named=named)
+    _check_axes(made)
+    return made
+
+
+def _check_axes(made: Comparison) -> None:
+    """Refuse keys of ``[compare]`` that name an axis or a value which the comparison does not have.
+
+    Raises:
+        FedloomError: naming the key and what it names.
+    """
+    table = made.table
     for axis in map(short, table.tune_over or ()):
         if axis not in made.axes:
             raise FedloomError(f"compare: tune_over has {axis!r}, which is no axis. {nearest(axis, made.axes)}")
+    if table.columns and short(table.columns) not in made.axes:
+        told = nearest(table.columns, made.axes)
+        raise FedloomError(f"compare: columns = {table.columns!r}, which is no axis of this comparison. {told}")
     _ = made.baseline
-    return made
+
+
+def _check_rules(table: CompareTable, axes: Mapping[str, Sequence[str]]) -> None:
+    """Refuse a rule of ``skip`` or ``unranked`` that could not match anything.
+
+    Raises:
+        FedloomError: it names no axis, or no value of one.
+    """
+    for key, rules in (("skip", table.skip), ("unranked", table.unranked)):
+        for axis, values in (pair for rule in rules for pair in rule.items()):
+            if axis not in axes:
+                raise FedloomError(f"compare: {key} names {axis!r}, which is no axis. {nearest(axis, axes)}")
+            known = list(labels(axes[axis]).values())
+            for value in (value for value in values if value not in known):
+                raise FedloomError(f"compare: {key}: axis {axis!r} has no {value!r}. {nearest(value, known)}")
 
 
 def _product(values: Iterable[Sequence[str]]) -> Iterable[tuple[str, ...]]:

@@ -1,0 +1,93 @@
+"""Axes whose values have names, combinations that are left out, and values picked on the command line."""
+
+from pathlib import Path
+
+import pytest
+
+from fedloom.core.errors import FedloomError
+from fedloom.sweep.cells import Comparison, comparison
+
+FILE = """
+name = "named"
+rounds = 1
+[task]
+name = "icons-memes"
+[model]
+name = "nano-clip"
+[scenario]
+name = "iid"
+clients = 4
+[method]
+name = "fedavg"
+[compare]
+seeds = 1
+columns = "column"
+baseline = "row=FedAvg"
+skip = [{ row = ["Pool"], strategy = ["prox"] }]
+unranked = [{ row = "Pool" }]
+[compare.axes.column]
+a5 = "scenario=dirichlet scenario.alpha=5 scenario.by=label"
+b30 = "scenario=iid modality=missing modality.rate=0.3"
+[compare.axes.row]
+FedAvg = "method=fedavg"
+"FedYogi, small" = "method=fedyogi method.eta=0.001"
+Pool = "method=centralised"
+[compare.axes.strategy]
+none = ""
+prox = 'method.with=["fedprox"]'
+"""
+
+
+def made(place: Path, text: str = FILE, **given: object) -> Comparison:
+    file = place / "named.toml"
+    file.write_text(text)
+    return comparison(str(file), **given)  # type: ignore[arg-type]
+
+
+def test_names_stand_for_overrides_in_tables_and_folders(tmp_path: Path) -> None:
+    cells = {tuple(cell.axes.values()): cell for cell in made(tmp_path).cells()}
+    assert len(cells) == 2 * (2 * 2 + 1)  # the pool without the strategy
+    assert ("a5", "Pool", "prox") not in cells
+    one = cells["b30", "FedYogi, small", "prox"]
+    assert one.axes == {"column": "b30", "row": "FedYogi, small", "strategy": "prox"}
+    assert one.experiment.modality.name == "missing"
+    assert one.experiment.method.name == "fedyogi"
+    assert one.experiment.method.options["eta"] == 0.001
+    assert one.folder.parts[1] != cells["b30", "FedYogi, small", "none"].folder.parts[1]
+    assert cells["a5", "FedAvg", "none"].experiment.scenario.name == "dirichlet"
+    assert made(tmp_path).baseline == {"row": "FedAvg"}
+
+
+def test_only_some_values_of_the_files_axes(tmp_path: Path) -> None:
+    found = made(tmp_path, only=["column=b30", "strategy=none"]).cells()
+    assert [tuple(cell.axes.values()) for cell in found] == [
+        ("b30", "FedAvg", "none"),
+        ("b30", "FedYogi, small", "none"),
+        ("b30", "Pool", "none"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "told"),
+    [
+        ("[compare.axes.row]", "[compare.axes.method]", r"compare.axes.method gives its values names.*row or column"),
+        ("seeds = 1", 'seeds = 1\nunknown = "x"', "unknown"),
+        ('columns = "column"', 'columns = "colum"', "columns = 'colum', which is no axis.*'column'"),
+        ('row = ["Pool"],', 'rows = ["Pool"],', "skip names 'rows', which is no axis.*'row'"),
+        ('row = ["Pool"],', 'row = ["Pol"],', "skip: axis 'row' has no 'Pol'.*'Pool'"),
+        ('row = "Pool"', 'row = "Fedavg"', "unranked: axis 'row' has no 'Fedavg'.*'FedAvg'"),
+        ('baseline = "row=FedAvg"', 'baseline = "row=Fed"', "'Fed'.*must name one of these values"),
+        ('row = ["Pool"], strategy = ["prox"]', 'strategy = ["prox", "none"]', "leaves no combination"),
+        ("method=fedavg", "metod=fedavg", "metod"),
+    ],
+)
+def test_what_is_wrong_is_named(tmp_path: Path, old: str, new: str, told: str) -> None:
+    assert old in FILE
+    with pytest.raises(FedloomError, match=told):
+        made(tmp_path, FILE.replace(old, new)).cells()
+
+
+@pytest.mark.parametrize(("text", "told"), [("colum=a5", "no axis.*'column'"), ("column=a6", "must name one of")])
+def test_only_what_there_is_can_be_picked(tmp_path: Path, text: str, told: str) -> None:
+    with pytest.raises(FedloomError, match=told):
+        made(tmp_path, only=[text])
