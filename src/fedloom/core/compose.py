@@ -23,7 +23,7 @@ Hook = Callable[..., Any]
 def compose(*parts: Local, names: Sequence[str] = ()) -> Local:
     """One client half of several, each with a ``LocalRun.scratch`` of its own.
 
-    - ``begin``, ``gradient`` and ``end``: one after the other, in the order of the parts.
+    - ``fits``, ``begin``, ``gradient`` and ``end``: one after the other, in the order of the parts.
     - ``term``: the sum.
     - ``send`` and ``keep``: all slots; two parts never have the same one.
     - ``rank``, ``personal``, ``backward``, ``choose``: that of the part which has one, and one at most has.
@@ -65,6 +65,7 @@ def compose(*parts: Local, names: Sequence[str] = ()) -> Local:
         choose=_alone(parts, "choose"),
         backward=_alone(parts, "backward"),
         end=_in_order(parts, "end"),
+        fits=_all_fit(parts),
     )
 
 
@@ -73,7 +74,7 @@ def extended(method: Method, table: MethodTable, seed: int) -> Method:
 
     Only a method whose client half is the whole of it may be added, with what it merges beside (``Method.besides``):
     one that sends nothing further besides the adapter and cuts no rank, that trains and shares all of the adapter, and
-    whose server keeps and sends nothing further. What it needs of an adapter, and of its start, is needed by both.
+    whose server keeps and sends nothing further. What it needs of an adapter is needed by both.
 
     Raises:
         FedloomError: an unknown name or a bad argument; a method that is there already, or that cannot be added, with
@@ -82,7 +83,7 @@ def extended(method: Method, table: MethodTable, seed: int) -> Method:
     _is_one(table.name, method)
     if not table.with_:
         return method
-    names, parts, needs, starts = [table.name], [method.local], {method.needs}, method.starts
+    names, parts, needs = [table.name], [method.local], {method.needs}
     for text in table.with_:
         try:
             name = resolve.parted(text)[0]
@@ -97,18 +98,13 @@ def extended(method: Method, table: MethodTable, seed: int) -> Method:
         names.append(name)
         parts.append(added.local)
         needs.add(added.needs)
-        starts = (
-            tuple(start for start in starts if start in added.starts)
-            if starts and added.starts
-            else (starts or added.starts)
-        )
     if "squares" in needs and needs & {"products", "weights"}:
         raise FedloomError(
             f"method: of {' and '.join(map(repr, names))} one needs an R between B and A, and another that there is "
             "none. Fix: leave one of them out."
         )
     strictest = next(need for need in ("squares", "weights", "products", "pairs", "any") if need in needs)
-    return replace(method, local=compose(*parts, names=names), needs=strictest, starts=starts)
+    return replace(method, local=compose(*parts, names=names), needs=strictest)
 
 
 def _is_one(name: str, built: object) -> None:
@@ -167,6 +163,16 @@ def _in_order(parts: Sequence[Local], field: str) -> Callable[[LocalRun], None] 
             hook(_own(run, number))
 
     return each if hooks else None
+
+
+def _all_fit(parts: Sequence[Local]) -> Callable[[Tree], None] | None:
+    checks = [part.fits for part in parts if part.fits]
+
+    def each(adapter: Tree) -> None:
+        for check in checks:
+            check(adapter)
+
+    return each if checks else None
 
 
 def _sum(parts: Sequence[Local]) -> Callable[[LocalRun], Tensor] | None:

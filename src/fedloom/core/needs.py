@@ -34,12 +34,6 @@ def check(experiment: Experiment, method: Method, adapter: Adapter) -> None:
             f"method {experiment.method.title!r} needs {words}, which adapter.kind = {kind!r} does not have. Fix: set "
             f"adapter.kind = {other!r}, or use a method that takes this kind: {', '.join(_others(adapter))}."
         )
-    if method.starts and table.init not in method.starts:
-        raise FedloomError(
-            f"method {experiment.method.title!r} begins from an adapter that is not zero: adapter.init is "
-            f"{table.init!r}, expected {' or '.join(map(repr, method.starts))}. Fix: set adapter.init = "
-            f"{method.starts[0]!r}."
-        )
     if not adapter.pairs and (table.rank_from != "list" or len(set(table.ranks)) > 1):
         given = f"ranks = {table.ranks}" if table.rank_from == "list" else f"rank_from = {table.rank_from!r}"
         raise FedloomError(

@@ -56,8 +56,8 @@ def check_longer(path: Path, recorded: Experiment, asked: Experiment) -> None:
         raise FedloomError(
             f"{path}: rounds: {recorded.rounds} in the folder, {asked.rounds} asked for, and client.schedule = "
             f"{asked.client.schedule!r}{warmup}: the rates of its rounds were those of {recorded.rounds} rounds, so "
-            "that more would be another run. Begin that one in another folder with --name or --out; only runs of a constant "
-            "rate go on."
+            "that more would be another run. Begin that one in another folder with --name or --out; only runs of a "
+            "constant rate go on."
         )
 
 

@@ -279,6 +279,8 @@ class Setup:
             check_halves(self.task.name, self.loaded)
             _ = self.partition, self.data
         _ = self.method, self.sampler, self.up, self.down, self.initial
+        if self.method.local.fits:
+            self.method.local.fits(self.initial)
         if not sites:
             self.examine()
 

@@ -88,7 +88,8 @@ class Personal:
 class Local:
     """The client half of a method; every part may be absent.
 
-    A turn asks for them in this order, ``term``, ``backward`` and ``gradient`` anew in every step:
+    ``fits(adapter)`` is called before a run begins, with everyone's start adapter; it raises a ``FedloomError`` where
+    the method can do nothing with that. A turn asks for the others in this order, ``term``, ``backward`` and ``gradient`` anew in every step:
 
     - ``begin(run)``: called before all else.
     - ``choose(run)``: which of the client's examples the turn trains on, the personal adapter's as well: different
@@ -127,6 +128,7 @@ class Local:
     choose: Callable[[LocalRun], Sequence[int]] | None = None
     backward: Callable[[LocalRun, Tensor], None] | None = None
     end: Callable[[LocalRun], None] | None = None
+    fits: Callable[[Tree], None] | None = None
 
 
 @dataclass(frozen=True)
@@ -205,9 +207,8 @@ class Method:
     ``trains`` and ``shares`` are predicates on adapter tensor names: what learns at the client, and what of it leaves
     the client. ``mixed_ranks``: whether clients may have adapters of different rank. ``pooled``: all data in one
     place: one client that holds everybody's data, which is no federation at all. ``needs``: what it needs of an
-    adapter, looked at when an experiment is read. ``starts``: where the adapter may start (``adapter.init``); empty:
-    anywhere. ``besides``: what is merged beside; ``reduce`` and ``server`` do it already
-    (``fedloom.core.beside.attached``).
+    adapter, looked at when an experiment is read. ``besides``: what is merged beside; ``reduce`` and ``server``
+    do it already (``fedloom.core.beside.attached``).
     """
 
     reduce: Reduce
@@ -218,5 +219,4 @@ class Method:
     mixed_ranks: bool = False
     pooled: bool = False
     needs: Need = "any"
-    starts: tuple[str, ...] = ()
     besides: tuple[Beside, ...] = ()
