@@ -164,7 +164,10 @@ class TestWith:
     @pytest.mark.parametrize(
         ("sets", "words"),
         [
-            (['method.with=["fedavg"]'], "'fedavg' is there already.*can be added: ditto, feddpa-f, fedprox$"),
+            (
+                ['method.with=["fedavg"]'],
+                "'fedavg' is there already.*can be added: ditto, feddpa-f, fedprox, layerwise$",
+            ),
             (['method.with=["fedprox", "fedprox:2"]'], "'fedprox:2': 'fedprox' is there already"),
             (['method.with=["fedprox:0.1,2"]'], r"'fedprox' takes 1 argument\(s\) \(mu\), got 2"),
             (['method.with=["fedprox:much"]'], "mu: .*got 'much'"),

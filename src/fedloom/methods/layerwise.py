@@ -34,9 +34,10 @@ def layerwise(
         F_k(theta) + (mu / 2) w sum over l from s to L - 1 - s of c_l ||theta_l - theta_l^t||^2
 
     - ``"base"``: s = 0, w = 1, c = 1; the term of ``fedprox``.
-    - ``"adaptive"``: s = 4, w = 0.1, c = 1, the middle layers alone. The code sets both by hand, and writes L = 28. Here
-      L is that of the adapter's names (the highest number of a layer and one), and where it is below 28 the margin is
-      ``L / 7`` to the nearest, so that four layers have the middle two. A ``margin`` that is given is taken as it is.
+    - ``"adaptive"``: s = 4, w = 0.1, c = 1, the middle layers alone. The code sets both by hand, and writes L = 28.
+      Here L is that of the adapter's names (the highest number of a layer and one), and where it is below 28 the margin
+      is ``L / 7`` to the nearest, so that four layers have the middle two. A ``margin`` that is given is taken as it
+      is.
     - ``"measured"``, ours: s = 0, w = 1, and c_l is how far clients of different modality drew apart in layer l, which
       the server measures in each round beside the method's own merge::
 
@@ -51,8 +52,9 @@ def layerwise(
       held back that was not seen to part, and clients of one kind have the bits of the method without the term.
 
     What is in no numbered layer (a connector, a head) counts where s is 0, and not where it is more. The term takes the
-    tensors A and B as they are, not their products. With ``"measured"`` a client tells p_kg in slot ``modality``, and is
-    sent c, a number a layer, in slot ``layerwise``; it works beside any merge (``method.with = ["layerwise:measured"]``).
+    tensors A and B as they are, not their products. With ``"measured"`` a client tells p_kg in slot ``modality``, and
+    is sent c, a number a layer, in slot ``layerwise``; it works beside any merge (``method.with =
+    ["layerwise:measured"]``).
 
     Raises:
         FedloomError: mu, weight or margin below 0, a memory outside [0, 1), a margin for ``"measured"``; of ``fits``: a

@@ -89,7 +89,8 @@ class Local:
     """The client half of a method; every part may be absent.
 
     ``fits(adapter)`` is called before a run begins, with everyone's start adapter; it raises a ``FedloomError`` where
-    the method can do nothing with that. A turn asks for the others in this order, ``term``, ``backward`` and ``gradient`` anew in every step:
+    the method can do nothing with that. A turn asks for the others in this order, ``term``, ``backward`` and
+    ``gradient`` anew in every step:
 
     - ``begin(run)``: called before all else.
     - ``choose(run)``: which of the client's examples the turn trains on, the personal adapter's as well: different
