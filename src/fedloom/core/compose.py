@@ -123,6 +123,8 @@ def _whole(added: Method, method: Method) -> str:
         return "is more than its client half: what is trained, shared or pooled is not added"
     if local == Local() and not added.besides:
         return "adds nothing: its client half is plain training"
+    if not added.reduce.additive:
+        return "is more than its client half: it merges replies in a way of its own"
     if local.personal and method.pooled:
         return "gives each client an adapter of its own, and the method has all data in one place"
     own = {"adapter", *(one.slot for one in added.besides)}

@@ -92,18 +92,9 @@ def _merge(left: Apart, right: Apart) -> Apart:
 
 def _added(left: Tree, right: Tree) -> Tree:
     """The sum of two changes; of different ranks, components that one of them lacks count as not moved."""
-    ranks = {len(a) for change in (left, right) for a, _ in lora.pairs(_whole(change)).values()}
-    if len(ranks) > 1:
-        left, right = lora.pad(left, max(ranks)), lora.pad(right, max(ranks))
+    left, right = lora.level(left, right)
     tree.check_same(right, left, "A client's change")
     return {name: value.add_(right[name]) for name, value in left.items()}
-
-
-def _whole(change: Tree) -> Tree:
-    """The pairs of which both halves are there: a method may share one of them alone."""
-    modules = {name.removesuffix(lora.A).removesuffix(lora.B) for name in change if lora.is_pair(name)}
-    whole = {module for module in modules if module + lora.A in change and module + lora.B in change}
-    return {module + half: change[module + half] for module in whole for half in (lora.A, lora.B)}
 
 
 def _lower(total: Apart) -> Tree:
