@@ -91,3 +91,23 @@ def test_a_site_may_refuse_to_tell_its_modality() -> None:
 def test_a_margin_that_leaves_nothing_is_refused_before_the_first_round() -> None:
     with pytest.raises(FedloomError, match="'adaptive' leaves no layer to hold"):
         Setup(toy.experiment('method.with=["layerwise:adaptive"]')).check()
+
+
+def test_ranks_by_level_over_a_run(run: Run, tmp_path: Path) -> None:
+    """Clients of rank 2 and 1, edited from the second round on; a resumed run goes on with the count of rounds."""
+    sets = ("method=fedilora", "adapter.rank_from=list", "adapter.ranks=[2, 1, 1]", "rounds=4")
+    run(*sets, out="whole")
+    with pytest.raises(Stopped):
+        run(*sets, out="stopped", stop=after(5))
+    run(*sets, out="stopped", resume=True)
+    assert outcome(tmp_path / "stopped") == outcome(tmp_path / "whole")
+    run(*sets, "method.edits=0", out="plain")
+    one, other = (rounds(tmp_path / name) for name in ("whole", "plain"))
+    assert one[0]["score"] == other[0]["score"]
+    assert [line["loss"] for line in one[:2]] == [line["loss"] for line in other[:2]]  # edited at the end of round 2
+    assert one[2]["loss"] != other[2]["loss"]
+
+
+def test_signs_are_refused_where_b_has_none() -> None:
+    with pytest.raises(FedloomError, match=r"begins as zeros, .* Fix: set adapter\.init = 'svd'"):
+        Setup(toy.experiment("method=yoco", "rounds=1")).check()

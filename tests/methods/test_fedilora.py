@@ -49,7 +49,7 @@ def test_each_component_is_the_mean_of_those_who_have_it() -> None:
 
 
 def test_beside_hetlora_whose_high_components_shrink() -> None:
-    """||B A||: small 4 sqrt(5) = 8.94; large sqrt(54^2 + 64^2) = 83.74, so hetlora's component 1 is 0.903 of large's."""
+    """||B A||: small 4 sqrt(5) = 8.94; large sqrt(54^2 + 64^2) = 83.74, so hetlora's component 1 is 0.9 of large's."""
     method = hetlora(gamma=1.0, cap=0.0)
     after = step(method, begin(method), TURNS)["adapter"]
     share = 83.7377 / (83.7377 + 4 * 5**0.5)
