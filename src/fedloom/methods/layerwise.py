@@ -1,5 +1,6 @@
 """Federated averaging whose clients are held near where they began, layer by layer."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Literal
 
@@ -64,34 +65,14 @@ def layerwise(
         raise FedloomError(f"layerwise: kind is {kind!r}, expected base, adaptive or measured.")
     if kind == "measured" and margin is not None:
         raise FedloomError("layerwise: kind = 'measured' weighs every layer and has no margin. Fix: leave margin out.")
-    strength = mu * (weight if weight is not None else 0.1 if kind == "adaptive" else 1.0)
+    share = (0.1 if kind == "adaptive" else 1.0) if weight is None else weight
     number("layerwise: mu", mu, least=0.0)
-    number("layerwise: weight", strength, least=0.0)
+    number("layerwise: weight", share, least=0.0)
     number("layerwise: margin", margin or 0, least=0)
     number("layerwise: memory", memory, least=0.0, below=1.0)
-
-    def coefficients(run: LocalRun) -> dict[str, float]:
-        if kind != "measured":
-            return _fixed(run.start, kind, margin)
-        told = run.received.trees.get(DIVERGENCE, {}).get("divergence")
-        order = layers.labels(run.start)
-        if told is None or told.shape != (len(order),):
-            raise FedloomError(
-                f"Slot {DIVERGENCE!r} of the server's parcel has no number for each of {len(order)} layers. Both sides "
-                "must use layerwise with the same adapter."
-            )
-        by_layer = dict(zip(order, told.double().tolist(), strict=True))
-        return {name: by_layer[layers.label(layers.layer(name))] for name in run.start}
-
-    def term(run: LocalRun) -> Tensor:
-        if "weights" not in run.scratch:
-            weights = coefficients(run)
-            held = {name for name, leaf in run.theta.items() if leaf.requires_grad and weights[name]}
-            run.scratch["weights"] = {name: weights[name] for name in run.theta if name in held}
-            run.scratch["start"] = tree.to(run.start, tree.select(run.theta, held.__contains__))
-        start, weights = run.scratch["start"], run.scratch["weights"]
-        parts = (weights[name] * (run.theta[name] - value).square().sum() for name, value in start.items())
-        return strength / 2 * sum(parts, torch.zeros(()))
+    if kind == "measured":
+        local = Local(term=_term(mu * share, _told), send=tell, reveals={"modality": "modality"})
+        return replace(beside.attached(fedavg(), divergence(memory)), local=local)
 
     def fits(adapter: Tree) -> None:
         if not any(_fixed(adapter, kind, margin).values()):
@@ -101,10 +82,40 @@ def layerwise(
                 f"({deep or 'the adapter is in no numbered layer'}). Fix: lower method.margin, or use kind = 'base'."
             )
 
-    if kind != "measured":
-        return replace(fedavg(), local=Local(term=term, fits=fits))
-    local = Local(term=term, send=tell, reveals={"modality": "modality"})
-    return replace(beside.attached(fedavg(), divergence(memory)), local=local)
+    term = _term(mu * share, lambda run: _fixed(run.start, kind, margin))
+    return replace(fedavg(), local=Local(term=term, fits=fits))
+
+
+def _term(strength: float, coefficients: Callable[[LocalRun], dict[str, float]]) -> Callable[[LocalRun], Tensor]:
+    """``strength / 2`` times the squared distance from the start, tensor by tensor with its coefficient."""
+
+    def term(run: LocalRun) -> Tensor:
+        if "start" not in run.scratch:
+            weights = run.scratch["weights"] = coefficients(run)
+            held = {name for name, leaf in run.theta.items() if leaf.requires_grad and weights[name]}
+            run.scratch["start"] = tree.to(run.start, tree.select(run.theta, held.__contains__))
+        start, weights = run.scratch["start"], run.scratch["weights"]
+        parts = (weights[name] * (run.theta[name] - value).square().sum() for name, value in start.items())
+        return strength / 2 * sum(parts, torch.zeros(()))
+
+    return term
+
+
+def _told(run: LocalRun) -> dict[str, float]:
+    """What the server measured of the layer of each tensor.
+
+    Raises:
+        FedloomError: it sent no number for each layer.
+    """
+    told = run.received.trees.get(DIVERGENCE, {}).get("divergence")
+    order = layers.labels(run.start)
+    if told is None or told.shape != (len(order),):
+        raise FedloomError(
+            f"Slot {DIVERGENCE!r} of the server's parcel has no number for each of {len(order)} layers. Both sides "
+            "must use layerwise with the same adapter."
+        )
+    by_layer = dict(zip(order, told.double().tolist(), strict=True))
+    return {name: by_layer[layers.label(layers.layer(name))] for name in run.start}
 
 
 def _fixed(adapter: Tree, kind: Kind, margin: int | None) -> dict[str, float]:
