@@ -1,6 +1,7 @@
 """The two nested schedules of FedMLLM's code: a peak rate for each round, and a cosine below it in each turn."""
 
 import math
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ from fedloom.core import config
 from fedloom.core.contracts import Example, Parcel, Tree
 from fedloom.core.errors import FedloomError
 from fedloom.core.tables import ClientTable
-from fedloom.federation import optimisers, steps
+from fedloom.federation import differs, optimisers, steps
 from fedloom.federation.client import train
 from fedloom.methods.fedavg import fedavg
 from tests.methods.test_contract import Stub
@@ -99,3 +100,14 @@ def test_betas_are_those_of_the_optimiser() -> None:
 def test_what_cannot_be_is_refused(said: str) -> None:
     with pytest.raises(FedloomError, match=said.split("=")[0]):
         config.load("quickstart", [said])
+
+
+def test_a_run_with_a_warm_up_is_not_made_longer() -> None:
+    """Its rates are shares of a number of rounds, as those of a cosine are."""
+    shorter, longer = (config.load("quickstart", ["client.schedule=constant", f"rounds={n}"]) for n in (3, 5))
+    assert differs.goes_on(shorter, longer)
+    warm = ("client.schedule=constant", "client.warmup=0.5")
+    shorter, longer = (config.load("quickstart", [*warm, f"rounds={n}"]) for n in (3, 5))
+    assert not differs.goes_on(shorter, longer)
+    with pytest.raises(FedloomError, match=r"client\.schedule = 'constant' with client\.warmup = 0\.5: the rates"):
+        differs.check_longer(Path("run"), shorter, longer)

@@ -141,3 +141,22 @@ def test_a_round() -> None:
 def test_bad_options(options: dict[str, Any], problem: str) -> None:
     with pytest.raises(FedloomError, match=problem):
         yoco(**options)
+
+
+@pytest.mark.parametrize(
+    "sets",
+    [
+        ["method=fedavg"],
+        ["method=fedavg", "method.weighting=uniform"],
+        ["method=fedavg", "adapter.init=svd", 'method.with=["yoco-sign", "conflict"]'],
+        ["method=yoco", "adapter.init=svd"],
+        ["method=yoco", "adapter.init=svd", "method.pca=false"],
+    ],
+)
+def test_the_one_shot_rows(sets: list[str]) -> None:
+    """One round at the same number of epochs: each of them can be written down."""
+    whole = config.load("quickstart")
+    experiment = config.load("quickstart", [*sets, "rounds=1", f"client.epochs={whole.rounds * whole.client.epochs}"])
+    assert experiment.client.epochs == 5
+    method: Method = config.build(experiment, "method")
+    assert method.server is not None

@@ -84,5 +84,5 @@ def principal(values: Sequence[Tensor], weights: Sequence[float], components: in
     centred = rows - centre
     u, s, _ = torch.linalg.svd(centred, full_matrices=False)
     u = u[:, :components] * (s[:components] > s.max() * len(rows) * torch.finfo(torch.float64).eps)
-    moved = centre + centred.T @ (u @ (u.T @ (shares / shares.sum())))
+    moved: Tensor = centre + centred.T @ (u @ (u.T @ (shares / shares.sum())))
     return moved.reshape(values[0].shape).to(values[0].dtype)
