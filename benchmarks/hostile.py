@@ -67,6 +67,18 @@ class Between(toy.Toy):
         return x @ (self.base + self.scale * self.tree[toy.B] @ self.tree[R] @ self.tree[toy.A]).T
 
 
+class Signed(toy.Toy):
+    """The toy whose B begins with signs, for those that keep them."""
+
+    def __init__(self, rank: int, scale: float, seeds: Any) -> None:
+        super().__init__(rank, scale, seeds)
+        self.tree[toy.B] = torch.tensor([[0.1], [-0.1]]).repeat(1, rank).requires_grad_()
+
+
+MODELS: dict[str, type[toy.Toy]] = {"fed-sb": Between, "yoco": Signed, "yoco-sign": Signed}
+"""What methods train that cannot begin with the toy."""
+
+
 class Attacked(Inline):
     """The local engine, some of whose clients are hostile."""
 
@@ -101,13 +113,12 @@ class Found:
 
 def run(method: str, out: Path, attack: Attack | None, *sets: str) -> Found:
     """One run with a hostile client, or without."""
-    between = method == "fed-sb"
-    kind = ("adapter.kind=lora-sb", "adapter.init=svd") if between else ()
+    kind = ("adapter.kind=lora-sb", "adapter.init=svd") if method == "fed-sb" else ()
     given = (f"scenario.clients={CLIENTS}", f"rounds={ROUNDS}", f"method={method}", f"engine.name={__name__}:attacked")
     experiment = toy.experiment(*given, *kind, *sets)
 
     def load(name: str, *, adapter: Any, seeds: Any, **options: Any) -> toy.Toy:
-        return (Between if between else toy.Toy)(adapter.rank, adapter.alpha / adapter.rank, seeds)
+        return MODELS.get(method, toy.Toy)(adapter.rank, adapter.alpha / adapter.rank, seeds)
 
     with patch.object(models, "load", load), patch.object(Attacked, "attack", attack):
         try:

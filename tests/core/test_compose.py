@@ -164,7 +164,10 @@ class TestWith:
     @pytest.mark.parametrize(
         ("sets", "words"),
         [
-            (['method.with=["fedavg"]'], "'fedavg' is there already.*can be added: ditto, feddpa-f, fedprox$"),
+            (
+                ['method.with=["fedavg"]'],
+                "'fedavg' is there already.*can be added: conflict, ditto, feddpa-f, fedprox, layerwise, yoco-sign$",
+            ),
             (['method.with=["fedprox", "fedprox:2"]'], "'fedprox:2': 'fedprox' is there already"),
             (['method.with=["fedprox:0.1,2"]'], r"'fedprox' takes 1 argument\(s\) \(mu\), got 2"),
             (['method.with=["fedprox:much"]'], "mu: .*got 'much'"),
@@ -174,9 +177,13 @@ class TestWith:
             (['method.with=["feddyn"]'], "'feddyn' needs its own server, which has counters, gradient besides"),
             (['method.with=["krum"]'], "'krum' adds nothing: its client half is plain training"),
             (['method.with=["ffa-lora"]'], "'ffa-lora' is more than its client half"),
+            (['method.with=["yoco"]'], "'yoco' is more than its client half: it merges replies in a way of its own"),
             (['method.with=["centralised"]'], "'centralised' is more than its client half"),
             ([f'method.with=["{HERE}:odd"]'], "is more than its client half"),
-            (["method=centralised", 'method.with=["ditto"]'], "has all data in one place.*can be added: fedprox"),
+            (
+                ["method=centralised", 'method.with=["ditto"]'],
+                "has all data in one place.*can be added: conflict, fedprox",
+            ),
             (['method.with=["ditto", "feddpa-f"]'], "'ditto' and 'feddpa-f' each have a 'personal'"),
             ([f'method.with=["{HERE}:run"]'], "builds a LocalRun, expected a .*Method"),
             (['method.with=["gone.mod:fn"]'], "cannot be imported"),

@@ -128,3 +128,26 @@ def test_pad_adds_zeros_and_nothing_else() -> None:
     assert torch.equal(padded["m.lora_B.weight"], torch.cat([b, torch.zeros(3, 2)], dim=1))
     assert padded["head.weight"] is adapter["head.weight"]
     assert lora.pad(adapter, 1)["m.lora_A.weight"] is a
+
+
+def test_trees_of_two_ranks_are_levelled() -> None:
+    one = {"m" + lora.A: torch.ones(1, 2), "m" + lora.B: torch.ones(3, 1), "head": torch.ones(2)}
+    other = {"m" + lora.A: torch.ones(2, 2), "m" + lora.B: torch.ones(3, 2), "more": torch.ones(1)}
+    left, right = lora.level(one, other)
+    assert left["m" + lora.A].tolist() == [[1.0, 1.0], [0.0, 0.0]]
+    assert left["m" + lora.B].tolist() == [[1.0, 0.0]] * 3
+    assert torch.equal(right["m" + lora.A], other["m" + lora.A])
+    assert (left.keys(), right.keys()) == (one.keys(), other.keys())
+    half, whole = lora.level({"m" + lora.A: torch.ones(1, 2)}, {"m" + lora.A: torch.ones(2, 2)})  # B stays at home
+    assert half["m" + lora.A].shape == whole["m" + lora.A].shape == (2, 2)
+    booleans, _ = lora.level({"m" + lora.A: torch.ones(1, 2) > 0}, {"m" + lora.A: torch.ones(2, 2) > 0})
+    assert booleans["m" + lora.A].tolist() == [[True, True], [False, False]]
+
+
+def test_a_mean_of_fewer_components_leaves_the_others_of_the_adapter() -> None:
+    adapter = {"m" + lora.A: torch.tensor([[1.0], [2.0]]), "m" + lora.B: torch.tensor([[3.0, 4.0]])}
+    mean = {"m" + lora.A: torch.tensor([[9.0]]).double(), "m" + lora.B: torch.tensor([[8.0]]).double()}
+    filled = lora.over(adapter, mean)
+    assert filled["m" + lora.A].tolist() == [[9.0], [2.0]]
+    assert filled["m" + lora.B].tolist() == [[8.0, 4.0]]
+    assert filled["m" + lora.A].dtype == torch.float32

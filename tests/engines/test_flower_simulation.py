@@ -18,7 +18,7 @@ from fedloom.site.desk import Desk
 from fedloom.site.letter import Letter
 from fedloom.site.policy import Policy
 from tests.engines.fake_grid import LOST, Clock, FakeGrid, FakeNode, identify, job, jobs, spooled
-from tests.federation import toy
+from tests.federation import kinds, toy
 from tests.federation.test_record import outcome
 
 Make = Callable[..., Simulated]
@@ -148,8 +148,13 @@ def test_a_client_over_its_deadline_is_asked_again_once_its_work_is_done(make: M
 
 @pytest.mark.parametrize(
     "sets",
-    [["method=scaffold"], ["method=ditto"], ["method=fedavg", 'channel.up=["feedback","topk:0.1"]']],
-    ids=["scaffold", "ditto", "feedback"],
+    [
+        ["method=scaffold"],
+        ["method=ditto"],
+        ["method=fedavg", 'channel.up=["feedback","topk:0.1"]'],
+        [*kinds.SETS, 'method.with=["layerwise:measured"]', "sampling.fraction=0.67"],
+    ],
+    ids=["scaffold", "ditto", "feedback", "measured"],
 )
 def test_a_run_has_the_bits_of_the_local_engine(tmp_path: Path, grid: FakeGrid, sets: list[str]) -> None:
     actors = [Desk(tmp_path / "run" / "checkpoint" / "clients", policy=Policy(code=["*"])) for _ in range(2)]

@@ -40,7 +40,10 @@ def test_check_passes_what_is_right(own: Path) -> None:
         ("method.nu=3", "has no key 'nu'. Known: mu, name"),
         ("method=fake_method:nothing", "'fake_method:nothing' builds a NoneType, expected a .*Method"),
         ('method.with=["fedprx"]', "method.with = 'fedprx': .*no 'fedprx'. Did you mean 'fedprox'"),
-        ('method.with=["scaffold"]', "'scaffold' needs its own server.*can be added: ditto, feddpa-f, fedprox"),
+        (
+            'method.with=["scaffold"]',
+            "'scaffold' needs its own server.*can be added: conflict, ditto, feddpa-f, fedprox",
+        ),
         ('channel.down=["fp15"]', "Did you mean 'fp16'"),
         ('channel.up=["fp16", "bf16"]', "both set the format"),
     ],

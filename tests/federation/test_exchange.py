@@ -196,3 +196,14 @@ def test_a_suspect_beside_one_other_is_measured_by_the_rounds_before(
     assert "engine.outliers" in next(
         e["error"] for e in result["left_out"] if (e["round"], e["client"]) == (2, HOSTILE)
     )
+
+
+def test_shares_that_no_client_can_have_cost_the_reply(tmp_path: Path) -> None:
+    sets = ('method.with=["layerwise:measured"]',)
+    found = hostile.run("fedavg", tmp_path / "run", Attack(1e3, slot="modality"), *sets)
+    assert found.problem == FINE
+    left_out = json.loads((tmp_path / "run" / "result.json").read_text())["left_out"]
+    assert {(entry["client"], "expected shares of" in entry["error"]) for entry in left_out} == {
+        (hostile.HOSTILE, True)
+    }
+    assert hostile.run("fedavg", tmp_path / "more", Attack(3e38), *sets).problem == FINE

@@ -19,9 +19,9 @@ from fedloom.federation.baselines import baselines
 from fedloom.federation.inputs import inputs, told_of_data
 from fedloom.federation.result import who_holds_what
 from fedloom.federation.round import Stopped
-from fedloom.federation.seen import seen
+from fedloom.federation.seen import mix, seen, training
 from fedloom.federation.setup import Setup
-from tests.federation import toy
+from tests.federation import kinds, toy
 
 Run = Callable[..., dict[str, Any]]
 HERE = "tests.federation.test_seen"
@@ -261,3 +261,11 @@ def test_a_validation_part_is_measured_at_the_rate_of_tests() -> None:
     setup = Setup(toy.experiment(MEMES, *sets))
     assert all(sample.images and sample.text for sample in setup.data.train)
     assert all(not (sample.images and sample.text) for sample in setup.data.test)
+
+
+def test_the_mix_of_what_a_client_trains_on() -> None:
+    setup = Setup(toy.experiment(*kinds.SETS))
+    held = [mix(training(setup.data, setup.partition, name, False)) for name in setup.clients]
+    assert held == [{"image": 1.0}, {"text": 1.0}, {"image+text": 1.0}]
+    pooled = mix(training(setup.data, setup.partition, "0", True))
+    assert pooled == {what: pytest.approx(1 / 3) for what in ("image", "image+text", "text")}

@@ -306,3 +306,25 @@ def test_hooks_draw_from_the_turns_own_stream() -> None:
         whose = pupil(client)
         driven(begun(whose, replace(fedavg(), local=Local(begin=note))), whose)
     assert seen[0] == seen[2] != seen[1]
+
+
+def test_a_run_knows_its_steps_and_what_its_examples_have_and_ends_with_its_hook() -> None:
+    seen: list[tuple[int, int, float]] = []
+
+    def note(run: LocalRun) -> None:
+        seen.append((run.steps, run.total, run.modalities["text"]))
+
+    def end(run: LocalRun) -> None:
+        for leaf in run.theta.values():
+            leaf.fill_(7.0)
+
+    whose = replace(pupil("0"), modalities={"text": 1.0})
+    method = replace(fedavg(), local=Local(gradient=note, end=end))
+    reply, _ = driven(begun(whose, method), whose)
+    total = SGD.steps(len(whose.examples))
+    assert seen == [(step, total, 1.0) for step in range(total)]
+    assert {float(value.flatten()[0]) for value in reply.trees["adapter"].values()} == {7.0}
+    chosen = replace(method, local=Local(gradient=note, choose=lambda run: [0]))
+    seen.clear()
+    driven(begun(whose, chosen), whose)
+    assert seen == [(step, SGD.steps(1), 1.0) for step in range(SGD.steps(1))]

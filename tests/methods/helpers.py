@@ -53,6 +53,9 @@ def play(method: Method, state: State, info: ClientInfo, turn: Turn) -> Parcel:
     if method.local.gradient:
         method.local.gradient(run)
     run.steps = 1
+    if method.local.end:
+        with torch.no_grad():
+            method.local.end(run)
     return reply(method, run)
 
 

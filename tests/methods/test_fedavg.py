@@ -17,6 +17,13 @@ def test_the_mean_is_weighted_by_examples_in_every_tensor() -> None:
     assert state["adapter"]["b"].tolist() == [1.0]
 
 
+def test_the_plain_mean_counts_every_client_the_same() -> None:
+    method = fedavg(weighting="uniform")
+    state = method.server.init({"a": torch.zeros(2)}, 1.0, 2)
+    state = step(method, state, [(client("0", 1), to(a=2.0)), (client("1", 3), to(a=6.0))])
+    assert state["adapter"]["a"].tolist() == [4.0, 4.0]
+
+
 def test_what_is_not_shared_stays_as_it_began() -> None:
     method = replace(fedavg(), shares=lambda name: name == "a")
     state = method.server.init({"a": torch.zeros(1), "b": torch.ones(1)}, 1.0, 2)

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 import torch
 
+from fedloom.core import resolve
 from fedloom.core.contracts import Method, Parcel, State
 from fedloom.core.errors import FedloomError
 from fedloom.methods.fedopt import fedopt
@@ -154,3 +155,41 @@ def test_defaults_depend_on_the_optimiser() -> None:
 def test_bad_options(options: dict[str, Any], problem: str) -> None:
     with pytest.raises(FedloomError, match=f"fedopt: {problem}"):
         fedopt(**options)
+
+
+# As FedMLLM's code has them: eta = tau = 1e-3, beta1 0.9, beta2 0.99, m = D in round 1; D = 0.02, then -0.01, theta 0.
+# m: 0.02, 0.018 - 0.001 = 0.017 (adagrad: -0.01); v0 = 1e-6. Round 1, m^2 = D^2 = 4e-4; round 2, m^2 = 2.89e-4 and
+# D^2 = 1e-4.
+@pytest.mark.parametrize(
+    ("name", "second_moment", "v1", "v2", "m2"),
+    [
+        ("fedadam", "momentum", 0.99e-6 + 4e-6, 0.99 * 4.99e-6 + 2.89e-6, 0.017),
+        ("fedadam", "delta", 0.99e-6 + 4e-6, 0.99 * 4.99e-6 + 1e-6, 0.017),
+        ("fedyogi", "momentum", 1e-6 + 4e-6, 5e-6 + 2.89e-6, 0.017),
+        ("fedyogi", "delta", 1e-6 + 4e-6, 5e-6 + 1e-6, 0.017),
+        ("fedadagrad", "momentum", 1e-6 + 4e-4, 401e-6 + 1e-4, -0.01),  # no momentum: m = D
+        ("fedadagrad", "delta", 1e-6 + 4e-4, 401e-6 + 1e-4, -0.01),
+    ],
+)
+def test_the_settings_of_fedmllm(name: str, second_moment: str, v1: float, v2: float, m2: float) -> None:
+    options = {"second_moment": second_moment, "momentum_start": "delta"}
+    method: Method = resolve.build("methods", name, options)
+    state = method.server.init({"w": torch.zeros(1, dtype=torch.float64)}, 1.0, 2)
+    at = 0.0
+    for change, v, m in ((0.02, v1, 0.02), (-0.01, v2, m2)):
+        turns = [(client("0", 1), to(w=at + change - 0.3)), (client("1", 9), to(w=at + change + 0.3))]  # unweighted
+        state = step(method, state, turns)
+        at += 1e-3 * m / (v**0.5 + 1e-3)
+        assert state["momentum"]["w"].item() == pytest.approx(m)
+        assert state["second"]["w"].item() == pytest.approx(v)
+        assert state["adapter"]["w"].item() == pytest.approx(at)
+
+
+def test_the_momentum_of_fedmllm() -> None:
+    """Weighted by examples, D = (1 * 1 + 3 * 5) / 4 = 4, then 0 and 0: m = 4, 3.6, 3.24; theta 4, 7.6, 10.84."""
+    method: Method = resolve.build("methods", "fedavgm", {"momentum": "average", "momentum_start": "delta"})
+    state, at = method.server.init({"w": torch.zeros(1, dtype=torch.float64)}, 1.0, 2), []
+    for ends in ((1.0, 5.0), (4.0, 4.0), (7.6, 7.6)):
+        state = step(method, state, [(client(str(n), 1 + 2 * n), to(w=end)) for n, end in enumerate(ends)])
+        at.append(state["adapter"]["w"].item())
+    assert at == pytest.approx([4.0, 7.6, 10.84])

@@ -44,6 +44,8 @@ def split(parts: dict[str, int]) -> tuple[dict[str, int], int]:
         ["method=stacking", "adapter.ranks=[1,2]"],
         ["method=centralised"],
         ["method=local"],
+        ["method=fedilora", "adapter.ranks=[1,2]"],
+        ['method.with=["layerwise:measured"]'],
         ['channel.up=["fp16"]', 'channel.down=["bf16"]', "method=scaffold"],
         ["sampling.fraction=0.5", "client.optimizer=adamw"],
     ],

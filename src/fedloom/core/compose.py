@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fedloom.core import lora, resolve
+from fedloom.core import beside, lora, resolve
 from fedloom.core.contracts import ClientInfo, Local, LocalRun, Method, Tree, everything
 from fedloom.core.errors import FedloomError
 from fedloom.core.tables import MethodTable
@@ -23,7 +23,7 @@ Hook = Callable[..., Any]
 def compose(*parts: Local, names: Sequence[str] = ()) -> Local:
     """One client half of several, each with a ``LocalRun.scratch`` of its own.
 
-    - ``begin`` and ``gradient``: one after the other, in the order of the parts.
+    - ``fits``, ``begin``, ``gradient`` and ``end``: one after the other, in the order of the parts.
     - ``term``: the sum.
     - ``send`` and ``keep``: all slots; two parts never have the same one.
     - ``rank``, ``personal``, ``backward``, ``choose``: that of the part which has one, and one at most has.
@@ -64,15 +64,17 @@ def compose(*parts: Local, names: Sequence[str] = ()) -> Local:
         reveals=reveals,
         choose=_alone(parts, "choose"),
         backward=_alone(parts, "backward"),
+        end=_in_order(parts, "end"),
+        fits=_all_fit(parts),
     )
 
 
 def extended(method: Method, table: MethodTable, seed: int) -> Method:
     """``method`` with the client halves of the methods that ``table.with_`` names.
 
-    Only a method whose client half is the whole of it may be added: one that sends nothing besides the adapter and cuts
-    no rank, that trains and shares all of the adapter, and whose server keeps and sends nothing but the adapter. What
-    it needs of an adapter is needed by both.
+    Only a method whose client half is the whole of it may be added, with what it merges beside (``Method.besides``):
+    one that sends nothing further besides the adapter and cuts no rank, that trains and shares all of the adapter, and
+    whose server keeps and sends nothing further. What it needs of an adapter is needed by both.
 
     Raises:
         FedloomError: an unknown name or a bad argument; a method that is there already, or that cannot be added, with
@@ -88,6 +90,7 @@ def extended(method: Method, table: MethodTable, seed: int) -> Method:
             _is_one(name, added := resolve.build_entry("methods", text, seed=seed))
             if reason := "is there already" if name in names else _whole(added, method):
                 raise FedloomError(f"{name!r} {reason}. Fix: leave it out; {_addable(method, names, seed)}")
+            method = functools.reduce(beside.attached, added.besides, method)
         except FedloomError as error:
             if type(error) is not FedloomError:  # a rule of the machine's, which says itself what it refuses
                 raise
@@ -114,18 +117,21 @@ def _is_one(name: str, built: object) -> None:
 def _whole(added: Method, method: Method) -> str:
     """Why a method's client half cannot be added to another ``method``; empty: it can."""
     local = added.local
-    if local.send or local.rank:
+    if local.rank or set(local.reveals) - beside.reads(added) or (local.send and not added.besides):
         return "needs its own server: its clients send more than the adapter"
     if added.pooled or added.trains is not everything or added.shares is not everything:
         return "is more than its client half: what is trained, shared or pooled is not added"
-    if local == Local():
+    if local == Local() and not added.besides:
         return "adds nothing: its client half is plain training"
+    if not added.reduce.additive:
+        return "is more than its client half: it merges replies in a way of its own"
     if local.personal and method.pooled:
         return "gives each client an adapter of its own, and the method has all data in one place"
+    own = {"adapter", *(one.slot for one in added.besides)}
     pair: Tree = lora.tree({"m": (torch.zeros(1, 1), torch.zeros(1, 1))})
     try:
         state = added.server.init(pair, 1.0, 1)
-        slots = {*state, *added.server.send(state, ClientInfo("0", 1, 1)).trees} - {"adapter"}
+        slots = {*state, *added.server.send(state, ClientInfo("0", 1, 1)).trees} - own
     except Exception as error:
         return f"has a server that does not begin with a plain adapter ({type(error).__name__}: {error})"
     return f"needs its own server, which has {', '.join(sorted(slots))} besides the adapter" if slots else ""
@@ -159,6 +165,16 @@ def _in_order(parts: Sequence[Local], field: str) -> Callable[[LocalRun], None] 
             hook(_own(run, number))
 
     return each if hooks else None
+
+
+def _all_fit(parts: Sequence[Local]) -> Callable[[Tree], None] | None:
+    checks = [part.fits for part in parts if part.fits]
+
+    def each(adapter: Tree) -> None:
+        for check in checks:
+            check(adapter)
+
+    return each if checks else None
 
 
 def _sum(parts: Sequence[Local]) -> Callable[[LocalRun], Tensor] | None:

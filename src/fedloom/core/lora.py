@@ -109,6 +109,38 @@ def pad(adapter: Tree, rank: int) -> Tree:
     return padded
 
 
+def level(left: Tree, right: Tree) -> tuple[Tree, Tree]:
+    """Two trees with the halves of their pairs filled up with zeros to the larger rank of the two.
+
+    A half may be there without the other. Tensors that are no halves of pairs, or that one tree alone has, stay.
+    """
+    filled = dict(left), dict(right)
+    for name in left.keys() & right.keys():
+        axis = {A: 0, B: 1}.get(next((half for half in (A, B) if name.endswith(half)), ""))
+        if axis is None:
+            continue
+        rank = max(left[name].shape[axis], right[name].shape[axis])
+        for one in filled:
+            missing = rank - one[name].shape[axis]
+            if missing:
+                shape = [*one[name].shape]
+                shape[axis] = missing
+                one[name] = torch.cat([one[name], one[name].new_zeros(shape)], dim=axis)
+    return filled
+
+
+def over(adapter: Tree, mean: Tree) -> Tree:
+    """The mean in the adapter's type; where it has fewer components, the adapter's own come after them."""
+    before, filled = pairs(adapter), dict(mean)
+    for module, (a, b) in pairs(mean).items():
+        old_a, old_b = before[module]
+        rank = a.shape[0]
+        whole_a = torch.cat([a.to(old_a.dtype), old_a[rank:]])
+        whole_b = torch.cat([b.to(old_b.dtype), old_b[:, rank:]], dim=1)
+        filled |= tree({module: (whole_a, whole_b)})
+    return filled
+
+
 def truncate(adapter: Tree, rank: int) -> Tree:
     """The adapter with the first ``rank`` components of every pair; other tensors as they are.
 

@@ -7,6 +7,8 @@ from pydantic import Field, model_validator
 from fedloom.core.resolve import parted
 from fedloom.core.table import AxisTable, Count, FileName, Kind, Limit, Placement, Positive, Revision, Table
 
+Decay = Annotated[float, Field(ge=0, lt=1)]
+
 IN_BATCH = {"name": "in-batch"}
 """What ``model.loss = "contrastive"`` was."""
 
@@ -145,8 +147,14 @@ class ClientTable(Table):
     """The learning rate."""
     schedule: Literal["constant", "cosine"] = "constant"
     """The rate over the rounds: the same, or a cosine down to a tenth."""
+    warmup: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """The share of the rounds over which the rate rises."""
+    turn_schedule: Literal["constant", "cosine"] = "constant"
+    """The rate over the steps of a turn: that of the round, or a cosine from it down to zero."""
     optimizer: Literal["adamw", "sgd"] = "adamw"
     """The optimiser, begun anew in each round."""
+    betas: Annotated[list[Decay], Field(min_length=2, max_length=2)] = [0.9, 0.999]
+    """Of "adamw": how fast its two moments decay."""
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
     """The optimiser's weight decay."""
     max_steps: Limit = 0

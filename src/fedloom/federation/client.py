@@ -1,9 +1,10 @@
 """A client's turn in a round, whatever the method, model and engine: what comes in, the training, what goes out."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 from typing import Literal
 
 import numpy as np
@@ -19,6 +20,7 @@ from fedloom.federation.evaluate import answered, keeps
 from fedloom.federation.facts import PRIVATE
 from fedloom.federation.kept import Kept
 from fedloom.federation.messages import check_ranks, coded_reply, cut
+from fedloom.federation.seen import mix, training
 from fedloom.federation.setup import Setup
 from fedloom.federation.start import begin_from, received, shared_start, take_start
 from fedloom.federation.turn import Outcome, Pupil, turn
@@ -46,6 +48,7 @@ class Trainer:
     metrics: Literal["own", "sums", "none"] = "own"
     fewest: int = 0
     _examples: dict[str, list[Example]] = field(default_factory=dict)
+    _mixes: dict[str, dict[str, float]] = field(default_factory=dict)
 
     def run(self, job: Job) -> Reply:
         """One turn; whatever goes wrong comes back as the reply's error, with client, round and batch."""
@@ -125,6 +128,7 @@ class Trainer:
         parcel = self._opened(job, kept)
         if job.client not in self._examples:
             self._examples[job.client] = setup.training_examples(job.client)
+            self._mixes[job.client] = mix(training(setup.data, setup.partition, job.client, setup.method.pooled))
         reply, keep = train(
             setup.backbone,
             self._examples[job.client],
@@ -137,6 +141,7 @@ class Trainer:
             lr=steps.learning_rate(setup.experiment.client, job.round, setup.experiment.rounds),
             scale=setup.scale,
             number=lambda name: setup.seeds.number(f"{where}/{name}"),
+            modalities=self._mixes[job.client],
         )
         for checked in (reply, Parcel(keep)):  # what has diverged is neither sent nor kept
             wire.check(checked, {})
@@ -161,13 +166,14 @@ def train(
     lr: float,
     scale: float,
     number: Callable[[str], int] = ZERO.number,
+    modalities: Mapping[str, float] = MappingProxyType({}),
 ) -> Outcome:
     """One turn alone, from its first step to its last; see ``turn`` and ``Pupil``.
 
     Raises:
         FedloomError: as ``turn``.
     """
-    pupil = Pupil(backbone, examples, method.trains, table, rng, lr, number)
+    pupil = Pupil(backbone, examples, method.trains, table, rng, lr, number, modalities)
     going = turn(pupil, method, received=received, kept=kept, initial=initial, scale=scale)
     with closing(going):
         try:

@@ -37,7 +37,12 @@ def goes_on(began: Experiment, asked: Experiment) -> bool:
     rate."""
     if decisive(began) | {"rounds": 0} != decisive(asked) | {"rounds": 0}:
         return False
-    return asked.rounds == began.rounds or (asked.rounds > began.rounds and asked.client.schedule == "constant")
+    return asked.rounds == began.rounds or (asked.rounds > began.rounds and _steady(asked))
+
+
+def _steady(experiment: Experiment) -> bool:
+    """Whether the rate of a round depends on nothing, so that a run may have more of them."""
+    return experiment.client.schedule == "constant" and experiment.client.warmup == 0
 
 
 def check_longer(path: Path, recorded: Experiment, asked: Experiment) -> None:
@@ -46,12 +51,13 @@ def check_longer(path: Path, recorded: Experiment, asked: Experiment) -> None:
     Raises:
         FedloomError: the rates of the rounds that were done are those of a shorter run.
     """
-    if asked.client.schedule != "constant":
+    if not _steady(asked):
+        warmup = f" with client.warmup = {asked.client.warmup:g}" if asked.client.warmup else ""
         raise FedloomError(
             f"{path}: rounds: {recorded.rounds} in the folder, {asked.rounds} asked for, and client.schedule = "
-            f"{asked.client.schedule!r}: the rates of its rounds were those of {recorded.rounds} rounds, so that more "
-            "would be another run. Begin that one in another folder with --name or --out; only runs of a constant "
-            "rate go on."
+            f"{asked.client.schedule!r}{warmup}: the rates of its rounds were those of {recorded.rounds} rounds, so "
+            "that more would be another run. Begin that one in another folder with --name or --out; only runs of a "
+            "constant rate go on."
         )
 
 

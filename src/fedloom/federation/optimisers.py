@@ -23,7 +23,8 @@ def make(leaves: Tree, table: ClientTable, lr: float, kept: dict[str, Tree] | No
     if table.optimizer == "sgd":
         made = torch.optim.SGD(tensors, lr=lr, weight_decay=table.weight_decay)
     else:
-        made = torch.optim.AdamW(tensors, lr=lr, weight_decay=table.weight_decay)
+        first, second = table.betas
+        made = torch.optim.AdamW(tensors, lr=lr, betas=(first, second), weight_decay=table.weight_decay)
     state: dict[int, Tree] = {}
     for slot, tree in (kept or {}).items():
         if slot.startswith(SLOT):
@@ -33,6 +34,12 @@ def make(leaves: Tree, table: ClientTable, lr: float, kept: dict[str, Tree] | No
     if state:
         made.load_state_dict({**made.state_dict(), "state": state})
     return made
+
+
+def set_rate(optimiser: torch.optim.Optimizer, rate: float) -> None:
+    """Have the next step be taken with a rate."""
+    for group in optimiser.param_groups:
+        group["lr"] = rate
 
 
 def state(optimiser: torch.optim.Optimizer, leaves: Tree) -> dict[str, Tree]:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from fedloom.core import beside
 from fedloom.core.contracts import Engine, State
 from fedloom.core.errors import FedloomError
 from fedloom.federation.begin import Beginning
@@ -129,7 +130,8 @@ class Federation:
         facts["seconds.total"] = float(facts["seconds.total"]) + time.perf_counter() - begun
         left_out = [{"round": number, "client": name, "error": reason} for name, reason in missing.items()]
         early = {way: int(facts.get(f"bytes.begin_{way}", 0)) if number == 1 else 0 for way in ("up", "down")}
-        self._note(number, score, tally, left_out, time.perf_counter() - begun, early)
+        found = beside.figures(setup.method, state)
+        self._note(number, score, tally, left_out, time.perf_counter() - begun, early, found)
         done = Checkpoint(number, state, facts, last.start)
         self.folder.save(done)
         return done
@@ -142,6 +144,7 @@ class Federation:
         left_out: list[dict[str, Any]],
         seconds: float,
         early: dict[str, int],
+        found: dict[str, dict[str, float]],
     ) -> None:
         row = {
             "round": number,
@@ -152,6 +155,7 @@ class Federation:
             "seconds": round_off(seconds),
             "clients": tally.counted,
             "left_out": tally.left_out + left_out,
+            **({"figures": found} if found else {}),
         }
         self.folder.append("clients.jsonl", tally.lines)
         self.folder.append("rounds.jsonl", [row])

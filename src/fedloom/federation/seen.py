@@ -10,7 +10,7 @@ import numpy as np
 
 from fedloom.core import config, limits
 from fedloom.core.config import Experiment
-from fedloom.core.contracts import Data, Half, Modality, Sample, Seat, Task
+from fedloom.core.contracts import Data, Half, Modality, Sample, Seat, Task, present
 from fedloom.core.errors import FedloomError, told
 from fedloom.core.partition import Partition
 from fedloom.core.seeds import Seeds
@@ -95,3 +95,14 @@ def losses(before: Data, after: Data, held: Partition) -> dict[str, dict[str, di
             found = [lost(*pairs[index]) for index in indices]
             counts[name][half] = {what: found.count(what) for what in ("image", "text", "both") if what in found}
     return counts
+
+
+def training(data: Data, held: Partition, client: str, pooled: bool) -> list[Sample]:
+    """What a client trains on; where all data is ``pooled``, all of it."""
+    return list(data.train) if pooled else [data.train[index] for index in held.train[held.names.index(client)]]
+
+
+def mix(samples: Sequence[Sample]) -> dict[str, float]:
+    """The share of the samples that has which modalities, by the words of ``present``; those of which there are any."""
+    found = [present(sample) for sample in samples]
+    return {what: found.count(what) / len(found) for what in sorted(set(found))}

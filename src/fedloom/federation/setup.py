@@ -33,7 +33,7 @@ from fedloom.federation.check import check_experiment
 from fedloom.federation.measured import check_halves, measured
 from fedloom.federation.middle import Access, Middle
 from fedloom.federation.places import Holding, check_sites, of_sites
-from fedloom.federation.seen import seen
+from fedloom.federation.seen import seen, training
 
 POOL = "all"
 """The one client of a pooled method: it holds everybody's data."""
@@ -255,9 +255,7 @@ class Setup:
 
     def training_examples(self, client: str) -> list[Example]:
         """What a client trains on, worded."""
-        held, train = self.partition, self.data.train
-        mine = range(len(train)) if self.method.pooled else held.train[held.names.index(client)]
-        return self.worded([train[index] for index in mine])
+        return self.worded(training(self.data, self.partition, client, self.method.pooled))
 
     def test_samples(self, client: str) -> list[Sample]:
         """What a client is measured on."""
@@ -281,6 +279,8 @@ class Setup:
             check_halves(self.task.name, self.loaded)
             _ = self.partition, self.data
         _ = self.method, self.sampler, self.up, self.down, self.initial
+        if self.method.local.fits:
+            self.method.local.fits(self.initial)
         if not sites:
             self.examine()
 

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from fedloom.core import shares
 from fedloom.core.tables import ClientTable
 
 
@@ -26,8 +27,33 @@ def seen(count: int, table: ClientTable) -> int:
 
 
 def learning_rate(table: ClientTable, round: int, rounds: int) -> float:
-    """The rate of a round (from 1): constant, or a cosine over the rounds from ``lr`` down to a tenth of it."""
-    if table.schedule == "constant" or rounds == 1:
+    """The rate that the turns of a round begin with.
+
+    With W the rounds of the warm-up, ``warmup`` of all rounds and rounded up, but at least 1 and fewer than all::
+
+        lr r / W                                                  rounds r = 1 ... W
+        lr                                                        later ones, "constant"
+        lr (0.1 + 0.9 (1 + cos(pi (r - W) / (R - W))) / 2)        later ones of R in all, "cosine"
+
+    So the first round of a warm-up has a rate above zero, and one of at most a single round changes nothing.
+    """
+    if rounds == 1:
         return table.lr
-    fall = 0.5 * (1 + math.cos(math.pi * (round - 1) / (rounds - 1)))
+    warm = min(max(1, shares.count(table.warmup, rounds, "up")), rounds - 1)
+    if round <= warm:
+        return table.lr * round / warm
+    if table.schedule == "constant":
+        return table.lr
+    fall = 0.5 * (1 + math.cos(math.pi * (round - warm) / (rounds - warm)))
     return table.lr * (0.1 + 0.9 * fall)
+
+
+def step_rate(table: ClientTable, peak: float, step: int, steps: int) -> float:
+    """The rate of a step of a turn, ``step`` from 0: ``peak``, that of the round, in every one.
+
+    With ``turn_schedule = "cosine"`` it is ``peak (1 + cos(pi step / steps)) / 2``: ``peak`` in the first step, and
+    zero only after the last.
+    """
+    if table.turn_schedule == "constant":
+        return peak
+    return peak * 0.5 * (1 + math.cos(math.pi * step / steps))

@@ -8,8 +8,8 @@ So one driver may have several turns under way, each on a backbone of its own, a
 """
 
 import math
-from collections.abc import Callable, Generator, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -48,7 +48,7 @@ Turn = Generator[Step, Tensor, Outcome]
 class Pupil:
     """Whose turn it is. ``lr``: the rate of this round. ``rng``: draws the batches. ``number(name)``: the seed of the
     stream ``name`` of this turn: ``dropout/3`` is that of the third step, ``personal/dropout/3`` of the third of the
-    personal adapter, ``hooks`` what hooks draw from."""
+    personal adapter, ``hooks`` what hooks draw from. ``modalities``: the shares of the examples that have which."""
 
     backbone: Backbone
     examples: Sequence[Example]
@@ -57,6 +57,7 @@ class Pupil:
     rng: np.random.Generator
     lr: float
     number: Callable[[str], int]
+    modalities: Mapping[str, float] = field(default_factory=dict)
 
 
 def turn(pupil: Pupil, method: Method, *, received: Parcel, kept: dict[str, Tree], initial: Tree, scale: float) -> Turn:
@@ -80,6 +81,9 @@ def turn(pupil: Pupil, method: Method, *, received: Parcel, kept: dict[str, Tree
         chosen = _chosen(local, run)
         optimiser = optimisers.make(run.theta, table, pupil.lr, kept if local.goes_on else {})
         losses = yield from _learn(pupil, chosen, run, optimiser, local)
+        if local.end:
+            with torch.no_grad():
+                local.end(run)
         reply, keep = _ended(pupil, method, run, losses)
         if local.goes_on:
             keep |= optimisers.state(optimiser, run.theta)
@@ -118,6 +122,7 @@ def _begin(
             yield gradients.gradient(loss, [example], leaves)
 
     run = LocalRun(start, leaves, received, kept, len(examples), pupil.lr, losses, of_examples)
+    run.modalities = pupil.modalities
     run.random.manual_seed(pupil.number(f"{stream}hooks"))
     return run
 
@@ -155,6 +160,7 @@ def _learn(
     """
     losses = []
     examples = [pupil.examples[index] for index in chosen]
+    run.total = pupil.table.steps(len(examples))
     for batch in steps.batches(len(examples), pupil.table, pupil.rng):
         limits.tick()
         step = Step([examples[index] for index in batch], pupil.number(f"{stream}dropout/{run.steps + 1}"))
@@ -164,6 +170,7 @@ def _learn(
             mean = gradients.backward((yield step), step.examples, run, local)
             if local.gradient:
                 local.gradient(run)
+            optimisers.set_rate(optimiser, steps.step_rate(pupil.table, run.lr, run.steps, run.total))
             optimiser.step()
         except Exception as error:
             reason = str(error) if isinstance(error, FedloomError) else f"{type(error).__name__}: {error}"

@@ -77,7 +77,7 @@ def hetlora(gamma: float = 0.99, penalty: float = 1e-3, cap: float = 2.0) -> Met
         return {"adapter": adapter, "ranks": {}}
 
     def step(state: State, total: Parcel) -> State:
-        adapter = state["adapter"] | _over(state["adapter"], total.trees["adapter"])
+        adapter = state["adapter"] | lora.over(state["adapter"], total.trees["adapter"])
         return {"adapter": adapter, "ranks": state.get("ranks", {}) | total.trees["ranks"]}
 
     def send(state: State, client: ClientInfo | None) -> Parcel:
@@ -114,15 +114,3 @@ def _lower(turns: list[Turn], cap: float) -> Parcel:
     plain = (WeightedSum.of(turn.rest, turn.client.examples) for turn in turns)
     means = functools.reduce(WeightedSum.merge, plain).mean() | functools.reduce(WeightedSum.merge, padded).mean()
     return Parcel({"adapter": means, "ranks": {turn.client.name: torch.tensor(turn.rank) for turn in turns}})
-
-
-def _over(adapter: Tree, mean: Tree) -> Tree:
-    """The mean in the adapter's type; where it has fewer components, the adapter's own come after them."""
-    before, filled = lora.pairs(adapter), dict(mean)
-    for module, (a, b) in lora.pairs(mean).items():
-        old_a, old_b = before[module]
-        rank = a.shape[0]
-        whole_a = torch.cat([a.to(old_a.dtype), old_a[rank:]])
-        whole_b = torch.cat([b.to(old_b.dtype), old_b[:, rank:]], dim=1)
-        filled |= lora.tree({module: (whole_a, whole_b)})
-    return filled

@@ -21,6 +21,7 @@ from fedloom.core.contracts.data import (
 )
 from fedloom.core.contracts.engine import Engine, Job, Reply
 from fedloom.core.contracts.method import (
+    Beside,
     ClientInfo,
     Local,
     LocalRun,
@@ -45,6 +46,7 @@ __all__ = [
     "Answered",
     "Backbone",
     "Base",
+    "Beside",
     "Choices",
     "ClientInfo",
     "Data",

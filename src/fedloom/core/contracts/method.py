@@ -49,7 +49,9 @@ class LocalRun:
     is, ``[examples]``. ``gradients()``: the gradient of one training example's loss after the other. Both are of all
     examples that the client holds, chosen or not, and without dropout, whose noise only the steps have. ``scratch``:
     free for hooks during this run. ``steps``, ``examples``: optimiser steps taken so far, training examples held.
-    ``random``: what hooks draw from, a stream of this turn's own.
+    ``random``: what hooks draw from, a stream of this turn's own. ``total``: the steps that the run takes in all, from
+    the first of them on. ``modalities``: which share of the client's examples has which modalities, by the words of
+    ``present``; empty where nobody counted.
     """
 
     start: Tree
@@ -63,6 +65,8 @@ class LocalRun:
     steps: int = 0
     scratch: dict[str, Any] = field(default_factory=dict)
     random: Generator = field(default_factory=Generator)
+    total: int = 0
+    modalities: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -84,7 +88,9 @@ class Personal:
 class Local:
     """The client half of a method; every part may be absent.
 
-    A turn asks for them in this order, ``term``, ``backward`` and ``gradient`` anew in every step:
+    ``fits(adapter)`` is called before a run begins, with everyone's start adapter; it raises a ``FedloomError`` where
+    the method can do nothing with that. A turn asks for the others in this order, ``term``, ``backward`` and
+    ``gradient`` anew in every step:
 
     - ``begin(run)``: called before all else.
     - ``choose(run)``: which of the client's examples the turn trains on, the personal adapter's as well: different
@@ -97,6 +103,8 @@ class Local:
       do to the term's, so a term beside it must not look at examples.
     - ``gradient(run)``: called after backward and before the optimiser's step; may change ``.grad`` of ``run.theta`` in
       place: every leaf has one, zero where the batch does not depend on it.
+    - ``end(run)``: called after the last step; may change the leaves of ``run.theta`` in place, and what it makes of
+      them is the client's adapter.
     - ``rank(run)``: how many components of every LoRA pair, from the first, the reply has, at most those the client
       began with.
     - ``send(run)``: further slots for the reply (the shared part of the adapter is always sent).
@@ -120,6 +128,8 @@ class Local:
     reveals: Mapping[str, str] = field(default_factory=dict)
     choose: Callable[[LocalRun], Sequence[int]] | None = None
     backward: Callable[[LocalRun, Tensor], None] | None = None
+    end: Callable[[LocalRun], None] | None = None
+    fits: Callable[[Tree], None] | None = None
 
 
 @dataclass(frozen=True)
@@ -153,6 +163,29 @@ class Server:
     send: Callable[[State, ClientInfo | None], Parcel]
 
 
+@dataclass(frozen=True)
+class Beside:
+    """A small merge beside a method's own, whatever that is: a further monoid, and a state that follows it.
+
+    ``slot``: its slot of the server's state, and of the server's parcels where ``send`` gives something. ``init`` makes
+    that state from the start adapter. ``lift``, ``merge`` and ``lower`` are as those of ``Reduce``, additive, on the
+    same replies; ``step(before, total)`` gives the next state, ``send(state)`` what each client gets of it (empty:
+    nothing), ``figures(state)`` what stands in the record of a round. ``reads``: the slots of a reply that it reads
+    beside the adapter. They are of no use to the method's own merge, and whatever numbers are in them, ``lift`` checks
+    and bounds.
+    """
+
+    slot: str
+    init: Callable[[Tree], Tree]
+    lift: Callable[[Parcel, ClientInfo, Tree], Any]
+    merge: Callable[[Any, Any], Any]
+    lower: Callable[[Any], Tree]
+    step: Callable[[Tree, Tree], Tree]
+    send: Callable[[Tree], Tree]
+    figures: Callable[[Tree], dict[str, float]]
+    reads: tuple[str, ...] = ()
+
+
 def everything(name: str) -> bool:
     """The predicate that takes every name."""
     return True
@@ -175,7 +208,8 @@ class Method:
     ``trains`` and ``shares`` are predicates on adapter tensor names: what learns at the client, and what of it leaves
     the client. ``mixed_ranks``: whether clients may have adapters of different rank. ``pooled``: all data in one
     place: one client that holds everybody's data, which is no federation at all. ``needs``: what it needs of an
-    adapter, looked at when an experiment is read.
+    adapter, looked at when an experiment is read. ``besides``: what is merged beside; ``reduce`` and ``server``
+    do it already (``fedloom.core.beside.attached``).
     """
 
     reduce: Reduce
@@ -186,3 +220,4 @@ class Method:
     mixed_ranks: bool = False
     pooled: bool = False
     needs: Need = "any"
+    besides: tuple[Beside, ...] = ()
