@@ -154,7 +154,8 @@ class Evaluator:
         if not indices:
             return {}
         self.setup.backbone.write(adapter, base)
-        samples, examples = ([half[index] for index in indices] for half in (self.setup.data.test, self.examples))
+        samples = [self.setup.data.test[index] for index in indices]
+        examples = [self.examples[index] for index in indices]
         return dict(zip(indices, answers.of_model(self.setup, samples, examples), strict=True))
 
     def _scored(self, found: dict[int, Answered]) -> Scores:

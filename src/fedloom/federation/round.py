@@ -3,7 +3,6 @@
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any
 
 from fedloom.core.contracts import Engine, State
 from fedloom.core.errors import FedloomError
@@ -11,11 +10,13 @@ from fedloom.federation.begin import Beginning
 from fedloom.federation.checkpoints import Checkpoint
 from fedloom.federation.evaluate import AtClients, Evaluator, evaluator
 from fedloom.federation.exchange import Exchange, Stopped
+from fedloom.federation.facts import METRIC
 from fedloom.federation.inputs import changed, inputs
 from fedloom.federation.messages import Tally, round_off
 from fedloom.federation.outliers import Memory
 from fedloom.federation.record import RunFolder
 from fedloom.federation.scores import Scores
+from fedloom.federation.scores import facts as facts_of
 from fedloom.federation.setup import Setup
 from fedloom.federation.start import begin_from
 from fedloom.federation.watch import Watch
@@ -119,6 +120,8 @@ class Federation:
             scores = evaluator.state(state, number, self._counted)
             self._tell_missing(scores)
             facts |= _evaluation_bytes(facts, scores)
+            facts = {name: value for name, value in facts.items() if not name.startswith(METRIC)}
+            facts |= facts_of(scores)
             facts["score"] = scores.figure
             facts["best"] = max(float(facts.get("best", 0.0)), scores.figure)
             self.watch.scored(number, scores.figure, scores.unparsed)
@@ -132,9 +135,7 @@ class Federation:
         self.folder.save(done)
         return done
 
-    def _note(
-        self, number: int, scores: Scores | None, tally: Tally, seconds: float, early: Mapping[str, int]
-    ) -> None:
+    def _note(self, number: int, scores: Scores | None, tally: Tally, seconds: float, early: Mapping[str, int]) -> None:
         missing = scores.missing if scores else {}
         left_out = [{"round": number, "client": name, "error": reason} for name, reason in missing.items()]
         row = {

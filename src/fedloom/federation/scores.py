@@ -14,7 +14,7 @@ from fedloom.core.contracts import Answered, Sample, Task
 from fedloom.core.errors import FedloomError
 from fedloom.core.partition import Partition
 from fedloom.federation.answers import unparsed
-from fedloom.federation.facts import Told
+from fedloom.federation.facts import METRIC, UNPARSED, Told
 
 _log = logging.getLogger(__name__)
 
@@ -76,6 +76,12 @@ class Scores:
             name: sum(self.scores[index] for index in mine) / len(mine) if mine else None
             for name, mine in zip(held.names, held.test, strict=True)
         }
+
+
+def facts(scores: Scores) -> dict[str, float]:
+    """What a checkpoint says of its evaluation beside the figure of the run."""
+    found = {METRIC + name: value for name, value in scores.metrics.items() if value is not None}
+    return found if scores.unparsed is None else found | {UNPARSED: scores.unparsed}
 
 
 def named(task: Task) -> str:
