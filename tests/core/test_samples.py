@@ -192,3 +192,21 @@ def test_a_rejected_answer_is_its_examples_unless_the_task_words_another() -> No
     own = task(word=lambda sample: replace(word(sample), rejected="red, or blue"))
     assert guarded(own, "refuse").word(worse).rejected == "red, or blue"
     assert guarded(task(), "refuse").word(GOOD).rejected == ""
+
+
+def test_what_read_and_metrics_give_is_checked_and_named() -> None:
+    one = Sample("s", None, None, "?", ("a", "b"), "a")
+    made = guarded(
+        replace(task(one), read=lambda s, answer: {"a": "a", "b": None}.get(answer, 7), metrics={"f": lambda s, a: 1}),  # type: ignore[arg-type,dict-item,return-value]
+        "refuse",
+    )
+    assert made.read is not None
+    assert (made.read(one, "a"), made.read(one, "b")) == ("a", None)
+    with pytest.raises(FedloomError, match=r"record 's': read\(\) of the answer 'c' is 7; expected text, or None"):
+        made.read(one, "c")
+    assert made.metrics["f"]([], []) == 1.0
+    for given, told in ((2, "is 2.0; expected a number from 0 to 1, or None"), (float("nan"), "is nan"), ("x", "fail")):
+        bad = guarded(replace(task(one), metrics={"f": lambda s, a, given=given: given}), "refuse")
+        with pytest.raises(FedloomError, match=rf"task '.*': its metric 'f' of 0 answers {told}"):
+            bad.metrics["f"]([], [])
+    assert guarded(replace(task(one), metrics={"f": lambda s, a: None}), "refuse").metrics["f"]([], []) is None

@@ -90,3 +90,36 @@ def test_a_run_writes_them_at_its_start_and_into_its_result(run: Run, tmp_path: 
     assert found["majority"] == {"answer": most, "of": "train", "score": pytest.approx(right / 9)}
     written = json.loads((tmp_path / "run" / "baselines.json").read_text())
     assert written == {"metric": "accuracy", "chance": 0.5, "majority": found["majority"]}
+
+
+def test_a_figure_that_is_no_mean_is_that_of_answers_drawn_or_always_the_same() -> None:
+    def made(*sets: str) -> dict[str, Any]:
+        return baselines(Setup(toy.experiment("task=tests.federation.toy:figured", *sets)))
+
+    answers = [sample.answer for sample in toy.task().load().test]
+    most, share = made()["majority"]["answer"], answers.count("yes") / 9
+    assert made()["chance"] == made()["majority"]["score"] == 0.5  # all alike: every pair is a tie
+    f1 = made("task.metric=macro-F1")
+    # always the same: its F1 is 2 n / (n + 9) of n right ones, the other's is 0
+    right = answers.count(most)
+    assert f1["majority"]["score"] == pytest.approx(right / (right + 9))
+    # a coin: each F1 is near 2 p / (2 p + 1) with p the share of its answer, the less so the fewer answers there are
+    near = (share / (2 * share + 1)) + ((1 - share) / (2 * (1 - share) + 1))
+    assert f1["chance"] == pytest.approx(near, abs=0.05)
+    assert made("task.metric=macro-F1") == f1  # the draws are the seed's
+    assert made("task.metric=macro-F1", "task.mute=yes")["chance"] < f1["chance"]
+    # at the clients: macro-F1 of each one's three, averaged
+    setup = Setup(
+        toy.experiment("task=tests.federation.toy:figured", "task.metric=macro-F1", "evaluation.where=clients")
+    )
+    own = [[setup.data.test[index].answer for index in mine].count(most) for mine in setup.partition.test]
+    wanted = sum(3 * n / (n + 3) for n in own) / 9
+    assert baselines(setup)["majority"]["score"] == pytest.approx(wanted)
+
+
+def test_an_answer_that_cannot_be_parsed_is_worth_nothing_to_the_mean_too() -> None:
+    found = baselines(
+        Setup(toy.experiment("task=tests.federation.toy:figured", "task.metric=accuracy", "task.mute=no"))
+    )
+    answers = [sample.answer for sample in toy.task().load().test]
+    assert found["chance"] == pytest.approx(answers.count("yes") / 9 / 2)

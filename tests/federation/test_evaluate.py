@@ -9,8 +9,9 @@ import torch
 
 from fedloom.core.contracts import Tree
 from fedloom.core.errors import FedloomError
-from fedloom.federation.evaluate import Evaluator, Scores, keep_their_own
+from fedloom.federation.evaluate import Evaluator, keep_their_own
 from fedloom.federation.kept import Kept
+from fedloom.federation.scores import Scores
 from fedloom.federation.setup import Setup
 from fedloom.federation.watch import Silent
 from tests.federation import toy

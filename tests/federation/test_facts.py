@@ -6,7 +6,7 @@ import pytest
 
 from fedloom.core.contracts import Parcel
 from fedloom.core.errors import FedloomError
-from fedloom.federation.facts import MOST_BYTES, check_scores, check_turn, costs_the_reply, split_bytes
+from fedloom.federation.facts import MOST_BYTES, Told, check_scores, check_turn, costs_the_reply, split_bytes
 
 TURN: dict[str, Any] = {"examples": 6, "steps": 3, "loss": 0.7}
 
@@ -35,12 +35,31 @@ def test_what_is_out_of_range_is_named(fact: str, value: Any) -> None:
 
 
 def test_scores() -> None:
-    assert check_scores(Parcel({}, {"score": 2.5, "tested": 3}), 3) == (2.5, True)
-    assert check_scores(Parcel({}, {"score": 0, "tested": 3, "private": 1}), 3) == (0.0, False)
+    assert check_scores(Parcel({}, {"score": 2.5, "tested": 3}), 3) == Told(3, 2.5)
+    assert check_scores(Parcel({}, {"score": 0, "tested": 3, "private": 1}), 3) == Told(3, 0.0, alone=False)
     for score, tested in ((3.1, 3), (-0.1, 3), (float("nan"), 3), (1.0, 4), (1.0, 3.0), ("1", 3), (None, 3)):
         with pytest.raises(FedloomError, match="its score is"):
             check_scores(Parcel({}, {"score": score, "tested": tested}), 3)  # type: ignore[dict-item]
     assert split_bytes(Parcel({}, {"split_up": 7})) == {"split_up": 7}
+
+
+def test_figures_and_unparsed_answers() -> None:
+    said: dict[str, Any] = {"score": 2, "tested": 3, "unparsed": 1, "metric.auc": 0.75}
+    found = check_scores(Parcel({}, said), 3, ("auc", "macro-F1"), parses=True)
+    assert found == Told(3, 2.0, 1, {"auc": 0.75})  # macro-F1 is not defined there
+    assert check_scores(Parcel({}, said), 3) == Told(3, 2.0)  # nobody asked
+    for fact, value, told in (
+        ("unparsed", 2, "its score is 2 over 3 examples, expected one from 0 to 1"),  # two of three are wrong
+        ("unparsed", -1, "fact 'unparsed' is -1"),
+        ("unparsed", None, "fact 'unparsed' is None, expected how many of 3 answers"),
+        ("unparsed", 0.5, "fact 'unparsed' is 0.5"),
+        ("metric.auc", 1.5, "fact 'metric.auc' is 1.5, expected a number from 0 to 1"),
+        ("metric.auc", True, "fact 'metric.auc' is True"),
+        ("metric.auc", "high", "fact 'metric.auc' is 'high'"),
+        ("metric.auc", float("nan"), "fact 'metric.auc' is nan"),
+    ):
+        with pytest.raises(FedloomError, match=told):
+            check_scores(Parcel({}, said | {fact: value}), 3, ("auc",), parses=True)
 
 
 def test_whatever_a_reply_makes_go_wrong_costs_that_reply() -> None:

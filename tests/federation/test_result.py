@@ -19,7 +19,7 @@ Run = Callable[..., dict[str, Any]]
 
 KEYS = {
     "": "fedloom seed metric zero_shot final best chance majority per_client worst_client rounds clients bytes "
-    "parameters seconds peak_memory_bytes left_out data versions measured",
+    "figure metrics parameters seconds peak_memory_bytes left_out data versions measured unparsed",
     "bytes": "up down split_up split_down",
     "parameters": "total client trained shared",
     "seconds": "total train evaluate server",

@@ -18,11 +18,12 @@ from fedloom.core.config import Experiment
 from fedloom.core.contracts import ClientInfo, Data, Engine, Example, Job, Parcel, Reply, Sample, Task
 from fedloom.core.errors import FedloomError
 from fedloom.core.partition import Partition
-from fedloom.federation.evaluate import AtClients, Scores
+from fedloom.federation.evaluate import AtClients
 from fedloom.federation.inputs import data_fingerprint, inputs, told_of_data
 from fedloom.federation.places import Holding
 from fedloom.federation.result import who_holds_what
 from fedloom.federation.round import Stopped
+from fedloom.federation.scores import Scores
 from fedloom.federation.setup import Setup
 from fedloom.site.desk import Desk
 from fedloom.site.letter import Letter

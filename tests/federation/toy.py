@@ -1,6 +1,7 @@
 """A federation small enough to run in milliseconds: a linear model with one LoRA pair, a task, an engine to bend."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from torch import Tensor
 from fedloom import models
 from fedloom.core import config, lora
 from fedloom.core.config import Experiment
-from fedloom.core.contracts import Data, Engine, Example, Job, Reply, Sample, Task, Tree
+from fedloom.core.contracts import Answered, Data, Engine, Example, Job, Reply, Sample, Task, Tree
 from fedloom.core.seeds import Seeds
 from fedloom.engines.local import Inline
 from fedloom.federation.kept import Kept
@@ -48,6 +49,32 @@ def task() -> Task:
     return Task("toy", "accuracy", load, word, lambda sample, answer: float(sample.answer == answer))
 
 
+def auc(samples: Sequence[Sample], answered: Sequence[Answered]) -> float | None:
+    """The share of pairs of a "yes" and a "no" in which the first has the higher probability of "yes"; ties half."""
+    yes, no = ([a.weights[0] for s, a in zip(samples, answered, strict=True) if s.answer == c] for c in CHOICES)
+    pairs = [(one > other) + (one == other) / 2 for one in yes for other in no]
+    return sum(pairs) / len(pairs) if pairs else None
+
+
+def macro_f1(samples: Sequence[Sample], answered: Sequence[Answered]) -> float | None:
+    """The mean over the two answers of 2 TP / (2 TP + FP + FN), of what was read; one that never stands counts 0."""
+    found = []
+    for choice in CHOICES:
+        both = sum(s.answer == choice == a.read for s, a in zip(samples, answered, strict=True))
+        all_of = sum(s.answer == choice for s in samples) + sum(a.read == choice for a in answered)
+        found.append(2 * both / all_of if all_of else 0.0)
+    return sum(found) / 2
+
+
+def figured(metric: str = "auc", mute: str = "") -> Task:
+    """The same question with two figures beside the accuracy; the answer ``mute`` cannot be parsed."""
+
+    def read(sample: Sample, answer: str) -> str | None:
+        return None if answer == mute else answer
+
+    return replace(task(), metric=metric, metrics={"auc": auc, "macro-F1": macro_f1}, read=read)
+
+
 class Toy:
     """``scores = (base + scale B A) x``; the loss is the squared distance from the one-hot answer."""
 
@@ -71,6 +98,11 @@ class Toy:
     @torch.no_grad()
     def answer(self, examples: Sequence[Example]) -> list[str]:
         return [CHOICES[int(row.argmax())] for row in self._forward(self.collate(examples)[0])]
+
+    @torch.no_grad()
+    def weighed(self, examples: Sequence[Example]) -> list[tuple[str, tuple[float, ...]]]:
+        shares = self._forward(self.collate(examples)[0]).double().softmax(dim=1).tolist()
+        return list(zip(self.answer(examples), map(tuple, shares), strict=True))
 
     def leaves(self) -> Tree:
         return dict(self.tree)

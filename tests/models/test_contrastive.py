@@ -54,6 +54,10 @@ def test_an_example_is_measured_against_its_own_choices(kind: str, tiny: Tiny) -
     torch.testing.assert_close(loss, torch.stack(expected), rtol=1e-4, atol=1e-5)
     nearest = "fish" if logits[1, 3] > logits[1, 1] else "dog"
     assert model.answer([first, second])[1] == nearest
+    found = model.weighed([first, second])
+    assert found[1][0] == nearest
+    for (_, weights), own in zip(found, (logits[0], logits[1, [3, 1]]), strict=True):
+        assert weights == pytest.approx(own.softmax(dim=0).tolist(), rel=1e-3)  # of its own choices, in their order
 
 
 @both

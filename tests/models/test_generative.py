@@ -1,3 +1,4 @@
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
@@ -87,6 +88,20 @@ def test_ranking_from_one_prefix_is_the_naive_ranking(
     for example, answer, scores in zip(many, answers, expected, strict=True):
         values = [float(s.mean() if normalise else s.sum()) for s in scores]
         assert answer == example.choices[values.index(max(values))]
+
+
+@pytest.mark.parametrize("normalise", [False, True])
+def test_weights_are_the_softmax_of_the_likelihoods_that_rank(normalise: bool, tiny: Tiny) -> None:
+    """Choices of no, one and three words: summed with the end after them, or the mean over as many tokens."""
+    model = backbone(tiny("llava"), normalise=normalise)
+    many = [*mixed(), replace(mixed()[0], choices=())]
+    found = model.weighed(many)
+    assert [answer for answer, _ in found] == model.answer(many)
+    for example, (answer, weights) in zip(many, found, strict=True):
+        scores = [naive(tiny("llava"), example, choice) for choice in example.choices]
+        likely = [math.exp(float(s.mean() if normalise else s.sum())) for s in scores]
+        assert weights == pytest.approx([one / sum(likely) for one in likely], rel=1e-3)
+        assert not weights or example.choices[weights.index(max(weights))] == answer
 
 
 def test_few_rows_at_a_time_give_the_same_scores(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,8 +5,10 @@ import json
 from pathlib import Path
 
 import pytest
+from scipy import stats
 
 from fedloom.core.errors import FedloomError
+from fedloom.federation.written import WHOLE
 from fedloom.report import comparison, outcome
 from fedloom.report.compare import write
 from fedloom.report.curves import curve, curves
@@ -14,7 +16,7 @@ from fedloom.report.differences import differences
 from fedloom.report.outcome import Outcome, Ran
 from fedloom.report.runs import read
 from fedloom.sweep.tuning import Candidate
-from tests.report.made_up import run_folder
+from tests.report.made_up import change, run_folder
 
 METHODS = ("fedavg", "better", "<i>worse</i>")
 
@@ -137,3 +139,42 @@ def test_a_curve_is_the_mean_of_the_rounds_that_every_seed_evaluated(tmp_path: P
     figure = curves({"a": runs[:1], "b": runs[1:]}, {"b": "a"}, "accuracy")
     assert figure is not None
     assert len(figure.axes) == 2
+
+
+def test_a_figure_that_is_no_mean_is_compared_over_seeds_alone_and_says_so(tmp_path: Path) -> None:
+    cells = [cell(tmp_path, "fedavg", seed, [1, 0] * 20) for seed in (0, 1, 2)]
+    cells += [cell(tmp_path, "better", seed, [1] * 40) for seed in (0, 1, 2)]
+    finals = {"fedavg": (0.50, 0.60, 0.55), "better": (0.70, 0.75, 0.80)}
+    for one in cells:
+        lost = {"before": 0.0, "after": 0.05 * (one.axes["method"] == "better")}
+        change(
+            tmp_path / one.folder, metric="auc", figure=WHOLE, unparsed=lost, final=finals[one.axes["method"]][one.seed]
+        )
+    outcome.save(Outcome(name="made up", baseline={"method": "fedavg"}, cells=cells), tmp_path)
+    (_, better), told = write(outcome.load(tmp_path), tmp_path)
+    assert better.held is not None
+    found = better.held.difference
+    known = stats.ttest_rel(finals["better"], finals["fedavg"])
+    assert (found.mean, found.seeds, found.examples) == (pytest.approx(0.2), 3, 0)
+    assert found.p == pytest.approx(known.pvalue)
+    text = (tmp_path / "table.md").read_text()
+    assert "| n | zero-shot | final | difference | unparsed |" in text
+    assert "| 75.0% ± 5.0 | +20.0 [" in text
+    assert "| 5.0% ± 0.0 |" in text
+    assert (
+        "auc is a figure of all test examples together, no mean of examples' scores: differences in it are paired over "
+        "seeds alone."
+    ) in told
+    assert "unparsed: the share of answers that could not be parsed; each counts as a wrong one." in told
+    assert told[0] == "Measured on the test half: 40 examples."  # whose standard error is no sqrt(p (1 - p) / n)
+    assert any("paired over seeds alone" in text and text.startswith("difference:") for text in told)
+
+
+def test_that_every_answer_was_parsed_is_said_where_every_folder_tells(out: Path) -> None:
+    assert "Every answer was parsed." not in write(outcome.load(out), out)[1]  # an older folder does not tell
+    for one in outcome.load(out).finished(out):
+        change(out / one.folder, unparsed={"before": 0.0, "after": 0.0})
+    rows, told = write(outcome.load(out), out)
+    assert "Every answer was parsed." in told
+    assert "unparsed" not in (out / "table.md").read_text()
+    assert rows[0].stats["unparsed"].mean == 0.0

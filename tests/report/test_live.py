@@ -64,3 +64,18 @@ def test_what_clients_and_their_errors_say_steers_no_terminal() -> None:
         assert "\x1b]" not in text
         assert "\u202e" not in text
         assert "gone\\x1b]0;title\\n12:00:00 fedavg: round 2/2" in text
+
+
+def test_answers_that_could_not_be_parsed_are_told_where_there_are_any() -> None:
+    console = Console(file=io.StringIO(), width=200)
+    with Live(console, "fedavg") as live:
+        live.scored(0, 0.5, 0.125)
+        live.round(1, 2, 1)
+        live.scored(1, 0.75, 0.0)
+        live.round(2, 2, 1)
+        live.scored(2, 0.75, 0.25)
+    assert isinstance(console.file, io.StringIO)
+    lines = [line[9:] for line in console.file.getvalue().splitlines()]
+    assert lines[0] == "fedavg: zero-shot: 50.0%, 12.5% of the answers unparsed"
+    assert "score 75.0%, 0 B sent" in lines[1]
+    assert "score 75.0%, 25.0% of the answers unparsed, " in lines[2]

@@ -318,3 +318,20 @@ def test_the_facts_name_what_is_not_usual_of_a_turn() -> None:
         "3 rounds",
         "seed 0",
     ]
+
+
+def test_runs_side_by_side_have_a_column_of_unparsed_answers_where_there_are_any(tmp_path: Path) -> None:
+    folders = [run_folder(tmp_path, name) for name in ("one", "two")]
+    for folder in folders:
+        change(folder, unparsed={"before": 0.5, "after": 0.0})
+    page(folders, tmp_path / "none.html")
+    text = (tmp_path / "none.html").read_text()
+    assert "Every answer was parsed." in text
+    assert "Unparsed answers" not in text
+    assert text.count("answers that could not be parsed</th><td>50.0%</td><td>0.0%</td>") == 2
+    change(folders[1], unparsed={"before": 0.5, "after": 0.25}, metrics={"<b>F1</b>": {"before": 0.1, "after": None}})
+    page(folders, tmp_path / "some.html")
+    text = (tmp_path / "some.html").read_text()
+    assert '<th scope="col">Unparsed answers</th>' in text
+    assert "Every answer was parsed." not in text
+    assert "&lt;b&gt;F1&lt;/b&gt;</th><td>10.0%</td><td>\u2013</td>" in text

@@ -4,9 +4,9 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from fedloom.federation.written import Result
+from fedloom.federation.written import WHOLE, Result
 from fedloom.report.runs import read
-from fedloom.report.table import Row, comma_separated, markdown, rows, stat, terminal
+from fedloom.report.table import Row, comma_separated, markdown, rows, stat, summary, terminal
 from tests.report.made_up import run_folder
 
 
@@ -104,3 +104,21 @@ def test_a_name_is_no_markup_and_steers_no_terminal(found: list[Row]) -> None:
 def test_a_name_is_no_formula_of_a_spreadsheet(found: list[Row]) -> None:
     named = Row({"method": "=1+2", "client.lr": "-0.3"}, found[0].stats)
     assert comma_separated([named]).splitlines()[1].startswith("'=1+2,-0.3,3,")
+
+
+def test_the_end_of_a_run_tells_unparsed_answers_always_and_other_figures() -> None:
+    result = {
+        **{"metric": "auc", "figure": WHOLE, "zero_shot": 0.5, "final": 0.75, "worst_client": 0.6},
+        **{"metrics": {"auc": {"before": 0.5, "after": 0.75}, "macro-F1": {"before": 0.25, "after": None}}},
+        **{"unparsed": {"before": 0.125, "after": 0.0}, "bytes": {"up": 1, "down": 1}, "seconds": {"total": 1.0}},
+    }
+    console = Console(file=io.StringIO(), width=120)
+    console.print(summary("fedavg", {"fedavg": result}))
+    assert isinstance(console.file, io.StringIO)
+    text = console.file.getvalue()
+    assert "auc (of all examples together) on the test examples" in text
+    assert [line.split("│")[4].strip() for line in text.splitlines() if "│" in line] == ["12.5%", "0.0%"]
+    assert "macro-F1: 25.0% before, \u2013 after" in text
+    old = {key: value for key, value in result.items() if key not in ("metrics", "figure", "unparsed")}
+    console.print(summary("fedavg", {"fedavg": old}))
+    assert "auc on the test examples" in console.file.getvalue()

@@ -10,6 +10,7 @@ import torch
 from fedloom.core.errors import FedloomError
 from fedloom.federation.checkpoints import Checkpoint
 from fedloom.federation.record import RunFolder
+from fedloom.federation.written import WHOLE, Change
 from fedloom.report.runs import read
 from tests.report.made_up import begin, run_folder
 
@@ -90,3 +91,16 @@ def test_a_broken_zero_shot_file_is_named(folder: Path, text: str) -> None:
     (folder / "before.json").write_text(text)
     with pytest.raises(FedloomError, match=r"before.json"):
         read(folder)
+
+
+def test_a_figure_that_is_no_mean_is_read_as_it_was_written(folder: Path) -> None:
+    before = {"answers": ["a"], "scores": [1.0], "metric": "auc", "metrics": {"auc": 0.25, "F1": None}, "unparsed": 0.5}
+    (folder / "before.json").write_text(json.dumps(before))
+    file = folder / "rounds.jsonl"
+    *rest, last = [json.loads(line) for line in file.read_text().splitlines()]
+    last |= {"score": 0.75, "metrics": {"auc": 0.75, "F1": 0.5}, "unparsed": 0.0}
+    file.write_text("".join(json.dumps(one) + "\n" for one in [*rest, last]))
+    found = read(folder).result
+    assert (found.zero_shot, found.final, found.figure) == (0.25, 0.75, WHOLE)
+    assert found.metrics == {"auc": Change(before=0.25, after=0.75), "F1": Change(before=None, after=0.5)}
+    assert found.unparsed == Change(before=0.5, after=0.0)

@@ -73,6 +73,8 @@ def test_answers_are_the_same(wire: str, tiny: Tiny) -> None:
     expected = whole.answer([*asked, *free])
     assert any(expected[6:])  # something is said
     assert moved(model).answer([*asked, *free]) == expected
+    for (_, ours), (_, theirs) in zip(model.weighed([*asked, *free]), whole.weighed([*asked, *free]), strict=True):
+        assert ours == pytest.approx(theirs, rel=1e-5)
 
 
 @pytest.mark.parametrize("choices", [True, False])

@@ -4,7 +4,7 @@ A record that cannot be used costs what ``data.on_bad`` says: the run, before it
 """
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import lru_cache
 from math import isfinite
@@ -14,7 +14,7 @@ from typing import Literal
 from PIL import Image
 
 from fedloom.core import limits
-from fedloom.core.contracts import IMAGE, Data, Example, Picture, Sample, Task
+from fedloom.core.contracts import IMAGE, Answered, Data, Example, Metric, Picture, Sample, Task
 from fedloom.core.errors import FedloomError, told
 from fedloom.core.pictures import fault
 from fedloom.core.printable import in_line
@@ -66,7 +66,44 @@ def guarded(task: Task, on_bad: OnBad) -> Task:
             raise FedloomError(f"{place} is {found}; expected a number from 0 (wrong) to 1 (right).")
         return found
 
-    return replace(task, load=load, word=word, score=score)
+    read = _reader(task) if task.read else None
+    metrics = {name: _figure(task, name, metric) for name, metric in task.metrics.items()}
+    return replace(task, load=load, word=word, score=score, read=read, metrics=metrics)
+
+
+def _reader(task: Task) -> Callable[[Sample, str], str | None]:
+    """``task.read``, of which what it gives is seen to be text or nothing."""
+    assert task.read is not None
+    whole = task.read
+
+    def read(sample: Sample, answer: str) -> str | None:
+        place = f"task {task.name!r}, record {sample.id!r}: read() of the answer {answer!r}"
+        try:
+            found = whole(sample, answer)
+        except Exception as error:
+            raise FedloomError(f"{place} failed: {told(error)}.") from error
+        if not isinstance(found, str | None):
+            raise FedloomError(f"{place} is {found!r}; {TEXT}, or None where it means no answer.")
+        return found
+
+    return read
+
+
+def _figure(task: Task, name: str, metric: Metric) -> Metric:
+    """One of ``task.metrics``, of which what it gives is seen to be a share or nothing."""
+
+    def figure(samples: Sequence[Sample], answered: Sequence[Answered]) -> float | None:
+        place = f"task {task.name!r}: its metric {name!r} of {len(answered)} answers"
+        try:
+            found = metric(samples, answered)
+            found = None if found is None else float(found)
+        except Exception as error:
+            raise FedloomError(f"{place} failed: {told(error)}.") from error
+        if found is not None and not 0 <= found <= 1:  # nor what is no number
+            raise FedloomError(f"{place} is {found}; expected a number from 0 to 1, or None where it is not defined.")
+        return found
+
+    return figure
 
 
 @lru_cache(maxsize=1 << 20)

@@ -1,12 +1,20 @@
 """What answers without looking are worth, by the task's own score: a choice at random, and always the same answer."""
 
 from collections import Counter
+from collections.abc import Sequence
 from statistics import fmean
 from typing import Any
 
+from fedloom.core.contracts import Answered, Sample
+from fedloom.federation.answers import judged
+from fedloom.federation.evaluate import answers_here
+from fedloom.federation.scores import named, of_each, weighted
 from fedloom.federation.setup import Setup
 
 FILE = "baselines.json"
+
+DRAWS = 100
+"""How often a choice at random is drawn for every test example, where the figure is no mean of scores."""
 
 
 def baselines(setup: Setup) -> dict[str, Any]:
@@ -16,6 +24,10 @@ def baselines(setup: Setup) -> dict[str, Any]:
     choices in every example. ``majority``: the score of always giving the most frequent training answer, or the most
     frequent test answer where nothing is trained on (``of`` says which). It needs an answer that is given more than
     once, and that every example with choices offers. What sites hold is not known here: both are ``None``.
+
+    Of a figure that is no mean of scores no formula is taken: it is that of answers which are drawn (the mean over
+    ``DRAWS`` of them, every choice as likely as any other) or always the same one (with the probability 1), by the same
+    metric, over whatever the run's is taken over.
     """
     if setup.scenario.sites:
         return {"metric": setup.task.metric, "chance": None, "majority": None}
@@ -23,13 +35,20 @@ def baselines(setup: Setup) -> dict[str, Any]:
 
 
 def _chance(setup: Setup) -> float | None:
-    means = []
+    every = []
     for sample in setup.data.test:
         choices = setup.task.word(sample).choices
         if not choices:
             return None
-        means.append(fmean(setup.task.score(sample, choice) for choice in choices))
-    return fmean(means)
+        alike = (1 / len(choices),) * len(choices)
+        every.append([judged(setup.task, sample, choice, alike) for choice in choices])
+    if not named(setup.task):
+        return fmean(fmean(one.score for one in choices) for choices in every)
+    rng = setup.seeds.numpy("baselines/chance")
+    counts = [len(choices) for choices in every]
+    draws = [[one[place] for one, place in zip(every, rng.integers(counts), strict=True)] for _ in range(DRAWS)]
+    found = [value for drawn in draws if (value := _figure(setup, drawn)) is not None]
+    return fmean(found) if found else None
 
 
 def _majority(setup: Setup) -> dict[str, Any] | None:
@@ -38,10 +57,25 @@ def _majority(setup: Setup) -> dict[str, Any] | None:
     answer = min(counts, key=lambda text: (-counts[text], text))
     if counts[answer] < 2:
         return None
-    scores = []
+    given = []
     for sample in setup.data.test:
         choices = setup.task.word(sample).choices
         if choices and answer not in choices:
             return None
-        scores.append(setup.task.score(sample, answer))
-    return {"answer": answer, "of": half, "score": fmean(scores)}
+        sure = tuple(float(place == choices.index(answer)) for place in range(len(choices)))
+        given.append(judged(setup.task, sample, answer, sure))
+    score = _figure(setup, given)
+    return None if score is None else {"answer": answer, "of": half, "score": score}
+
+
+def _figure(setup: Setup, given: Sequence[Answered]) -> float | None:
+    """What the run's figure would be with these answers to all test examples."""
+    samples: Sequence[Sample] = setup.data.test
+    if not named(setup.task):
+        return fmean(one.score for one in given)
+    if answers_here(setup):
+        return setup.task.metrics[setup.task.metric](samples, given)
+    held = setup.partition
+    found = of_each(setup.task, samples, given, held)
+    sizes = dict(zip(held.names, map(len, held.test), strict=True))
+    return weighted([(value, sizes[name]) for name, value in found.items() if value is not None])

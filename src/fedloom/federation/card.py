@@ -5,6 +5,7 @@ from pathlib import Path
 
 from fedloom import __version__
 from fedloom.federation.checkpoints import Checkpoint
+from fedloom.federation.facts import METRIC, UNPARSED
 from fedloom.federation.setup import Setup
 
 
@@ -41,6 +42,17 @@ An adapter of kind `{experiment.adapter.kind}` for `{experiment.model.name}`, tu
 {seen}| method | {experiment.method.title} |
 | {setup.task.metric}, zero-shot | {float(last.facts["zero_shot"]):.3f} |
 | {setup.task.metric}, after these rounds | {score} |
-| base model's fingerprint | {backbone.fingerprint} |
+{_beside(setup, last)}| base model's fingerprint | {backbone.fingerprint} |
 {pinned}
 {how}"""
+
+
+def _beside(setup: Setup, last: Checkpoint) -> str:
+    """The rows of the task's other figures, and of answers that could not be parsed, where they are known."""
+    names = {METRIC + name: name for name in setup.task.metrics if name != setup.task.metric}
+    names |= {UNPARSED: "answers that could not be parsed"}
+    return "".join(
+        f"| {name}, after these rounds | {float(last.facts[fact]):.3f} |\n"
+        for fact, name in names.items()
+        if fact in last.facts
+    )

@@ -7,58 +7,19 @@ server answers, or, where it has no data or must not see what clients keep, the 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 from fedloom.core import wire
-from fedloom.core.contracts import Engine, Parcel, Reply, Sample, State, Tree
+from fedloom.core.contracts import Answered, Engine, Parcel, Reply, State, Tree
 from fedloom.core.errors import FedloomError
-from fedloom.core.partition import Partition
-from fedloom.federation.facts import check_scores, costs_the_reply, split_bytes
+from fedloom.federation import answers
+from fedloom.federation.facts import METRIC, UNPARSED, Told, check_scores, costs_the_reply, split_bytes
 from fedloom.federation.kept import Kept
 from fedloom.federation.messages import Outbox
 from fedloom.federation.order import in_order
+from fedloom.federation.scores import Scores, figures, gathered, of_all
 from fedloom.federation.setup import Setup
 from fedloom.federation.start import own_model
-
-
-@dataclass(frozen=True)
-class Scores:
-    """What an evaluation found.
-
-    ``answers``, ``scores``: of every test example, in the order of the test half; empty where the clients answered, as
-    are the examples' ``ids``.
-    Then ``sums`` has the sum of scores and the number of examples of each client that lets them be known, ``unnamed``
-    the same of all others together, and ``missing`` who did not answer, and why.
-    """
-
-    answers: list[str]
-    scores: list[float]
-    sums: dict[str, list[float]] = field(default_factory=dict)
-    unnamed: list[float] = field(default_factory=lambda: [0.0, 0])
-    missing: dict[str, str] = field(default_factory=dict)
-    bytes_up: int = 0
-    bytes_down: int = 0
-    split_up: int = 0
-    split_down: int = 0
-    ids: list[str] = field(default_factory=list)
-
-    @property
-    def mean(self) -> float:
-        """The metric over all test examples."""
-        if self.scores:
-            return sum(self.scores) / len(self.scores)
-        totals = [*self.sums.values(), self.unnamed]
-        return sum(total for total, _ in totals) / max(1, sum(count for _, count in totals))
-
-    def of_clients(self, held: Partition) -> dict[str, float | None]:
-        """The metric over each client's own test examples; ``None`` for one that holds none or does not tell."""
-        if not self.scores:
-            known = {name: total / count for name, (total, count) in self.sums.items() if count}
-            return {name: known.get(name) for name in held.names}
-        return {
-            name: sum(self.scores[index] for index in mine) / len(mine) if mine else None
-            for name, mine in zip(held.names, held.test, strict=True)
-        }
 
 
 def evaluator(setup: Setup, kept: Kept, engine: Engine) -> "Evaluator | AtClients":
@@ -73,7 +34,7 @@ def answers_here(setup: Setup) -> bool:
 
 @dataclass
 class AtClients:
-    """Has each client answer its own test examples; sums of scores come back, no answers."""
+    """Has each client answer its own test examples; sums of scores and figures of them come back, no answers."""
 
     setup: Setup
     engine: Engine
@@ -82,38 +43,33 @@ class AtClients:
         """Scores after ``round`` rounds (0: zero-shot), each client with its own model.
 
         Raises:
-            FedloomError: no client answered.
+            FedloomError: no client answered, or none has the figure of the run.
         """
         tested = [name for name, mine in zip(*self._held(), strict=True) if mine]
         cohort = [self.setup.clients[name] for name in tested]
         outbox = Outbox(self.setup, round, state, cohort, counted, "evaluate")
-        found = Scores([], [])
         if not cohort:
             raise FedloomError("evaluation: no client has a test example; nothing could be measured.")
-        up, private, split = 0, dict[str, list[float]](), Counter[str]()
+        up, split = 0, Counter[str]()
+        missing, told = dict[str, str](), dict[str, Told]()
         for info, reply in in_order(iter(self.engine.exchange(outbox.jobs())), cohort):
             up += len(reply.parcel)
             if info is None:  # a late one, of a round before
-                found.missing[f"{reply.client} (late)"] = reply.error
+                missing[f"{reply.client} (late)"] = reply.error
                 continue
             try:
-                total, alone, traffic = _opened(reply, len(self._test(info.name)))
+                told[info.name], traffic = _opened(self.setup, reply, len(self._test(info.name)))
             except FedloomError as error:
-                found.missing[info.name] = str(error)
+                missing[info.name] = str(error)
                 continue
             split.update(traffic)
-            (found.sums if alone else private)[info.name] = total
-        if len(private) == 1:
-            (name,) = private
-            found.missing[name] = (
-                f"client {name!r}: it tells its score only as a part of a sum, and it is the only one."
-            )
-            private.clear()
-        if not found.sums and not private:
-            raise FedloomError(f"evaluation after round {round}: nobody answered. {'; '.join(found.missing.values())}")
+        with _named(f"evaluation after round {round}"):
+            found = gathered(self.setup.task, told)
+        missing |= found.missing
+        if not found.sums and not found.unnamed[1]:
+            raise FedloomError(f"evaluation after round {round}: nobody answered. {'; '.join(missing.values())}")
         down = sum(sum(parts.values()) for parts in outbox.sizes.values())
-        unnamed = [sum(column) for column in zip([0.0, 0.0], *private.values(), strict=True)]
-        found = replace(found, unnamed=unnamed, bytes_up=up, bytes_down=down)
+        found = replace(found, missing=missing, bytes_up=up, bytes_down=down)
         return replace(found, split_up=split["split_up"], split_down=split["split_down"])
 
     def _held(self) -> tuple[list[str], list[list[int]]]:
@@ -123,8 +79,8 @@ class AtClients:
         return dict(zip(*self._held(), strict=True))[name]
 
 
-def _opened(reply: Reply, tested: int) -> tuple[list[float], bool, dict[str, int]]:
-    """Sum and count of a client's scores, whether they may stand alone in a file, and its traffic with a host.
+def _opened(setup: Setup, reply: Reply, tested: int) -> tuple[Told, dict[str, int]]:
+    """What a client says of its test examples, and its traffic with a host.
 
     Raises:
         FedloomError: no reply, or one that is not what was asked for.
@@ -134,19 +90,24 @@ def _opened(reply: Reply, tested: int) -> tuple[list[float], bool, dict[str, int
     try:
         with costs_the_reply():
             parcel = wire.unpack(reply.parcel, max_bytes=wire.MAX_HEADER)
-            total, alone = check_scores(parcel, tested)
-            return [total, tested], alone, split_bytes(parcel)
+            told = check_scores(parcel, tested, setup.task.metrics, setup.task.read is not None)
+            return told, split_bytes(parcel)
     except FedloomError as error:
         raise FedloomError(f"client {reply.client!r}: {error}") from error
 
 
 def answered(setup: Setup, client: str, received: Parcel, kept: dict[str, Tree], *, zero_shot: bool = False) -> Parcel:
-    """A client's reply to being evaluated: the sum of its scores on its own test examples, with its own model."""
-    samples = setup.test_samples(client)
+    """A client's reply to being evaluated: the sum of its scores on its own test examples, with its own model; how
+    many answers could not be parsed, where the task parses them; and the task's figures that are defined there."""
+    samples, task = setup.test_samples(client), setup.task
     setup.backbone.write(*own_model(setup, setup.start(setup.clients[client]), received, kept))
     with without_adapter(setup) if zero_shot else nullcontext():
-        scores = score(setup, samples, setup.backbone.answer(setup.worded(samples)))
-    return Parcel({}, {"tested": len(samples), "score": sum(scores)})
+        found = answers.of_model(setup, samples, setup.worded(samples))
+    facts: dict[str, int | float | str] = {"tested": len(samples), "score": sum(one.score for one in found)}
+    if task.read:
+        facts[UNPARSED] = answers.unparsed(found)
+    told = figures(task, samples, found)
+    return Parcel({}, facts | {METRIC + name: value for name, value in told.items() if value is not None})
 
 
 @dataclass
@@ -166,39 +127,41 @@ class Evaluator:
         at a time, however many clients have their own.
 
         Raises:
-            FedloomError: a model that does not answer, such as one that diverged: the round, and whose it is.
+            FedloomError: a model that does not answer, such as one that diverged: the round, and whose it is; a figure
+                that is not defined.
         """
         if round == 0:
             with _named("zero-shot, before round 1"), without_adapter(self.setup):
                 return self._scored(self._answers(range(len(self.examples)), self.setup.initial, None))
         initial, sent = self.setup.initial, self.setup.method.server.send(state, None)
         own_models = keep_their_own(self.setup)
-        answers: dict[int, str] = {}
+        found: dict[int, Answered] = {}
         common: list[int] = []
         for name, mine in zip(self.setup.partition.names, self.setup.partition.test, strict=True):
             kept = self.kept.read(name, counted.get(name, 0)) if own_models and mine else {}
             if "adapter" in kept or "personal" in kept:
                 with _named(f"evaluation after round {round}, the model of client {name!r}"):
-                    answers |= self._answers(mine, *own_model(self.setup, initial, sent, kept))
+                    found |= self._answers(mine, *own_model(self.setup, initial, sent, kept))
             else:
                 common += mine
         everyone = own_model(self.setup, initial, sent)
         told = ", ".join(repr(name) for name, last in counted.items() if last == round)
         with _named(f"evaluation after round {round}, the global model (of clients {told})"):
-            return self._scored(answers | self._answers(sorted(common), *everyone))
+            return self._scored(found | self._answers(sorted(common), *everyone))
 
-    def _answers(self, indices: Sequence[int], adapter: Tree, base: Tree | None) -> dict[int, str]:
+    def _answers(self, indices: Sequence[int], adapter: Tree, base: Tree | None) -> dict[int, Answered]:
         """One adapter's answers to some of the test examples, by index."""
         if not indices:
             return {}
         self.setup.backbone.write(adapter, base)
-        found = self.setup.backbone.answer([self.examples[index] for index in indices])
-        return dict(zip(indices, found, strict=True))
+        samples = [self.setup.data.test[index] for index in indices]
+        examples = [self.examples[index] for index in indices]
+        return dict(zip(indices, answers.of_model(self.setup, samples, examples), strict=True))
 
-    def _scored(self, answers: dict[int, str]) -> Scores:
-        ordered = [answers[index] for index in range(len(self.examples))]
-        scores = score(self.setup, self.setup.data.test, ordered)
-        return Scores(ordered, scores, ids=[example.id for example in self.examples])
+    def _scored(self, found: dict[int, Answered]) -> Scores:
+        ordered = [found[index] for index in range(len(self.examples))]
+        scores = of_all(self.setup.task, self.setup.data.test, ordered, self.setup.partition)
+        return replace(scores, ids=[example.id for example in self.examples])
 
 
 def without_adapter(setup: Setup) -> AbstractContextManager[None]:
@@ -226,8 +189,3 @@ def keep_their_own(setup: Setup) -> bool:
 def keeps(setup: Setup) -> bool:
     """Whether each of a client's turns leaves something with it that its next one needs."""
     return keep_their_own(setup) or setup.method.local.keep is not None or setup.up.feeds_back
-
-
-def score(setup: Setup, samples: Sequence[Sample], answers: Sequence[str]) -> list[float]:
-    """The task's score of each answer."""
-    return [setup.task.score(sample, answer) for sample, answer in zip(samples, answers, strict=True)]

@@ -1,7 +1,8 @@
 """What a client's reply says in numbers, and the range that each of them has; whatever one reply makes go wrong."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 
 from fedloom.core.contracts import Local, Parcel, Tree
 from fedloom.core.errors import FedloomError
@@ -23,6 +24,12 @@ MOST_LOSS = 1e10
 
 LONGEST_REASON = 1000
 """Characters of why a reply cannot be used: some of it quotes the reply, and it stands in files and on the screen."""
+
+UNPARSED = "unparsed"
+"""The fact of a reply with scores that says how many answers could not be parsed, where the task parses them."""
+
+METRIC = "metric."
+"""What stands before the name of one of the task's metrics, as a fact of a reply with scores."""
 
 _KNOWN = {"examples", "steps", "loss", PRIVATE, RANK, *SPLIT}
 
@@ -70,19 +77,46 @@ def check_turn(parcel: Parcel, held: int, steps: int) -> None:
     split_bytes(parcel)
 
 
-def check_scores(parcel: Parcel, tested: int) -> tuple[float, bool]:
-    """The sum of a client's scores on its ``tested`` examples, each from 0 to 1, and whether it may stand alone in a
-    file.
+@dataclass(frozen=True)
+class Told:
+    """What a client says of its ``tested`` examples: the sum of its scores, how many answers were ``unparsed``, the
+    figures that are defined there by name, and whether all of this may stand ``alone`` in a file."""
+
+    tested: int
+    score: float
+    unparsed: int = 0
+    metrics: dict[str, float] = field(default_factory=dict)
+    alone: bool = True
+
+
+def check_scores(parcel: Parcel, tested: int, metrics: Collection[str] = (), parses: bool = False) -> Told:
+    """What a client says of its ``tested`` examples, each of whose scores is from 0 to 1.
+
+    Args:
+        parcel: the reply.
+        tested: the examples that the client is known to be measured on.
+        metrics: the names of the task's metrics; of one that is not defined there the reply says nothing.
+        parses: whether the task can find that an answer cannot be parsed, which scores nothing.
 
     Raises:
         FedloomError: the reply says something else.
     """
     facts = parcel.facts
     total, count = facts.get("score"), facts.get("tested")
-    if _whole(count, tested) != tested or not isinstance(total, int | float) or not 0 <= total <= tested:
-        told = f"its score is {total!r} over {count!r} examples, expected one from 0 to {tested} over {tested}."
+    unparsed = _whole(facts.get(UNPARSED) if parses else 0, tested)
+    if unparsed is None:
+        expected = f"how many of {tested} answers could not be parsed: a whole number. Both sides need the same task"
+        raise _out_of_range(UNPARSED, facts.get(UNPARSED), expected)
+    most = tested - unparsed
+    if _whole(count, tested) != tested or not isinstance(total, int | float) or not 0 <= total <= most:
+        told = f"its score is {total!r} over {count!r} examples, expected one from 0 to {most} over {tested}."
         raise FedloomError(told)
-    return float(total), not facts.get(PRIVATE)
+    found = {name: facts[METRIC + name] for name in metrics if METRIC + name in facts}
+    for name, value in found.items():
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
+            raise _out_of_range(METRIC + name, value, "a number from 0 to 1")
+    figures = {name: float(value) for name, value in found.items()}
+    return Told(tested, float(total), unparsed, figures, not facts.get(PRIVATE))
 
 
 def split_bytes(parcel: Parcel) -> dict[str, int]:

@@ -19,8 +19,8 @@ from fedloom.federation import rows, sums, written
 from fedloom.federation.aside import Aside
 from fedloom.federation.checkpoints import Checkpoint, none_good
 from fedloom.federation.differs import difference, goes_on
-from fedloom.federation.evaluate import Scores
 from fedloom.federation.record import RunFolder
+from fedloom.federation.scores import Scores
 from fedloom.federation.sealed import Damaged
 
 _log = logging.getLogger(__name__)
@@ -98,8 +98,8 @@ def check_adapters(folder: RunFolder, recorded: Experiment, found: Checkpoint) -
             raise Damaged(f"client {client!r}: {folder.kept.file(client, turn)} is not what goes with {file}.")
 
 
-def scores(folder: RunFolder, name: str, mean: object) -> Scores | None:
-    """What ``before.json`` or ``after.json`` holds; ``None`` where it is not there, or not the scores of this ``mean``.
+def scores(folder: RunFolder, name: str, figure: object) -> Scores | None:
+    """What ``before.json`` or ``after.json`` holds; ``None`` where it is not there, or not of this ``figure``.
 
     Raises:
         FedloomError: it cannot be read.
@@ -110,7 +110,7 @@ def scores(folder: RunFolder, name: str, mean: object) -> Scores | None:
     except (written.Broken, TypeError):
         return None
     whole = found is not None and len(found.answers) == len(found.scores)
-    return found if found is not None and whole and found.mean == mean else None
+    return found if found is not None and whole and found.figure == figure else None
 
 
 def _states(found: Checkpoint | None) -> dict[str, tuple[int, str]]:

@@ -16,13 +16,15 @@ from fedloom.federation import baselines, sums
 from fedloom.federation.card import card
 from fedloom.federation.checkpoints import Checkpoint
 from fedloom.federation.environment import versions
-from fedloom.federation.evaluate import Evaluator, Scores, answers_here, keep_their_own
+from fedloom.federation.evaluate import Evaluator, answers_here, keep_their_own
 from fedloom.federation.inputs import data_fingerprint
 from fedloom.federation.record import RunFolder, as_text
 from fedloom.federation.restore import scores
+from fedloom.federation.scores import Scores, named
 from fedloom.federation.seen import losses
 from fedloom.federation.setup import Setup
 from fedloom.federation.start import begin_from, own_model, whole_start
+from fedloom.federation.written import CLIENTS, MEAN, WHOLE
 
 _log = logging.getLogger(__name__)
 
@@ -74,9 +76,9 @@ def finish(setup: Setup, folder: RunFolder, last: Checkpoint, peak: int) -> dict
 
 def _before(setup: Setup, folder: RunFolder, last: Checkpoint) -> Scores:
     """The zero-shot scores; where they are not in the folder any more, they are measured again. Where only clients can,
-    what the checkpoint has of them is used: the mean."""
-    mean = float(last.facts["zero_shot"])
-    if (found := scores(folder, "before.json", mean)) is not None:
+    what the checkpoint has of them is used: the figure."""
+    figure = float(last.facts["zero_shot"])
+    if (found := scores(folder, "before.json", figure)) is not None:
         return found
     file = folder.path / "before.json"
     if answers_here(setup):
@@ -85,9 +87,12 @@ def _before(setup: Setup, folder: RunFolder, last: Checkpoint) -> Scores:
         found = Evaluator(setup, folder.kept).state({}, 0, {})
         begin_from(setup, last.start)
     else:
-        _log.warning("%s is missing, or not what was written: of zero-shot scores only the mean is known.", file)
+        _log.warning("%s is missing, or not what was written: of zero-shot scores only the figure is known.", file)
         tested = sum(map(len, setup.partition.test))
-        found = Scores([], [], unnamed=[mean * tested, tested])
+        if metric := named(setup.task):
+            found = Scores([], [], metric=metric, metrics={metric: figure})
+        else:
+            found = Scores([], [], unnamed=[figure * tested, tested])
     folder.write_json("before.json", asdict(found))
     return found
 
@@ -121,9 +126,14 @@ def _result(setup: Setup, folder: RunFolder, last: Checkpoint, before: Scores, a
         "fedloom": __version__,
         "seed": setup.experiment.seed,
         "metric": setup.task.metric,
+        "figure": what(setup),
         "measured": {"on": setup.experiment.evaluation.on, "examples": sum(map(len, setup.partition.test))},
+        "metrics": {
+            name: {"before": before.metrics.get(name), "after": after.metrics.get(name)} for name in setup.task.metrics
+        },
+        "unparsed": {"before": before.unparsed, "after": after.unparsed},
         "zero_shot": last.facts["zero_shot"],
-        "final": after.mean,
+        "final": after.figure,
         "best": last.facts["best"],
         "chance": guessed.get("chance"),
         "majority": guessed.get("majority"),
@@ -148,6 +158,13 @@ def _result(setup: Setup, folder: RunFolder, last: Checkpoint, before: Scores, a
         "data": data_fingerprint(setup),
         "versions": versions(),
     }
+
+
+def what(setup: Setup) -> str:
+    """What the figure of a run is, ``written.MEAN``, ``WHOLE`` or ``CLIENTS``."""
+    if not named(setup.task):
+        return MEAN
+    return WHOLE if answers_here(setup) else CLIENTS
 
 
 def _per_client(setup: Setup, before: Scores, after: Scores) -> list[dict[str, Any]]:

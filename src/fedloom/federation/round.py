@@ -3,19 +3,21 @@
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any
 
 from fedloom.core import beside
 from fedloom.core.contracts import Engine, State
 from fedloom.core.errors import FedloomError
 from fedloom.federation.begin import Beginning
 from fedloom.federation.checkpoints import Checkpoint
-from fedloom.federation.evaluate import AtClients, Evaluator, Scores, evaluator
+from fedloom.federation.evaluate import AtClients, Evaluator, evaluator
 from fedloom.federation.exchange import Exchange, Stopped
+from fedloom.federation.facts import METRIC
 from fedloom.federation.inputs import changed, inputs
 from fedloom.federation.messages import Tally, round_off
 from fedloom.federation.outliers import Memory
 from fedloom.federation.record import RunFolder
+from fedloom.federation.scores import Scores
+from fedloom.federation.scores import facts as facts_of
 from fedloom.federation.setup import Setup
 from fedloom.federation.start import begin_from
 from fedloom.federation.watch import Watch
@@ -69,14 +71,14 @@ class Federation:
         state = self._state()
         before = evaluator.state(state, 0, {})
         self._tell_missing(before)
-        self.watch.scored(0, before.mean)
+        self.watch.scored(0, before.figure, before.unparsed)
         self.folder.write_json("before.json", asdict(before))
         seconds = time.perf_counter() - begun
         first: dict[str, int] = {}
         if setup.experiment.adapter.init == "update":
             first = self._first_update()
             state = self._state()  # of the adapter that all start from now
-        figures = {"zero_shot": before.mean, "seconds.total": seconds, "seconds.evaluate": seconds}
+        figures = {"zero_shot": before.figure, "seconds.total": seconds, "seconds.evaluate": seconds}
         sent = _evaluation_bytes({}, before)
         spent = {"seconds.train": time.perf_counter() - begun - seconds, "seconds.server": 0.0}
         figures["seconds.total"] = time.perf_counter() - begun
@@ -113,25 +115,24 @@ class Federation:
         facts["seconds.server"] = float(facts["seconds.server"]) + exchange.seconds
         facts["seconds.train"] = float(facts["seconds.train"]) + now - begun - exchange.seconds
         self._counted |= dict.fromkeys(tally.counted, number)
-        score: float | None = None
-        missing: dict[str, str] = {}
+        scores: Scores | None = None
         every = experiment.evaluation.every
         if number == experiment.rounds or (every and number % every == 0):
             scores = evaluator.state(state, number, self._counted)
-            missing = scores.missing
             self._tell_missing(scores)
             facts |= _evaluation_bytes(facts, scores)
-            score = facts["score"] = scores.mean
-            facts["best"] = max(float(facts.get("best", 0.0)), score)
-            self.watch.scored(number, score)
+            facts = {name: value for name, value in facts.items() if not name.startswith(METRIC)}
+            facts |= facts_of(scores)
+            facts["score"] = scores.figure
+            facts["best"] = max(float(facts.get("best", 0.0)), scores.figure)
+            self.watch.scored(number, scores.figure, scores.unparsed)
             if number == experiment.rounds:
                 self._after(scores)
         facts["seconds.evaluate"] = float(facts["seconds.evaluate"]) + time.perf_counter() - now
         facts["seconds.total"] = float(facts["seconds.total"]) + time.perf_counter() - begun
-        left_out = [{"round": number, "client": name, "error": reason} for name, reason in missing.items()]
         early = {way: int(facts.get(f"bytes.begin_{way}", 0)) if number == 1 else 0 for way in ("up", "down")}
         found = beside.figures(setup.method, state)
-        self._note(number, score, tally, left_out, time.perf_counter() - begun, early, found)
+        self._note(number, scores, tally, time.perf_counter() - begun, early, found)
         done = Checkpoint(number, state, facts, last.start)
         self.folder.save(done)
         return done
@@ -139,16 +140,19 @@ class Federation:
     def _note(
         self,
         number: int,
-        score: float | None,
+        scores: Scores | None,
         tally: Tally,
-        left_out: list[dict[str, Any]],
         seconds: float,
-        early: dict[str, int],
-        found: dict[str, dict[str, float]],
+        early: Mapping[str, int],
+        found: Mapping[str, Mapping[str, float]],
     ) -> None:
+        missing = scores.missing if scores else {}
+        left_out = [{"round": number, "client": name, "error": reason} for name, reason in missing.items()]
         row = {
             "round": number,
-            "score": score,
+            "score": scores.figure if scores else None,
+            "metrics": scores.metrics if scores else {},
+            "unparsed": scores.unparsed if scores else None,
             "loss": tally.loss,
             "bytes_up": early["up"] + sum(line["bytes_up"] for line in tally.lines),
             "bytes_down": early["down"] + sum(line["bytes_down"] for line in tally.lines),

@@ -18,8 +18,9 @@ class Watch(Protocol):
     def left_out(self, client: str, error: str) -> None:
         """A client's reply was refused, or none came."""
 
-    def scored(self, number: int, score: float) -> None:
-        """The model after round ``number`` was evaluated (0: before the first)."""
+    def scored(self, number: int, score: float, unparsed: float | None = None) -> None:
+        """The model after round ``number`` was evaluated (0: before the first). ``unparsed``: the share of its answers
+        that could not be parsed, where it is known."""
 
 
 class Silent:
@@ -33,4 +34,4 @@ class Silent:
 
     def left_out(self, client: str, error: str) -> None: ...
 
-    def scored(self, number: int, score: float) -> None: ...
+    def scored(self, number: int, score: float, unparsed: float | None = None) -> None: ...

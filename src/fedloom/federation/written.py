@@ -71,13 +71,30 @@ def _total(seconds: dict[str, float]) -> dict[str, float]:
     return seconds
 
 
+MEAN, WHOLE, CLIENTS = "mean of the scores", "of all examples together", "mean over clients"
+"""What the figure of a run is: the mean of each example's score; a metric of all answers together; or, where the
+clients answered, the mean of such a metric over the clients, weighted by their examples."""
+
+
+class Change(_Record):
+    """A figure before the first round and after the last; ``None`` where it is not defined, or not known."""
+
+    before: float | None = None
+    after: float | None = None
+
+
 class Result(_Record):
-    """``result.json``."""
+    """``result.json``. ``figure``: what ``zero_shot``, ``final`` and ``best`` are, ``MEAN``, ``WHOLE`` or ``CLIENTS``;
+    ``metrics``: every figure that the task has beside the mean of scores; ``unparsed``: the share of answers that
+    could not be parsed (of an older folder it is not known)."""
 
     fedloom: str
     seed: Whole
     metric: str
+    figure: str = MEAN
     measured: Measured = Measured()
+    metrics: dict[str, Change] = {}
+    unparsed: Change = Change()
     zero_shot: float | None
     final: float | None
     best: float | None
@@ -104,10 +121,13 @@ class LeftOut(_Record):
 
 
 class Round(_Record):
-    """A line of ``rounds.jsonl``; ``score`` is ``None`` in a round that was not evaluated."""
+    """A line of ``rounds.jsonl``; ``score`` is ``None`` in a round that was not evaluated, and then there are no
+    ``metrics`` and nothing is known of answers that could not be parsed, ``unparsed``."""
 
     round: Whole
     score: float | None
+    metrics: dict[str, float | None] = {}
+    unparsed: float | None = None
     loss: float | None
     bytes_up: Whole
     bytes_down: Whole
@@ -173,7 +193,7 @@ class Site(BaseModel):
 
 class Scored(_Record):
     """``before.json`` and ``after.json``: answer and score of each test example, by id; none where the clients
-    answered: then sums of scores and numbers of examples."""
+    answered: then sums of scores and numbers of examples. What else there is: ``fedloom.federation.scores.Scores``."""
 
     answers: list[str] = []
     scores: list[float] = []
@@ -181,6 +201,12 @@ class Scored(_Record):
     sums: dict[str, tuple[float, float]] = {}
     unnamed: tuple[float, float] = (0.0, 0)
     missing: dict[str, str] = {}
+    read: list[str | None] = []
+    weights: list[list[float]] = []
+    unparsed: float | None = None
+    metric: str = ""
+    metrics: dict[str, float | None] = {}
+    clients: dict[str, float | None] = {}
 
 
 class Answered(_Record):

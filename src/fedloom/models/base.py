@@ -272,9 +272,18 @@ class Tuned(ABC):
             for (live, _), value in zip(pairs, now, strict=True):
                 live.data = value
 
-    @abstractmethod
     def answer(self, examples: Sequence[Example]) -> list[str]:
-        """An answer an example, in order."""
+        """An answer an example, in order: the choice that ranks first, or generated text where there is none."""
+        return [answer for answer, _ in self.ranked(examples)]
+
+    def weighed(self, examples: Sequence[Example]) -> list[tuple[str, tuple[float, ...]]]:
+        """The same with the probability of each choice, the softmax in float64 of the numbers that rank them."""
+        found = [(answer, torch.tensor(scores, dtype=torch.float64)) for answer, scores in self.ranked(examples)]
+        return [(answer, tuple(scores.softmax(dim=0).tolist())) for answer, scores in found]
+
+    @abstractmethod
+    def ranked(self, examples: Sequence[Example]) -> list[tuple[str, list[float]]]:
+        """An answer an example, and the numbers that rank its choices, in their order; none for generated text."""
 
 
 def not_finite(example: Example, what: str) -> FedloomError:

@@ -136,8 +136,8 @@ class Contrastive(Tuned):
         return Matched(aside, batch.captions, columns, batch.own, batch.gold, score, self._sigmoid)
 
     @torch.no_grad()
-    def answer(self, examples: Sequence[Example]) -> list[str]:
-        """The likeliest choice of each example.
+    def ranked(self, examples: Sequence[Example]) -> list[tuple[str, list[float]]]:
+        """The likeliest choice of each example, and the logits of all its choices.
 
         Raises:
             FedloomError: as ``collate``, or scores that are not finite.
@@ -148,7 +148,7 @@ class Contrastive(Tuned):
             self._check(example)
         column, own = self._captions(examples)
         captions = tuple(column)
-        answers: list[str] = []
+        answers: list[tuple[str, list[float]]] = []
         size = self._options.answer_batch
         with self._autocast():
             match = self._matcher(captions)
@@ -161,9 +161,9 @@ class Contrastive(Tuned):
                 if (broken := (mine & ~logits.isfinite()).any(dim=1)).any():
                     raise not_finite(part[int(broken.int().argmax())], "choices")
                 logits = logits.masked_fill(~mine, -torch.inf)
-                for example, best in zip(part, logits.argmax(dim=1).tolist(), strict=True):
+                for example, row, best in zip(part, logits.cpu(), logits.argmax(dim=1).tolist(), strict=True):
                     columns = [column[caption] for caption in self._worded(example)]
-                    answers.append(example.choices[columns.index(best)])
+                    answers.append((example.choices[columns.index(best)], row[columns].tolist()))
         return answers
 
     def _check(self, example: Example) -> None:

@@ -200,11 +200,11 @@ class Generative(Tuned):
         return self._passage(batch.tokens, batch.mask, batch.images, batch.keys)
 
     @torch.no_grad()
-    def answer(self, examples: Sequence[Example]) -> list[str]:
-        """The likeliest choice of each example, or generated text where it has none."""
+    def ranked(self, examples: Sequence[Example]) -> list[tuple[str, list[float]]]:
+        """The likeliest choice of each example with all log-likelihoods, or generated text where it has none."""
         # Prompts of like length together, for little padding.
         order = sorted(range(len(examples)), key=lambda i: (len(self._prompt(examples[i])), i))
-        answers = [""] * len(examples)
+        answers: list[tuple[str, list[float]]] = [("", [])] * len(examples)
         size = self._options.answer_batch
         for free in (True, False):
             chosen = [i for i in order if free != bool(examples[i].choices)]
@@ -216,7 +216,7 @@ class Generative(Tuned):
                     answers[i] = answer
         return answers
 
-    def _answer(self, examples: Sequence[Example], free: bool) -> list[str]:
+    def _answer(self, examples: Sequence[Example], free: bool) -> list[tuple[str, list[float]]]:
         prompts = [self._prompt(e) for e in examples]
         tokens, mask = (t.to(device()) for t in pad(prompts, self._words.end))
         with self._autocast():
@@ -226,20 +226,20 @@ class Generative(Tuned):
             except NotFinite as error:
                 raise not_finite(examples[error.row], "next token" if free else "choices") from None
 
-    def _generate(self, passage: Passage) -> list[str]:
+    def _generate(self, passage: Passage) -> list[tuple[str, list[float]]]:
         made = self._middle.generate(passage, self._options.max_new_tokens, self._speech())
-        return [self._words.text(ids) for ids in made]
+        return [(self._words.text(ids), []) for ids in made]
 
-    def _rank(self, examples: Sequence[Example], passage: Passage) -> list[str]:
+    def _rank(self, examples: Sequence[Example], passage: Passage) -> list[tuple[str, list[float]]]:
         rows = [(row, self._words.answer(e, choice)) for row, e in enumerate(examples) for choice in e.choices]
         scores = self._middle.rank(passage, rows, self._speech())
         if self._options.normalise:
             scores = [s / (len(ids) + 1) for s, (_, ids) in zip(scores, rows, strict=True)]
-        best: list[str] = []
+        best: list[tuple[str, list[float]]] = []
         start = 0
         for example in examples:
             mine = scores[start : start + len(example.choices)]
-            best.append(example.choices[mine.index(max(mine))])
+            best.append((example.choices[mine.index(max(mine))], mine))
             start += len(mine)
         return best
 

@@ -146,7 +146,7 @@ class Meta(Tuned):
         """There is nothing to compute with."""
         raise FedloomError(WITHOUT)
 
-    def answer(self, examples: Any) -> list[str]:
+    def ranked(self, examples: Any) -> list[tuple[str, list[float]]]:
         """There is nothing to compute with."""
         raise FedloomError(WITHOUT)
 

@@ -4,15 +4,20 @@ from collections.abc import Sequence
 from statistics import fmean
 
 from fedloom.federation.measured import WORDS
+from fedloom.federation.written import CLIENTS, MEAN, WHOLE
 from fedloom.report import words
 from fedloom.report.paired import standard_error
 from fedloom.report.table import Row
 from fedloom.sweep.tuning import Candidate, at_an_end
 
+HOW = {WHOLE: "of all test examples together", CLIENTS: "that is averaged over the clients, each over its own examples"}
+"""What a score is that is no mean of examples' scores, by ``Result.figure``."""
+
 
 def sentences(rows: Sequence[Row], baseline: dict[str, str], candidates: Sequence[Candidate] = ()) -> list[str]:
     """The legend of a table, for people: the same below every form of it."""
-    return [text for text in (_measured(rows), _spread(rows), *_held(rows, baseline), *_chosen(candidates)) if text]
+    told = (_measured(rows), _figure(rows), _unparsed(rows), _spread(rows))
+    return [text for text in (*told, *_held(rows, baseline), *_chosen(candidates)) if text]
 
 
 def _measured(rows: Sequence[Row]) -> str:
@@ -22,12 +27,32 @@ def _measured(rows: Sequence[Row]) -> str:
     if not counts[0] or not finals:
         return f"Measured on the {parts}."
     told = f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
+    if any(row.figure != MEAN for row in rows):
+        return f"Measured on the {parts}: {told} examples."
     score = fmean(finals)
     error = 100 * standard_error(min(max(score, 0.0), 1.0), counts[0])
     return (
         f"Measured on the {parts}: {told} examples. A score of {words.score(score)} over {counts[0]} of them has a "
         f"standard error of {error:.1f} points, from the examples alone."
     )
+
+
+def _figure(rows: Sequence[Row]) -> str:
+    """What the scores are, where they are no means of each example's: such a score has no parts to pair by example."""
+    kinds = {(row.metric, row.figure): None for row in rows if row.figure != MEAN}
+    if not kinds:
+        return ""
+    told = " and ".join(f"{metric} is a figure {HOW[figure]}" for metric, figure in kinds)
+    return f"{told}, no mean of examples' scores: differences in it are paired over seeds alone."
+
+
+def _unparsed(rows: Sequence[Row]) -> str:
+    """Whether every answer was parsed, as far as the folders tell."""
+    stats = [row.stats["unparsed"] for row in rows]
+    if any(one.mean for one in stats):
+        return "unparsed: the share of answers that could not be parsed; each counts as a wrong one."
+    known = [row for row, one in zip(rows, stats, strict=True) if one.n]
+    return "Every answer was parsed." if len(known) == len(rows) else ""
 
 
 def _spread(rows: Sequence[Row]) -> str:

@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import TracebackType
 
 from rich.console import Console
@@ -128,21 +128,22 @@ class Live:
         else:
             self.console.print(line, soft_wrap=True)
 
-    def scored(self, number: int, score: float) -> None:
-        """The model was evaluated."""
+    def scored(self, number: int, score: float, unparsed: float | None = None) -> None:
+        """The model was evaluated; answers that could not be parsed are told where there are any."""
         self.score = score
+        lost = [f"{words.score(unparsed)} of the answers unparsed"] if unparsed else []
         if number == 0:
-            self._say(f"zero-shot: {words.score(score)}")
-        self._end_round(score)
+            self._say(", ".join([f"zero-shot: {words.score(score)}", *lost]))
+        self._end_round(score, lost)
 
-    def _end_round(self, score: float | None = None) -> None:
+    def _end_round(self, score: float | None = None, lost: Sequence[str] = ()) -> None:
         """The line of the round that is over; its score where it was evaluated."""
         if not self._open:
             return
         self._open = False
         told = [f"round {self.number}/{self.rounds}: {self.turns} of {self.cohort} clients"]
         told += [f"loss {sum(self.losses) / len(self.losses):.3f}"] if self.losses else []
-        told += [] if score is None else [f"score {words.score(score)}"]
+        told += [] if score is None else [f"score {words.score(score)}", *lost]
         told += [f"{words.size(self.sent)} sent", words.duration(time.monotonic() - self.begun)]
         self._say(", ".join(told))
 

@@ -11,7 +11,7 @@ from markupsafe import Markup
 from fedloom import __version__
 from fedloom.core.errors import FedloomError
 from fedloom.core.files import write_atomic
-from fedloom.federation.written import Holdings
+from fedloom.federation.written import MEAN, Change, Holdings, Result
 from fedloom.report import lines, plots, svg, words
 from fedloom.report.held import held
 from fedloom.report.html import environment
@@ -43,6 +43,7 @@ def page(runs: Sequence[Path], out: Path) -> None:
         single=len(others) == 1,
         figures=_shared(others, bounding),
         points=words.points,
+        unparsed=[run.result.unparsed.after for run in found],
         version=__version__,
     )
     write_atomic(out, text.encode())
@@ -78,8 +79,11 @@ def _view(index: int, run: Run) -> dict[str, Any]:
         "left_out": left_out,
         "names_left_out": list(dict.fromkeys(words.client(client) for _, client, _ in left_out)),
         "turns": Counter(turn.client for turn in run.turns if not turn.error),
-        "sure": _sure(run.result.final, sum(run.tested.values())),
-        "clients_sure": {one.client: _sure(one.final, run.tested.get(one.client)) for one in run.result.per_client},
+        "sure": _sure(run, run.result.final, sum(run.tested.values())),
+        "clients_sure": {
+            one.client: _sure(run, one.final, run.tested.get(one.client)) for one in run.result.per_client
+        },
+        "figures": _figures(run.result),
         "gain": _gain(run),
     }
     if any(one.final is not None for one in run.result.per_client):
@@ -105,9 +109,16 @@ def _lost(holdings: Holdings) -> dict[str, Any]:
     return {"kinds": [kinds[place] for place in some], "rows": rows}
 
 
-def _sure(score: float | None, tested: int | None) -> str:
-    """Wilson's interval of a score over so many test examples, in words."""
-    found = interval(score, tested)
+def _figures(result: Result) -> dict[str, tuple[str, str]]:
+    """Every figure before and after, in words: the run's first, answers that could not be parsed last, always."""
+    found = {result.metric: Change(before=result.zero_shot, after=result.final)} | result.metrics
+    found |= {"answers that could not be parsed": result.unparsed}
+    return {name: (words.score(one.before), words.score(one.after)) for name, one in found.items()}
+
+
+def _sure(run: Run, score: float | None, tested: int | None) -> str:
+    """Wilson's interval of a score over so many test examples, in words; it is one of a mean of scores alone."""
+    found = interval(score, tested) if run.result.figure == MEAN else None
     return words.interval(*found) if found else ""
 
 

@@ -14,14 +14,15 @@ from statistics import fmean
 from typing import Any
 
 from fedloom.federation.record import RunFolder
-from fedloom.federation.written import Result
+from fedloom.federation.written import MEAN, Result
 from fedloom.report import words
 from fedloom.report.intervals import LEVEL, Difference, paired, paired_means
 
 
 @dataclass(frozen=True)
 class Scored:
-    """One finished run: its final score, and each example's by id (none where clients answered, or it is older)."""
+    """One finished run: its final score, and each example's by id (none where clients answered, where the score is no
+    mean of theirs, or where the folder is older)."""
 
     final: float
     examples: dict[str, float]
@@ -47,6 +48,8 @@ def scored(folder: Path, result: Result) -> Scored | None:
     """The scores of a finished run; ``None`` where it has no final one."""
     if result.final is None:
         return None
+    if result.figure != MEAN:
+        return Scored(result.final, {})
     after: dict[str, Any] = RunFolder(folder).read_json("after.json") or {}
     ids, scores = after.get("ids", []), after.get("scores", [])
     known = dict(zip(ids, scores, strict=True)) if len(ids) == len(scores) else {}

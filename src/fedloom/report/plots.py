@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from fedloom.federation.written import ClientScore
+from fedloom.federation.written import MEAN, ClientScore
 from fedloom.report import words
 from fedloom.report.lines import Line
 from fedloom.report.runs import Run, interval
@@ -102,7 +102,8 @@ def clients(run: Run) -> Figure:
     figure, axes = canvas(height=0.9 + 0.26 * max(len(scored), 4), grid="x")
     finals = [one.final or 0.0 for one in scored]
     starts = [(row, one.zero_shot) for row, one in enumerate(scored) if one.zero_shot is not None]
-    _intervals(axes, scored, run.tested)
+    if run.result.figure == MEAN:
+        _intervals(axes, scored, run.tested)
     for row, start in starts:
         axes.plot([start, finals[row]], [row, row], color=SERIES[0], alpha=0.3, linewidth=4, solid_capstyle="round")
     if starts:

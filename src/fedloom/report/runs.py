@@ -11,7 +11,7 @@ from pydantic import TypeAdapter
 from fedloom.core import reading
 from fedloom.core.errors import FedloomError
 from fedloom.federation.rows import COPY, ROUNDS
-from fedloom.federation.written import Answered, Holdings, Result, Round, Scored, Start, Turn, checked
+from fedloom.federation.written import MEAN, Answered, Holdings, Result, Round, Scored, Start, Turn, checked
 from fedloom.report.files import lines, text, whole, whole_files, whole_lines
 from fedloom.report.intervals import Difference, paired, proportion
 from fedloom.report.unfinished import so_far
@@ -102,7 +102,7 @@ def read(folder: Path) -> Run:
         examples=whole(shown, TypeAdapter(list[Answered])) if shown.exists() else [],
         starts=starts,
         finished=finished,
-        gain=_gain(folder),
+        gain=_gain(folder) if result.figure == MEAN else None,
     )
 
 

@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from fedloom.core.printable import in_line
-from fedloom.federation.written import Measured, Result
+from fedloom.federation.written import MEAN, Measured, Result
 from fedloom.report import paired, words
 from fedloom.report.csv_cells import safe
 from fedloom.report.paired import Held
@@ -19,6 +19,7 @@ from fedloom.report.paired import Held
 COLUMNS = {
     "zero_shot": "zero-shot",
     "final": "final",
+    "unparsed": "unparsed",
     "worst_client": "worst client",
     "bytes_up": "up",
     "bytes_down": "down",
@@ -45,13 +46,16 @@ class Stat:
 @dataclass(frozen=True)
 class Row:
     """One combination of choices and what it gave, by column. ``rates``: the values that were chosen for it.
-    ``held``: its difference from the baseline; ``None``: it is the baseline, or there is none to hold it against."""
+    ``held``: its difference from the baseline; ``None``: it is the baseline, or there is none to hold it against.
+    ``figure``: what its scores of ``metric`` are (``Result.figure``)."""
 
     axes: dict[str, str]
     stats: dict[str, Stat]
     measured: Measured = field(default_factory=Measured)
     rates: dict[str, str] = field(default_factory=dict)
     held: Held | None = None
+    metric: str = "score"
+    figure: str = MEAN
 
 
 def stat(values: Iterable[float | None]) -> Stat:
@@ -71,6 +75,8 @@ def rows(cells: Iterable[tuple[Mapping[str, str], Result]]) -> list[Row]:
             dict(axes),
             {column: stat(_value(result, column) for result in results) for column in COLUMNS},
             results[0].measured,
+            metric=results[0].metric,
+            figure=results[0].figure,
         )
         for axes, results in grouped.items()
     ]
@@ -130,10 +136,11 @@ def summary(method: str, results: Mapping[str, Mapping[str, Any]]) -> Table:
     own = results[method]
     split = any(_split(result["bytes"]) for result in results.values())
     part = own.get("measured", {}).get("on", "test")
-    table = Table(title=_plain(f"{own['metric']} on the {part} examples", "table.title"), header_style="bold")
-    for name in ("", "all clients", "worst client", "sent", *["activations"] * split, "time"):
+    figure = "" if own.get("figure", MEAN) == MEAN else f" ({own['figure']})"
+    table = Table(title=_plain(f"{own['metric']}{figure} on the {part} examples", "table.title"), header_style="bold")
+    for name in ("", "all clients", "worst client", "unparsed", "sent", *["activations"] * split, "time"):
         table.add_column(name, justify="left" if not name else "right")
-    table.add_row("zero-shot", words.score(own["zero_shot"]))
+    table.add_row("zero-shot", words.score(own["zero_shot"]), "", words.score(_unparsed(own)["before"]))
     names = {"local": "each client alone", "centralised": "centralised (pooled)"}
     for key in sorted(results, key=("local", method, "centralised").index):
         result = results[key]
@@ -141,11 +148,24 @@ def summary(method: str, results: Mapping[str, Mapping[str, Any]]) -> Table:
             _plain(names.get(key, f"federated ({key})")),
             words.score(result["final"]),
             words.score(result["worst_client"]),
+            words.score(_unparsed(result)["after"]),
             _sent(result["bytes"]["up"] + result["bytes"]["down"]),
             *[_sent(_split(result["bytes"]))] * split,
             words.duration(result["seconds"]["total"]),
         )
+    others = {name: one for name, one in own.get("metrics", {}).items() if name != own["metric"]}
+    told = [
+        f"{name}: {words.score(one['before'])} before, {words.score(one['after'])} after"
+        for name, one in others.items()
+    ]
+    table.caption = _plain("; ".join(told), "table.caption") if told else None
     return table
+
+
+def _unparsed(result: Mapping[str, Any]) -> Mapping[str, float | None]:
+    """The share of answers that could not be parsed; an older result does not tell."""
+    found: Mapping[str, float | None] = result.get("unparsed", {"before": None, "after": None})
+    return found
 
 
 def _plain(text: str, style: str = "") -> Text:
@@ -206,8 +226,9 @@ def _is_held(found: Sequence[Row]) -> bool:
 
 def _columns(found: Sequence[Row]) -> list[str]:
     """The columns that say something about these rows."""
-    split = any(row.stats["split"].mean for row in found)
-    return [column for column in COLUMNS if split or column not in OF_A_SPLIT]
+    split, unparsed = (any(row.stats[column].mean for row in found) for column in ("split", "unparsed"))
+    hidden = (() if split else OF_A_SPLIT) + (() if unparsed else ("unparsed",))
+    return [column for column in COLUMNS if column not in hidden]
 
 
 def _value(result: Result, column: str) -> float | None:
@@ -215,6 +236,8 @@ def _value(result: Result, column: str) -> float | None:
         return float(result.bytes.up if column == "bytes_up" else result.bytes.down)
     if column == "split":
         return float(result.bytes.split_up + result.bytes.split_down)
+    if column == "unparsed":
+        return result.unparsed.after
     if column == "client":
         return result.parameters.get("client")
     if column == "seconds":

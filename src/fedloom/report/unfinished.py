@@ -9,6 +9,7 @@ from fedloom.core.errors import FedloomError
 from fedloom.federation.checkpoints import Checkpoint
 from fedloom.federation.record import RunFolder
 from fedloom.federation.rows import COPY, ROUNDS
+from fedloom.federation.written import CLIENTS, MEAN, WHOLE
 
 if TYPE_CHECKING:
     from fedloom.federation.written import Holdings, Round, Start, Turn
@@ -34,11 +35,18 @@ def so_far(
         raise FedloomError(f"{folder / ROUNDS}: {len(rounds)} lines of the {last.round} rounds that are done. {COPY}.")
     facts = last.facts if last else {}
     scores = [one.score for one in rounds if one.score is not None]
+    measured = next((one for one in reversed(rounds) if one.score is not None), None)
+    told, after = before or {}, measured.metrics if measured else {}
     known = starts[-1].versions if starts else {}
     return {
         "fedloom": known.get("fedloom", ""),
         "seed": settings.get("seed", 0),
         "metric": guessed.get("metric", "score"),
+        "figure": MEAN if not told.get("metric") else WHOLE if told.get("answers") else CLIENTS,
+        "metrics": {
+            name: {"before": value, "after": after.get(name)} for name, value in told.get("metrics", {}).items()
+        },
+        "unparsed": {"before": told.get("unparsed"), "after": measured.unparsed if measured else None},
         "zero_shot": facts.get("zero_shot", None if before is None else _mean(folder, before)),
         "final": scores[-1] if scores else facts.get("score"),
         "best": max(scores) if scores else facts.get("best"),
@@ -74,8 +82,10 @@ def _sent(rounds: "Sequence[Round]", turns: "Sequence[Turn]", last: Checkpoint |
 
 
 def _mean(folder: Path, before: Any) -> float:
-    """The zero-shot score in ``before.json``."""
+    """The zero-shot figure in ``before.json``."""
     try:
+        if before.get("metric"):
+            return float(before["metrics"][before["metric"]])
         if before["scores"]:
             return fmean(before["scores"])
         totals = [*before["sums"].values(), before["unnamed"]]

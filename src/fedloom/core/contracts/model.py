@@ -50,6 +50,16 @@ class Backbone(Protocol):
 
 
 @runtime_checkable
+class Weigher(Protocol):
+    """A backbone that tells how likely each choice is to it, which figures like an AUC are made of. Those of this
+    package can."""
+
+    def weighed(self, examples: Sequence[Example]) -> list[tuple[str, tuple[float, ...]]]:
+        """What ``answer`` says of each example, and the probability of each of its choices, among them alone and in
+        their order: ``p_i = exp(s_i) / sum_j exp(s_j)`` of the numbers s that rank them. Empty for a free answer."""
+
+
+@runtime_checkable
 class Examiner(Protocol):
     """A backbone that can tell before the first round whether it can take all examples. Those of this package can."""
 

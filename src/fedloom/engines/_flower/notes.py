@@ -82,6 +82,7 @@ class Told:
         """A reply did not count."""
         print(f"fedloom: left out: {in_line(error)}", flush=True)
 
-    def scored(self, number: int, score: float) -> None:
+    def scored(self, number: int, score: float, unparsed: float | None = None) -> None:
         """The model was evaluated."""
-        print(f"fedloom: after round {number}: {score:.4f}", flush=True)
+        lost = f", {unparsed:.4f} of the answers unparsed" if unparsed else ""
+        print(f"fedloom: after round {number}: {score:.4f}{lost}", flush=True)

@@ -267,7 +267,7 @@ class Follower:
                 else:
                     self.watch.reply(turn["client"], turn["loss"], turn.get("bytes_up", 0), turn.get("bytes_down", 0))
             if row["score"] is not None:
-                self.watch.scored(row["round"], row["score"])
+                self.watch.scored(row["round"], row["score"], row.get("unparsed"))
         self.shown = len(done)
 
     def _why(self, told: str) -> str:
