@@ -45,7 +45,8 @@ class Trainer:
     kept: Kept
     metrics: Literal["own", "sums", "none"] = "own"
     fewest: int = 0
-    _examples: dict[str, list[Example]] = field(default_factory=dict)
+    _examples: dict[str, tuple[int, list[Example]]] = field(default_factory=dict)
+    """Of each client the form that its examples were last seen in, and these, worded."""
 
     def run(self, job: Job) -> Reply:
         """One turn; whatever goes wrong comes back as the reply's error, with client, round and batch."""
@@ -118,16 +119,21 @@ class Trainer:
 
         return replace(method, local=replace(method.local, choose=enough))
 
+    def _seen(self, job: Job) -> list[Example]:
+        """What the client trains on, worded; anew only where it is in another form than in its last turn here."""
+        form = self.setup.form(job.round)
+        if job.client not in self._examples or self._examples[job.client][0] != form:
+            self._examples[job.client] = form, self.setup.training_examples(job.client, job.round)
+        return self._examples[job.client][1]
+
     def _turn(self, job: Job) -> Parcel:
         setup, where = self.setup, f"round/{job.round}/client/{job.client}"
         info = setup.clients[job.client]
         kept = self._kept(job)
         parcel = self._opened(job, kept)
-        if job.client not in self._examples:
-            self._examples[job.client] = setup.training_examples(job.client)
         reply, keep = train(
             setup.backbone,
-            self._examples[job.client],
+            self._seen(job),
             self._method,
             setup.experiment.client,
             received=parcel,
