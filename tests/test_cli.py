@@ -182,7 +182,7 @@ def test_figures_do_not_depend_on_a_screen(tmp_path: Path) -> None:
 @pytest.mark.parametrize("axis", lists.LISTS)
 def test_show_tells_every_choices_options(fedloom: Command, axis: str) -> None:
     for name in resolve.known(axis):
-        text = lists._description(axis, name)
+        text = lists.description(axis, name)
         assert text.startswith(f"{name}\n\n{resolve.summary(axis, name)}")
         assert "options" in text
     if axis == "methods":

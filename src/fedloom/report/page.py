@@ -12,7 +12,7 @@ from fedloom import __version__
 from fedloom.core.errors import FedloomError
 from fedloom.core.files import write_atomic
 from fedloom.federation.written import Holdings
-from fedloom.report import lines, plots, svg, words
+from fedloom.report import lines, plots, present, svg, words
 from fedloom.report.held import held
 from fedloom.report.html import environment
 from fedloom.report.runs import Run, interval, read
@@ -90,6 +90,9 @@ def _view(index: int, run: Run) -> dict[str, Any]:
     if run.holdings is not None and run.holdings.clients:
         view["held"] = svg.inline(held(run.holdings), f"held{index}", "training examples of each client by group")
         view["lost"] = _lost(run.holdings)
+        if present.told(run.holdings):
+            label = f"training examples of each client by what they have: {present.summary(run.holdings)}"
+            view["present"] = svg.inline(present.present(run.holdings), f"present{index}", label)
     return view
 
 

@@ -69,6 +69,12 @@ def means(holdings: Holdings) -> np.ndarray:
     return found
 
 
+def summary(holdings: Holdings) -> str:
+    """How many training examples of all clients have what, in words."""
+    totals = means(holdings).sum(axis=0)
+    return ", ".join(f"{name} {total:.0f}" for total, (name, _) in zip(totals, KINDS.values(), strict=True) if total)
+
+
 def _heights(strip: float) -> list[float]:
     return [1.7, strip] if strip else [1.0]
 
@@ -86,6 +92,7 @@ def _bars(axes: Axes, counts: np.ndarray, over: bool) -> None:
         alpha = FAINT if colour == INK else 1.0
         axes.bar(range(len(counts)), column, bottom=ends, width=0.84, color=colour, alpha=alpha, linewidth=0)
         ends = ends + column
+    axes.set_ylim(0, 1.04 * max(1.0, float(ends.max(initial=0))))
     axes.yaxis.set_major_locator(MaxNLocator(integer=True, nbins=5))
     axes.set_ylabel("training examples" + (",\nmean of rounds" if over else ""))
 
@@ -130,5 +137,14 @@ def _legend(figure: Figure, counts: np.ndarray) -> None:
         if there
     ]
     columns = 2 if len(handles) > 3 else len(handles)
-    legend = figure.legend(handles=handles, loc="outside upper left", ncols=max(1, columns), labelcolor=INK)
-    legend.set_frame_on(False)
+    figure.legend(
+        handles=handles,
+        loc="outside upper left",
+        ncols=max(1, columns),
+        frameon=False,
+        fontsize=9,
+        labelcolor=INK,
+        handlelength=1.2,
+        handletextpad=0.5,
+        columnspacing=1.4,
+    )
