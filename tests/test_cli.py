@@ -472,7 +472,7 @@ def test_export_writes_the_adapter(fedloom: Command, place: Path) -> None:
         ("methods", ["fedavg", "scaffold", "stacking", "local", "centralised"]),
         ("scenarios", ["iid", "natural", "dirichlet", "quantity", "shards"]),
         ("tasks", ["icons-qa/choose_txt", "icons-classify", "icons-memes", "nlvr"]),
-        ("modalities", ["complete", "missing"]),
+        ("modalities", ["complete", "missing", "cross", "hybrid", "corrupted", "changing"]),
         ("adapters", ["lora", "lora-sb", "nano"]),
         ("objectives", ["answer"]),
         ("models", ["nano-clip", "nano-vlm"]),
@@ -497,6 +497,81 @@ def test_scenarios_show_draws_who_holds_what(fedloom: Command, place: Path) -> N
     assert fedloom(*command, "--set", "scenario.by=group", "--out", "new/held.svg")[:2] == (0, "new/held.svg\n")
     text = (place / "new/held.svg").read_text()
     assert all(group in text for group in ("g0", "g1", "g2"))
+
+
+MEMES = ("--set", "task=tests.federation.test_seen:memes")
+
+
+def test_scenarios_show_draws_an_experiment_s_labels_and_modalities(
+    fedloom: Command, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*_: Any, **__: Any) -> None:
+        raise AssertionError("a model was loaded")
+
+    monkeypatch.setattr("fedloom.models.load", refused)
+    command = ["scenarios", "show", "toy.toml", *MEMES, "--set", "modality=cross", "--set", "modality.image=1"]
+    code, out, _ = fedloom(*command, "--out", "new/held.svg")
+    table, files = out[: out.index("new/")], out[out.index("new/") :]
+    assert (code, files) == (0, "new/held.svg\nnew/held-modalities.svg\n")
+    lines = [line.split() for line in table.splitlines()]
+    assert lines[0] == [
+        "client",
+        "training",
+        "image",
+        "and",
+        "text",
+        "image",
+        "alone",
+        "text",
+        "alone",
+        "neither",
+        "no",
+        "yes",
+        "test",
+    ]
+    assert [line[:7] for line in lines[1:4]] == [
+        ["client", "0", "6", "–", "–", "6", "–"],
+        ["client", "1", "6", "–", "6", "–", "–"],
+        ["client", "2", "6", "–", "–", "6", "–"],
+    ]
+    assert "groups of training examples: label" in table
+    text = (place / "new/held-modalities.svg").read_text()
+    assert text.startswith("<?xml")
+    assert (place / "new/held.svg").exists()
+
+
+def test_scenarios_show_of_an_experiment_has_pictures_of_pixels_by_default(fedloom: Command, place: Path) -> None:
+    sets = (*MEMES, "--set", "modality=changing", "--set", "rounds=4")
+    code, out, _ = fedloom("scenarios", "show", "toy.toml", *sets)
+    assert code == 0
+    assert out.endswith("modalities: the mean over the rounds\n\nscenario.png\nscenario-modalities.png\n")
+    with Image.open(place / "scenario-modalities.png") as drawn:
+        assert drawn.width > 800
+    assert fedloom("scenarios", "show", "toy.toml")[1].endswith("\nscenario.png\n")  # it has neither pictures nor texts
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["toy.toml", "--set", "modality=cross"], "no training example has image or text"),
+        (
+            ["toy.toml", *MEMES, "--set", "modality=cross", "--set", "modality.image=4"],
+            "modality.image = 4: the experiment has 3",
+        ),
+        (["toy.toml", *MEMES, "--set", "modality=missing", "--set", "modality.rate=1.5"], "rate: "),
+        (["toy.toml", "--out", "x.xyz"], "Known endings: .png, .svg"),
+        (
+            ["toy.toml", "--set", "scenario=sites", "--set", "scenario.names=['a','b','c']"],
+            "each site holds data of its own",
+        ),
+        (["toi.toml"], "toi.toml: cannot be read"),
+        (["quickstat"], "Did you mean 'quickstart'?"),
+    ],
+)
+def test_scenarios_show_refuses_what_cannot_be(fedloom: Command, place: Path, arguments: list[str], words: str) -> None:
+    code, _, err = fedloom("scenarios", "show", *arguments)
+    assert (code, words in err) == (1, True), err
+    assert [path.name for path in place.iterdir()] == ["toy.toml"]
 
 
 def test_version_and_help(fedloom: Command) -> None:

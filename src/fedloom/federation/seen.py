@@ -100,10 +100,11 @@ class Sight:
         everybody, seeds = list(self.sites or self.held.names), Seeds(self.experiment.seed)
         seat = Seat(client, everybody.index(client), len(everybody), half, round)
         form = self.modality.form(round) if half == "train" else 0
+        stream = f"modality/form/{form}" if form else "modality"
         found = []
         for sample in self.whole(client, half):
             limits.tick()
-            rng = seeds.numpy(f"modality/{half}/{sample.id}" + (f"/{form}" if form else ""))
+            rng = seeds.numpy(f"{stream}/{half}/{sample.id}")
             found.append(_seen(self._place(half, sample), self.modality, sample, seat, rng))
         return found
 

@@ -32,7 +32,7 @@ def hybrid(p: Rate = 0.7, test_rate: Rate = 0.0, seed: int = 0) -> Modality:
 
     @cache
     def held(number: int) -> Parts:
-        numbers = Seeds(seed).numpy(f"modality/hybrid/{number}").random(2)
+        numbers = Seeds(seed).numpy("modality/hybrid").random((number + 1, 2))[number]
         return tuple(part for part, drawn in zip(MODALITIES, numbers, strict=True) if drawn < p)
 
     def see(sample: Sample, seat: Seat, rng: np.random.Generator) -> Sample:
