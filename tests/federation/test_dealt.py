@@ -10,7 +10,7 @@ import pytest
 from torch import Tensor
 
 from fedloom import models
-from fedloom.core.contracts import Data, Example, Modality, Sample, Seat, Task, present
+from fedloom.core.contracts import Data, Example, Half, Modality, Sample, Seat, Task, present
 from fedloom.core.errors import FedloomError
 from fedloom.federation import inputs
 from fedloom.federation.client import Trainer
@@ -114,11 +114,12 @@ def test_a_pool_sees_each_example_as_its_holder_does_in_that_round() -> None:
 def test_other_modalities_are_seen_once(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[tuple[str, str, int]] = []
     left = Sight.left
-    monkeypatch.setattr(
-        Sight,
-        "left",
-        lambda self, client, half, round=0: asked.append((client, half, round)) or left(self, client, half, round),
-    )
+
+    def noted(self: Sight, client: str, half: Half, round: int = 0) -> list[Sample]:
+        asked.append((client, half, round))
+        return left(self, client, half, round)
+
+    monkeypatch.setattr(Sight, "left", noted)
     setup = Setup(toy.experiment(MEMES, "modality=missing"))
     for round in range(4):
         for name in setup.partition.names:

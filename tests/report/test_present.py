@@ -1,3 +1,4 @@
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -80,7 +81,7 @@ def test_it_is_readable_for_few_and_many(clients: int, names: str) -> None:
     assert 0 <= legend.x0 <= legend.x1 <= figure.bbox.width
     ticks = [tick.get_window_extent() for tick in axes.get_xticklabels()]
     if not names:
-        assert all(a.x1 < b.x0 for a, b in zip(ticks, ticks[1:], strict=False))
+        assert all(a.x1 < b.x0 for a, b in pairwise(ticks))
 
 
 def test_it_stands_in_a_page_and_is_told_in_words() -> None:

@@ -67,8 +67,9 @@ class Nearest:
 def features(picture: Picture) -> np.ndarray:
     """192 whole numbers: the values of the 8 x 8 thumbnail less their mean, times 192."""
     small = open_picture(picture).resize((SIDE, SIDE), Image.Resampling.BOX)
-    values = np.asarray(small, dtype=np.int64).reshape(-1)
-    return values * values.size - values.sum()
+    values: np.ndarray = np.asarray(small, dtype=np.int64).reshape(-1)
+    centred: np.ndarray = values * values.size - values.sum()
+    return centred
 
 
 def _words(asked: Sequence[Sample], sources: Sequence[Sample]) -> tuple[Any, Any]:

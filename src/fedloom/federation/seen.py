@@ -195,7 +195,7 @@ def _lost(before: Sample, after: Sample, part: str) -> bool:
 
 def losses(sight: Sight, client: str) -> dict[str, dict[str, int]]:
     """How many of a client's examples lost which modality: counts by half and ``lost``."""
-    counts = {}
+    counts: dict[str, dict[str, int]] = {}
     for half in HALVES:
         found = list(map(lost, sight.whole(client, half), sight.left(client, half)))
         counts[half] = {what: found.count(what) for what in ("image", "text", "both") if what in found}
