@@ -21,6 +21,9 @@ from fedloom.report.titles import changed, titles
 USUAL = {"adapter": ("kind", "lora"), "objective": ("name", "answer"), "modality": ("name", "complete")}
 """Tables whose choice is told where it is another than this one, and the key of it."""
 
+FILLED = {"retrieved": "missing parts retrieved", "drop": "incomplete examples left out"}
+"""``modality.fill``, in words."""
+
 
 def page(runs: Sequence[Path], out: Path) -> None:
     """Write the page about ``runs`` (run folders) to ``out``: no script, no request to any network.
@@ -133,6 +136,7 @@ def _facts(run: Run) -> list[str]:
     chosen += [f"with {part}" for part in run.settings.get("method", {}).get("with", [])]
     named = {table: run.settings.get(table, {}).get(key, usual) for table, (key, usual) in USUAL.items()}
     chosen += [f"{table} {name}" for table, name in named.items() if name != USUAL[table][1]]
+    chosen += [FILLED.get(run.settings.get("modality", {}).get("fill", ""))]
     stages = run.settings.get("channel", {}).get("up", [])
     rounds = run.settings.get("rounds", run.result.rounds)
     counts = [words.count(run.result.clients, "client"), words.count(rounds, "round"), f"seed {run.result.seed}"]
