@@ -199,6 +199,7 @@ def test_the_page_is_told_each_round() -> None:
     found = who_holds_what(Setup(toy.experiment(*TURNS)))
     assert found["forms"] == [0, 1, 2, 0, 1]
     assert found["clients"][1]["present"] == [{"text": 6}, {"image+text": 6}, {"image": 6}]
+    assert found["clients"][1]["lost"] == {"test": {}}  # of training it is not the same in each round
     plain = who_holds_what(Setup(toy.experiment(MEMES)))
     assert plain["forms"] == []
     assert plain["clients"][0]["present"] == [{"image+text": 6}]

@@ -20,7 +20,7 @@ from fedloom.federation.evaluate import Evaluator, Scores, answers_here, keep_th
 from fedloom.federation.inputs import data_fingerprint
 from fedloom.federation.record import RunFolder, as_text
 from fedloom.federation.restore import scores
-from fedloom.federation.seen import counted, losses
+from fedloom.federation.seen import HALVES, counted, losses
 from fedloom.federation.setup import Setup
 from fedloom.federation.start import begin_from, own_model, whole_start
 
@@ -51,7 +51,8 @@ def who_holds_what(setup: Setup) -> dict[str, Any]:
     for client in found["clients"] if "forms" in found else ():
         name, sight = client["name"], setup.sight
         client["present"] = [counted(sight.left(name, "train", round)) for round in setup.forms.values()]
-        client |= {"lost": losses(sight, name)} if changed else {}
+        halves = HALVES if len(setup.forms) == 1 else HALVES[1:]  # the training half may lose others in each round
+        client |= {"lost": losses(sight, name, halves)} if changed else {}
     return found
 
 

@@ -193,10 +193,10 @@ def _lost(before: Sample, after: Sample, part: str) -> bool:
     return bool(getattr(before, part)) and not getattr(after, part)
 
 
-def losses(sight: Sight, client: str) -> dict[str, dict[str, int]]:
+def losses(sight: Sight, client: str, halves: Sequence[Half] = HALVES) -> dict[str, dict[str, int]]:
     """How many of a client's examples lost which modality: counts by half and ``lost``."""
     counts: dict[str, dict[str, int]] = {}
-    for half in HALVES:
+    for half in halves:
         found = list(map(lost, sight.whole(client, half), sight.left(client, half)))
         counts[half] = {what: found.count(what) for what in ("image", "text", "both") if what in found}
     return counts
