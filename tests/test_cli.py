@@ -21,6 +21,7 @@ from fedloom.core import config, lock, resolve
 from fedloom.core.errors import FedloomError
 from fedloom.federation.round import Stopped
 from fedloom.federation.setup import Setup
+from fedloom.report.words import MISSING
 from tests.federation import toy
 from tests.federation.test_record import after, outcome
 
@@ -182,7 +183,7 @@ def test_figures_do_not_depend_on_a_screen(tmp_path: Path) -> None:
 @pytest.mark.parametrize("axis", lists.LISTS)
 def test_show_tells_every_choices_options(fedloom: Command, axis: str) -> None:
     for name in resolve.known(axis):
-        text = lists._description(axis, name)
+        text = lists.description(axis, name)
         assert text.startswith(f"{name}\n\n{resolve.summary(axis, name)}")
         assert "options" in text
     if axis == "methods":
@@ -472,7 +473,7 @@ def test_export_writes_the_adapter(fedloom: Command, place: Path) -> None:
         ("methods", ["fedavg", "scaffold", "stacking", "local", "centralised"]),
         ("scenarios", ["iid", "natural", "dirichlet", "quantity", "shards"]),
         ("tasks", ["icons-qa/choose_txt", "icons-classify", "icons-memes", "nlvr"]),
-        ("modalities", ["complete", "missing"]),
+        ("modalities", ["complete", "missing", "cross", "hybrid", "corrupted", "changing"]),
         ("adapters", ["lora", "lora-sb", "nano"]),
         ("objectives", ["answer"]),
         ("models", ["nano-clip", "nano-vlm"]),
@@ -497,6 +498,68 @@ def test_scenarios_show_draws_who_holds_what(fedloom: Command, place: Path) -> N
     assert fedloom(*command, "--set", "scenario.by=group", "--out", "new/held.svg")[:2] == (0, "new/held.svg\n")
     text = (place / "new/held.svg").read_text()
     assert all(group in text for group in ("g0", "g1", "g2"))
+
+
+MEMES = ("--set", "task=tests.federation.test_seen:memes")
+
+
+def test_scenarios_show_draws_an_experiment_s_labels_and_modalities(
+    fedloom: Command, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*_: Any, **__: Any) -> None:
+        raise AssertionError("a model was loaded")
+
+    monkeypatch.setattr("fedloom.models.load", refused)
+    command = ["scenarios", "show", "toy.toml", *MEMES, "--set", "modality=cross", "--set", "modality.image=1"]
+    code, out, _ = fedloom(*command, "--out", "new/held.svg")
+    table, files = out[: out.index("new/")], out[out.index("new/") :]
+    assert (code, files) == (0, "new/held.svg\nnew/held-modalities.svg\n")
+    lines = [line.split() for line in table.splitlines()]
+    header = "client training, image and text, image alone, text alone, neither, no, yes, test"
+    assert lines[0] == header.replace(",", "").split()
+    assert [line[:7] for line in lines[1:4]] == [
+        ["client", "0", "6", MISSING, MISSING, "6", MISSING],
+        ["client", "1", "6", MISSING, "6", MISSING, MISSING],
+        ["client", "2", "6", MISSING, MISSING, "6", MISSING],
+    ]
+    assert "groups of training examples: label" in table
+    text = (place / "new/held-modalities.svg").read_text()
+    assert text.startswith("<?xml")
+    assert (place / "new/held.svg").exists()
+
+
+def test_scenarios_show_of_an_experiment_has_pictures_of_pixels_by_default(fedloom: Command, place: Path) -> None:
+    sets = (*MEMES, "--set", "modality=changing", "--set", "rounds=4")
+    code, out, _ = fedloom("scenarios", "show", "toy.toml", *sets)
+    assert code == 0
+    assert out.endswith("modalities: the mean over the rounds\n\nscenario.png\nscenario-modalities.png\n")
+    with Image.open(place / "scenario-modalities.png") as drawn:
+        assert drawn.width > 800
+    assert fedloom("scenarios", "show", "toy.toml")[1].endswith("\nscenario.png\n")  # it has neither pictures nor texts
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["toy.toml", "--set", "modality=cross"], "no training example has image or text"),
+        (
+            ["toy.toml", *MEMES, "--set", "modality=cross", "--set", "modality.image=4"],
+            "modality.image = 4: the experiment has 3",
+        ),
+        (["toy.toml", *MEMES, "--set", "modality=missing", "--set", "modality.rate=1.5"], "rate: "),
+        (["toy.toml", "--out", "x.xyz"], "Known endings: .png, .svg"),
+        (
+            ["toy.toml", "--set", "scenario=sites", "--set", "scenario.names=['a','b','c']"],
+            "each site holds data of its own",
+        ),
+        (["toi.toml"], "toi.toml: cannot be read"),
+        (["quickstat"], "Did you mean 'quickstart'?"),
+    ],
+)
+def test_scenarios_show_refuses_what_cannot_be(fedloom: Command, place: Path, arguments: list[str], words: str) -> None:
+    code, _, err = fedloom("scenarios", "show", *arguments)
+    assert (code, words in err) == (1, True), err
+    assert [path.name for path in place.iterdir()] == ["toy.toml"]
 
 
 def test_version_and_help(fedloom: Command) -> None:

@@ -17,6 +17,7 @@ PRINTED = {
         r"fedavg +0\.\d{3} before, \d\.\d{3} after",
         r"own_method:cautious +0\.\d{3} before, \d\.\d{3} after",
     ],
+    "skewed_labels_and_modalities": [r"3 clients hold pictures alone, 7 texts alone"],
     "own_task": [r"client 0: \d+ pictures", r"client 1: \d+ pictures", r"accuracy \d\.\d{3} before, \d\.\d{3} after"],
 }
 

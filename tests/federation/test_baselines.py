@@ -31,7 +31,10 @@ def of(train: Sequence[str], test: Sequence[Given], sites: tuple[str, ...] = ())
         return float(answer == one.answer) if answer != "half" else 0.5
 
     made = SimpleNamespace(
-        scenario=SimpleNamespace(sites=sites), task=Task("t", "exact match", lambda: data, word, score), data=data
+        scenario=SimpleNamespace(sites=sites),
+        task=Task("t", "exact match", lambda: data, word, score),
+        data=data,
+        trained=data.train,
     )
     return baselines(cast(Setup, made))
 

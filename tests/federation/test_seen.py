@@ -19,7 +19,7 @@ from fedloom.federation.baselines import baselines
 from fedloom.federation.inputs import inputs, told_of_data
 from fedloom.federation.result import who_holds_what
 from fedloom.federation.round import Stopped
-from fedloom.federation.seen import mix, seen, training
+from fedloom.federation.seen import mix, seen
 from fedloom.federation.setup import Setup
 from tests.federation import kinds, toy
 
@@ -265,7 +265,7 @@ def test_a_validation_part_is_measured_at_the_rate_of_tests() -> None:
 
 def test_the_mix_of_what_a_client_trains_on() -> None:
     setup = Setup(toy.experiment(*kinds.SETS))
-    held = [mix(training(setup.data, setup.partition, name, False)) for name in setup.clients]
+    held = [mix(setup.training_samples(name)) for name in setup.clients]
     assert held == [{"image": 1.0}, {"text": 1.0}, {"image+text": 1.0}]
-    pooled = mix(training(setup.data, setup.partition, "0", True))
+    pooled = mix(sample for name in setup.clients for sample in setup.training_samples(name))
     assert pooled == {what: pytest.approx(1 / 3) for what in ("image", "image+text", "text")}

@@ -5,14 +5,15 @@ import re
 import struct
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
-from fedloom import engines
+from fedloom import engines, models
 from fedloom.core import config, wire
 from fedloom.core.config import Experiment
 from fedloom.core.contracts import ClientInfo, Data, Engine, Example, Job, Parcel, Reply, Sample, Task
@@ -30,6 +31,7 @@ from fedloom.site.letter import Letter
 from fedloom.site.policy import Policy
 from tests.federation import toy
 from tests.federation.test_record import after
+from tests.federation.test_seen import Looks, memes
 from tests.tasks.test_contract import nlvr_folder
 
 HELD = {"berlin": (4, 2), "lyon": (6, 3), "porto": (3, 1)}
@@ -284,6 +286,53 @@ def test_a_run_at_the_sites_has_the_bits_of_one_on_the_same_data_in_one_place(tm
     assert {key: found[key] for key in same} == {key: known[key] for key in same}
     assert [entry["client"] for entry in found["per_client"]] == NAMES
     assert all(desk.loads == 1 for desk in DESKS.values())
+
+
+def pictured(site: str) -> Data:
+    def full(sample: Sample) -> Sample:
+        return replace(sample, images=(Image.new("RGB", (2, 2), "red"),), text=f"words of {sample.id}")
+
+    plain = samples(site)
+    return Data(tuple(map(full, plain.train)), tuple(map(full, plain.test)))
+
+
+@pytest.mark.parametrize(
+    "sets",
+    [
+        ("modality=cross", "modality.image=1", "modality.test_rate=0.5"),
+        ("modality=hybrid", "modality.p=0.6"),
+        ("modality=changing",),
+        ("modality=missing", "modality.fill=retrieved"),
+        ("modality=missing", "modality.fill=drop"),
+    ],
+    ids=" ".join,
+)
+def test_what_sites_see_is_what_they_would_see_in_one_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sets: tuple[str, ...]
+) -> None:
+    """By a site's number among all, and by the round of its turn."""
+
+    def worded(load: Any) -> Task:
+        return replace(memes(), load=load)
+
+    halves = [pictured(site) for site in NAMES]
+    whole = Data(tuple(s for half in halves for s in half.train), tuple(s for half in halves for s in half.test))
+    monkeypatch.setattr(toy, "own", lambda path="": worded(lambda: pictured(Path(path).name)))
+    monkeypatch.setattr(toy, "pooled", lambda: worded(lambda: whole))
+    monkeypatch.setattr(models, "load", lambda name, *, adapter, seeds, **options: Looks(adapter.rank, 1.0, seeds))
+    found = run(toy.experiment(*SITES, *sets, "rounds=4"), tmp_path / "sites-run")
+    one_place = ("task=tests.federation.toy:pooled", "scenario=natural", "scenario.by=site", "scenario.minimum=1")
+    known = engines.run(toy.experiment(*one_place, *sets, "rounds=4", "evaluation.where=clients"), tmp_path / "local")
+    adapters = [tmp_path / name / "adapter" / "adapter.safetensors" for name in ("sites-run", "local")]
+    assert adapters[0].read_bytes() == adapters[1].read_bytes()
+    same = ("final", "zero_shot", "per_client", "left_out")
+    assert {key: found[key] for key in same} == {key: known[key] for key in same}
+    assert found["left_out"] == []
+
+
+def test_sites_have_no_public_set() -> None:
+    with pytest.raises(FedloomError, match=r"modality.public = 0.1: sites have no examples in common. Set"):
+        _ = at("lyon", "modality=missing", "modality.fill=retrieved", "modality.public=0.1").data
 
 
 def test_the_files_of_a_run_hold_sums_and_no_answer_of_any_site(tmp_path: Path) -> None:

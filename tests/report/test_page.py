@@ -304,6 +304,30 @@ def test_what_examples_lack_is_a_table_and_the_modality_a_chip(tmp_path: Path) -
     assert f'<tr><th scope="row">{second}</th><td>11</td><td>{MISSING}</td><td>{MISSING}</td></tr>' in text
 
 
+def test_who_holds_which_modality_is_a_picture(tmp_path: Path) -> None:
+    folder = run_folder(tmp_path)
+    page([folder], tmp_path / "plain.html")
+    assert "Who holds which modality" not in (tmp_path / "plain.html").read_text()
+    held = json.loads((folder / "partition.json").read_text())
+    for number, client in enumerate(held["clients"]):
+        client["present"] = [{"image": 3, "text": number}]
+    (folder / "partition.json").write_text(json.dumps(held))
+    page([folder], tmp_path / "report.html")
+    text = (tmp_path / "report.html").read_text()
+    assert "Who holds which modality" in text
+    count = len(held["clients"])
+    told = f"image alone {3 * count}, text alone {sum(range(count))}"
+    assert f'aria-label="training examples of each client by what they have: {told}"' in text
+
+
+def test_the_facts_tell_what_stands_for_what_is_missing() -> None:
+    result = SimpleNamespace(rounds=3, clients=2, seed=0, measured=SimpleNamespace(on="test"))
+    for fill, words in (("retrieved", "missing parts retrieved"), ("drop", "incomplete examples left out")):
+        settings = {"modality": {"name": "missing", "fill": fill}}
+        told = _facts(SimpleNamespace(settings=settings, result=result))  # type: ignore[arg-type]
+        assert told[:2] == ["modality missing", words]
+
+
 def test_the_facts_name_what_is_not_usual_of_a_turn() -> None:
     named = {"method": {"name": "fedavg", "with": ["fedprox:0.01"]}, "adapter": {"kind": "head"}}
     settings = named | {"objective": {"name": "distil"}, "modality": {"name": "complete"}}

@@ -26,6 +26,7 @@ REFUSED: list[tuple[dict[str, object], list[str], str]] = [
     ({"methods": ["fed*"]}, ["method=scaffold"], r"method 'scaffold'.*methods = \['fed\*'\]"),
     ({"adapters": ["lora"]}, ["adapter.kind=lora-sb"], r"adapter 'lora-sb'.*adapters = \['lora'\]"),
     ({"modalities": ["complete"]}, ["modality=missing"], r"modality 'missing'.*modalities = \['complete'\]"),
+    ({"modalities": ["c*", "missing"]}, ["modality=hybrid"], r"modality 'hybrid'.*modalities = \['c\*', 'missing'\]"),
     ({"objectives": ["answer"]}, ["objective=classes"], r"objective 'classes'.*objectives = \['answer'\]"),
     (
         {"other_models": False, "models": {"nano-vlm": "nano-vlm"}},

@@ -1,4 +1,4 @@
-"""Commands that list what there is, describe it, and draw it."""
+"""Commands that list what there is, describe it, and draw it; `scenarios show` is in `scenarios.py`."""
 
 import inspect
 from collections.abc import Callable
@@ -51,7 +51,7 @@ groups = {axis: _group(axis) for axis in LISTS}
 def _showing(axis: str) -> Callable[..., None]:
     def show(name: Annotated[str, typer.Argument(help=f"A name of `fedloom {axis}`.")]) -> None:
         """Say what it does, and which options it has."""
-        say(_description(axis, name))
+        say(description(axis, name))
 
     return show
 
@@ -85,40 +85,6 @@ def show_config(source: Source, sets: Sets = [], data: DataPath = None) -> None:
     say(keys.annotated(experiment).rstrip("\n"))
 
 
-@groups["scenarios"].command("show")
-def show_scenario(
-    name: Annotated[str, typer.Argument(help="A name of `fedloom scenarios`.")],
-    source: Annotated[str, typer.Option("--for", help="The experiment whose data is dealt.")] = "quickstart",
-    sets: Sets = [],  # noqa: B006
-    data: DataPath = None,
-    out: Annotated[
-        Path | None, typer.Option(help="Only draw, this picture (.png or .svg); else scenario.png, if it can be drawn.")
-    ] = None,
-) -> None:
-    """Say what a scenario does and which options it has, and draw who holds what."""
-    from fedloom.core import config
-    from fedloom.core.errors import FedloomError
-    from fedloom.federation.check import check_experiment
-    from fedloom.federation.result import who_holds_what
-    from fedloom.federation.setup import Setup
-    from fedloom.federation.written import Holdings
-    from fedloom.report.held import held
-    from fedloom.report.svg import save
-
-    if out is None:
-        say(_description("scenarios", name) + "\n")
-    try:
-        experiment = config.load(source, [f"scenario={name}", *overrides_of(sets, data)])
-        check_experiment(experiment)
-        save(held(Holdings.model_validate(who_holds_what(Setup(experiment)))), out or Path("scenario.png"))
-    except FedloomError as error:
-        if out is not None or sets or data:
-            raise
-        say(f"not drawn: {error}")
-    else:
-        say(str(out or "scenario.png"))
-
-
 @groups["tasks"].command("show")
 def show_task(
     name: Annotated[str, typer.Argument(help="A name of `fedloom tasks`, or package.module:function.")],
@@ -134,7 +100,7 @@ def show_task(
 
     parameters = inspect.signature(resolve.builder("tasks", name)).parameters
     if out is None:
-        say(_description("tasks", name) + "\n")
+        say(description("tasks", name) + "\n")
         if "path" in parameters and data is None:
             say("with --data FOLDER, its examples are drawn")
             return
@@ -155,7 +121,7 @@ def _print_listing(title: str, found: dict[str, str]) -> None:
     say("\n".join([title, *(f"{name:{width}}  {line}" for name, line in found.items())]))
 
 
-def _description(axis: str, name: str) -> str:
+def description(axis: str, name: str) -> str:
     """What a choice is, from its docstring, and its options with their types and defaults."""
     from fedloom.core import keys, resolve
 

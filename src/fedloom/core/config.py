@@ -112,7 +112,7 @@ def build(experiment: Experiment, key: str) -> Any:
 
     A builder is also given, if it has such a parameter: ``path`` and ``on_bad`` of [data] (tasks; without a
     ``data.path`` they keep the builder's own defaults), ``fraction`` of [sampling], and the experiment's ``seed``
-    (methods).
+    (methods, modalities).
 
     Raises:
         FedloomError: an unknown name, an option that the choice does not have, is of the wrong type or out of bounds;
@@ -124,7 +124,7 @@ def build(experiment: Experiment, key: str) -> Any:
         "scenario": {},
         "sampling": {"fraction": experiment.sampling.fraction},
         "objective": {},
-        "modality": {},
+        "modality": {"seed": experiment.seed},
         "method": {"seed": experiment.seed},
         "adapter": {"spec": AdapterSpec.of(experiment.adapter, experiment.adapter.rank)} if key == "adapter" else {},
     }

@@ -35,7 +35,13 @@ CHOICE = {
     if {"name", "kind"} & table.model_fields.keys()
 }
 """The tables that name a choice, and the key that does: ``--set model=X`` is ``--set model.name=X``."""
-GIVEN = {"task": ("path", "on_bad"), "sampling": ("fraction",), "method": ("seed",), "adapter": ("spec",)}
+GIVEN = {
+    "task": ("path", "on_bad"),
+    "sampling": ("fraction",),
+    "modality": ("seed",),
+    "method": ("seed",),
+    "adapter": ("spec",),
+}
 """Parameters of a choice's builder that have keys elsewhere in the experiment."""
 SHORT = {
     "batch": "batch_size",

@@ -115,6 +115,16 @@ class ModalityTable(AxisTable):
 
     name: str = "complete"
     """The rule (`fedloom modalities`), or package.module:function; its options stand beside it."""
+    fill: Literal["none", "retrieved", "drop"] = "none"
+    """What stands for what the rule takes away: nothing, that of the nearest example; or the example is left out."""
+    public: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Of "retrieved": the share of the training examples that all search and none trains on (0: each its own)."""
+
+    @model_validator(mode="after")
+    def _searched(self) -> "ModalityTable":
+        if self.public and self.fill != "retrieved":
+            raise ValueError(f"modality.fill = 'retrieved', which modality.public = {self.public:g} belongs to")
+        return self
 
 
 class MethodTable(AxisTable):

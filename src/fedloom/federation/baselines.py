@@ -52,8 +52,9 @@ def _chance(setup: Setup) -> float | None:
 
 
 def _majority(setup: Setup) -> dict[str, Any] | None:
-    half = "train" if setup.data.train else "test"
-    counts = Counter(setup.task.word(sample).answer for sample in getattr(setup.data, half))
+    trained = setup.trained
+    half = "train" if trained else "test"
+    counts = Counter(setup.task.word(sample).answer for sample in trained or setup.data.test)
     answer = min(counts, key=lambda text: (-counts[text], text))
     if counts[answer] < 2:
         return None

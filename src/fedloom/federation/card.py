@@ -18,8 +18,9 @@ def card(setup: Setup, last: Checkpoint, folder: Path) -> str:
     told = f"on the data of {count} clients, in one place" if setup.method.pooled else apart
     commit = getattr(backbone, "commit", "")
     pinned = f"| base model's commit on the hub | {commit} |\n" if commit else ""
-    modality = experiment.modality.name
-    seen = f"| modality | {modality} |\n" if modality != "complete" else ""
+    modality, fill = experiment.modality.name, experiment.modality.fill
+    filled = f", fill {fill}" if fill != "none" else ""
+    seen = f"| modality | {modality}{filled} |\n" if modality != "complete" else ""
     how = (
         backbone.how_to_use(folder) if hasattr(backbone, "how_to_use") else ""
     )  # a user's own backbone need not say it

@@ -20,7 +20,7 @@ from fedloom.federation.evaluate import answered, keeps
 from fedloom.federation.facts import PRIVATE
 from fedloom.federation.kept import Kept
 from fedloom.federation.messages import check_ranks, coded_reply, cut
-from fedloom.federation.seen import mix, training
+from fedloom.federation.seen import mix
 from fedloom.federation.setup import Setup
 from fedloom.federation.start import begin_from, received, shared_start, take_start
 from fedloom.federation.turn import Outcome, Pupil, turn
@@ -47,8 +47,8 @@ class Trainer:
     kept: Kept
     metrics: Literal["own", "sums", "none"] = "own"
     fewest: int = 0
-    _examples: dict[str, list[Example]] = field(default_factory=dict)
-    _mixes: dict[str, dict[str, float]] = field(default_factory=dict)
+    _examples: dict[str, tuple[int, list[Example], dict[str, float]]] = field(default_factory=dict)
+    """Of each client the form that its examples were last seen in, these, worded, and what they have."""
 
     def run(self, job: Job) -> Reply:
         """One turn; whatever goes wrong comes back as the reply's error, with client, round and batch."""
@@ -121,17 +121,25 @@ class Trainer:
 
         return replace(method, local=replace(method.local, choose=enough))
 
+    def _seen(self, job: Job) -> tuple[list[Example], dict[str, float]]:
+        """What the client trains on, worded, and which share of it has which modalities; anew only where it is in
+        another form than in its last turn here."""
+        setup, form = self.setup, self.setup.form(job.round)
+        if job.client not in self._examples or self._examples[job.client][0] != form:
+            holders = setup.partition.names if setup.method.pooled else [job.client]
+            held = mix(one for name in holders for one in setup.training_samples(name, job.round))
+            self._examples[job.client] = form, setup.training_examples(job.client, job.round), held
+        return self._examples[job.client][1:]
+
     def _turn(self, job: Job) -> Parcel:
         setup, where = self.setup, f"round/{job.round}/client/{job.client}"
         info = setup.clients[job.client]
         kept = self._kept(job)
         parcel = self._opened(job, kept)
-        if job.client not in self._examples:
-            self._examples[job.client] = setup.training_examples(job.client)
-            self._mixes[job.client] = mix(training(setup.data, setup.partition, job.client, setup.method.pooled))
+        examples, held = self._seen(job)
         reply, keep = train(
             setup.backbone,
-            self._examples[job.client],
+            examples,
             self._method,
             setup.experiment.client,
             received=parcel,
@@ -141,7 +149,7 @@ class Trainer:
             lr=steps.learning_rate(setup.experiment.client, job.round, setup.experiment.rounds),
             scale=setup.scale,
             number=lambda name: setup.seeds.number(f"{where}/{name}"),
-            modalities=self._mixes[job.client],
+            modalities=held,
         )
         for checked in (reply, Parcel(keep)):  # what has diverged is neither sent nor kept
             wire.check(checked, {})

@@ -23,14 +23,23 @@ def inputs(setup: Setup) -> dict[str, str]:
     them. What sites hold, and see of it, is in what they said of their data."""
     if setup.scenario.sites:
         return {"data": data_fingerprint(setup), **model_of(setup)}
-    seen = {"modality": _content(setup.data)} if setup.data is not setup.loaded else {}
+    seen = {"modality": _seen(setup)} if setup.data is not setup.loaded else {}
     return {"data": f"{data_fingerprint(setup)}/{_content(setup.loaded)}", **seen, **model_of(setup)}
 
 
 def told_of_data(setup: Setup) -> str:
     """What a site says of its data: who holds which samples, what they say and show, and what is missing of it."""
     parts = [data_fingerprint(setup), _content(setup.loaded)]
-    return "/".join([*parts, _content(setup.data)] if setup.data is not setup.loaded else parts)
+    return "/".join([*parts, _seen(setup)] if setup.data is not setup.loaded else parts)
+
+
+def _seen(setup: Setup) -> str:
+    """Hashes of what a modality leaves of the data, one a form (``Modality.form``) in the order of the rounds."""
+    told = [_content(setup.data)]
+    for round in list(setup.forms.values())[1:]:
+        train = (sample for name in setup.partition.names for sample in setup.training_samples(name, round))
+        told.append(_content(Data(tuple(train), ())))
+    return "/".join(told)
 
 
 def data_fingerprint(setup: Setup) -> str:
@@ -73,7 +82,8 @@ def changed(began: Mapping[str, object], here: Mapping[str, str], names: tuple[s
     Up to release 0.1 a run kept the hash of its model's weights alone: it goes on where that agrees.
     """
     for name in names:
-        if began.get(name, "") == here.get(name, ""):
+        was, now = str(began.get(name, "")), here.get(name, "")
+        if was == now or (name == "modality" and was and now and _begins(was, now)):
             continue
         if name != "model" or not any(key.startswith(_PART) for key in {*began, *here}):
             return name
@@ -88,6 +98,13 @@ def changed(began: Mapping[str, object], here: Mapping[str, str], names: tuple[s
         files = others(began, here)
         return f"{name} (its {', '.join(files)})" if files else name
     return ""
+
+
+def _begins(was: str, now: str) -> bool:
+    """Whether one of two lists of forms begins with all of the other: more rounds show more of them, not others."""
+    forms = [was.split("/"), now.split("/")]
+    short = min(map(len, forms))
+    return forms[0][:short] == forms[1][:short]
 
 
 def others(theirs: Mapping[str, object], ours: Mapping[str, object]) -> list[str]:

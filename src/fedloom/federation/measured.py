@@ -1,7 +1,7 @@
 """What a run is measured on: the test half, or a validation part that is taken out of the training half."""
 
 from fedloom.core import shares
-from fedloom.core.contracts import Data
+from fedloom.core.contracts import Data, Sample
 from fedloom.core.errors import FedloomError
 from fedloom.core.seeds import Seeds
 from fedloom.core.tables import EvaluationTable
@@ -39,6 +39,18 @@ def check_halves(task: str, data: Data) -> None:
         raise FedloomError(f"task {task!r}: there is no test example; nothing could be measured.")
 
 
+def set_apart(
+    samples: tuple[Sample, ...], share: float, seeds: Seeds, stream: str
+) -> tuple[tuple[Sample, ...], tuple[Sample, ...]]:
+    """What is left of two samples or more, and the ``share`` of them that is drawn from ``stream``: one at least, and
+    not all."""
+    count = len(samples)
+    size = min(max(1, shares.count(share, count)), count - 1)
+    drawn = set(seeds.numpy(stream).choice(count, size=size, replace=False).tolist())
+    left, taken = ([samples[n] for n in range(count) if (n in drawn) == apart] for apart in (False, True))
+    return tuple(left), tuple(taken)
+
+
 def _divided(data: Data, share: float, seeds: Seeds) -> Data:
     count = len(data.train)
     if count < 2:
@@ -46,10 +58,4 @@ def _divided(data: Data, share: float, seeds: Seeds) -> Data:
             f"evaluation.on = 'validation' divides the training examples, and there are {count}; it needs two at "
             "least. Give the task more of them, or set evaluation.on = 'test'."
         )
-    size = min(max(1, shares.count(share, count)), count - 1)
-    drawn = set(seeds.numpy("evaluation/validation").choice(count, size=size, replace=False).tolist())
-    parts: tuple[list[int], list[int]] = ([], [])
-    for index in range(count):
-        parts[index in drawn].append(index)
-    train, held_out = (tuple(data.train[index] for index in part) for part in parts)
-    return Data(train, held_out)
+    return Data(*set_apart(data.train, share, seeds, "evaluation/validation"))

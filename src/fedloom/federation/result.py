@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from fedloom import __version__
-from fedloom.core.contracts import Picture, Sample
+from fedloom.core.contracts import Picture, Sample, present
 from fedloom.core.files import file_name
 from fedloom.core.partition import holdings
 from fedloom.core.pictures import open_picture
@@ -21,7 +21,7 @@ from fedloom.federation.inputs import data_fingerprint
 from fedloom.federation.record import RunFolder, as_text
 from fedloom.federation.restore import scores
 from fedloom.federation.scores import Scores, named
-from fedloom.federation.seen import losses
+from fedloom.federation.seen import HALVES, counted, losses
 from fedloom.federation.setup import Setup
 from fedloom.federation.start import begin_from, own_model, whole_start
 from fedloom.federation.written import CLIENTS, MEAN, WHOLE
@@ -37,16 +37,24 @@ SHOWN = 12
 
 def who_holds_what(setup: Setup) -> dict[str, Any]:
     """What ``partition.json`` holds: every client's examples, counted by a meta field (of sites, only how many), and,
-    where a modality takes something away, how many of them lost what."""
+    where some have both picture and text, or a modality takes something away, how many of them have what and how many
+    lost what, before anything is filled."""
     if setup.scenario.sites:
         sides = {name: {half: {"all": len(mine)} for half, mine in halves.items()} for name, halves in _sides(setup)}
         return {"by": "", "groups": ["all"], "clients": [{"name": name, **held} for name, held in sides.items()]}
     by = setup.scenario.by or _telling_field(setup)
     meta = [sample.meta for sample in setup.data.train], [sample.meta for sample in setup.data.test]
     found = holdings(setup.partition, by, *meta)
-    if setup.data is not setup.loaded:
-        lost = losses(setup.loaded, setup.data, setup.partition)
-        found["clients"] = [client | {"lost": lost[client["name"]]} for client in found["clients"]]
+    changed = setup.data is not setup.loaded
+    if changed or any(present(sample) == "image+text" for sample in setup.loaded.train):
+        numbers = {form: number for number, form in enumerate(setup.forms)}
+        rounds = range(1, setup.experiment.rounds + 1) if len(numbers) > 1 else ()
+        found["forms"] = [numbers[setup.form(round)] for round in rounds]
+    for client in found["clients"] if "forms" in found else ():
+        name, sight = client["name"], setup.sight
+        client["present"] = [counted(sight.left(name, "train", round)) for round in setup.forms.values()]
+        halves = HALVES if len(setup.forms) == 1 else HALVES[1:]  # the training half may lose others in each round
+        client |= {"lost": losses(sight, name, halves)} if changed else {}
     return found
 
 

@@ -1,98 +1,47 @@
 """From an experiment to the things it names: the same in every process that runs a part of it."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path
 
 import torch
 
 from fedloom import models
 from fedloom.channel import Channel, pipeline
-from fedloom.core import config, lora, partition, starts
-from fedloom.core.config import Experiment
+from fedloom.core import config, lora, starts
 from fedloom.core.contracts import (
     Adapter,
     Backbone,
     ClientInfo,
-    Data,
     Examiner,
     Example,
     Method,
     Sample,
     Sampler,
-    Scenario,
-    Task,
     Tree,
 )
 from fedloom.core.errors import FedloomError
-from fedloom.core.samples import guarded
-from fedloom.core.seeds import Seeds
 from fedloom.federation import classes, ranks_of
 from fedloom.federation.check import check_experiment
-from fedloom.federation.measured import check_halves, measured
+from fedloom.federation.dealt import Dealt
+from fedloom.federation.measured import check_halves
 from fedloom.federation.middle import Access, Middle
-from fedloom.federation.places import Holding, check_sites, of_sites
-from fedloom.federation.seen import seen, training
+from fedloom.federation.places import check_sites
 
 POOL = "all"
 """The one client of a pooled method: it holds everybody's data."""
 
 
 @dataclass(frozen=True)
-class Setup:
-    """All parts of an experiment, each made when it is first asked for and then kept.
+class Setup(Dealt):
+    """All parts of an experiment, each made when it is first asked for and then kept; those of its data are in
+    ``Dealt``.
 
-    Where the data is dealt, everyone who builds it sees the same. Where sites hold their own, ``site`` says which of
-    them this is, with its own data and no other; ``""`` is the server, which knows what it is ``told``. ``begun``: the
-    start adapter where the clients' first update decides it, from then on. ``host``: how this process reaches the
-    language model's host, where the experiment itself does not say.
+    ``begun``: the start adapter where the clients' first update decides it, from then on. ``host``: how this process
+    reaches the language model's host, where the experiment itself does not say.
     """
 
-    experiment: Experiment
-    cache_dir: Path | None = None
-    site: str = ""
-    told: dict[str, Holding] = field(default_factory=dict)
     begun: Tree = field(default_factory=dict)
     host: Access | None = None
-
-    @cached_property
-    def seeds(self) -> Seeds:
-        """Every random stream of the experiment."""
-        return Seeds(self.experiment.seed)
-
-    @cached_property
-    def task(self) -> Task:
-        """What is asked."""
-        return guarded(config.build(self.experiment, "task"), self.experiment.data.on_bad)
-
-    @cached_property
-    def loaded(self) -> Data:
-        """The task's data as this run uses it (see ``measured``), with nothing missing. Those of a site are its own."""
-        if self.scenario.sites and not self.site:
-            raise FedloomError(f"scenario {self.experiment.scenario.name!r}: the data is at the sites; none is here.")
-        return measured(self.task.load(), self.experiment.evaluation, self.seeds)
-
-    @cached_property
-    def data(self) -> Data:
-        """What this run trains on and what it is measured on, each sample as whoever holds it sees it ([modality])."""
-        return seen(self.experiment, self.task, self.loaded, self.partition, self.scenario.sites)
-
-    @cached_property
-    def scenario(self) -> Scenario:
-        """Who holds what, as shares."""
-        scenario: Scenario = config.build(self.experiment, "scenario")
-        return scenario
-
-    @cached_property
-    def partition(self) -> partition.Partition:
-        """Who holds what, as indices."""
-        if sites := self.scenario.sites:
-            held = {self.site: Holding.of(self.loaded)} if self.site else {name: self.told[name] for name in sites}
-            return of_sites(held)
-        train, test = ([sample.meta for sample in half] for half in (self.loaded.train, self.loaded.test))
-        table = self.experiment.scenario
-        return partition.deal(self.scenario, train, test, table.clients, table.minimum, self.seeds)
 
     @cached_property
     def method(self) -> Method:
@@ -153,7 +102,7 @@ class Setup:
         """
         if not self.adapter.classes:
             return ()
-        seen = None if self.scenario.sites else lambda: self.worded([*self.data.train, *self.data.test])
+        seen = None if self.scenario.sites else lambda: self.worded([*self.trained, *self.data.test])
         return classes.known(self.experiment.adapter.kind, self.task, seen)
 
     @cached_property
@@ -246,25 +195,21 @@ class Setup:
         """The clients that train, by name: one alone for a pooled method."""
         held = self.partition
         if self.method.pooled:
-            return {POOL: ClientInfo(POOL, len(self.data.train), max(self.ranks))}
+            return {POOL: ClientInfo(POOL, sum(map(len, held.train)), max(self.ranks))}
         rank = dict(zip(self.scenario.sites or held.names, self.ranks, strict=True))
         return {
             name: ClientInfo(name, len(indices), rank[name])
             for name, indices in zip(held.names, held.train, strict=True)
         }
 
-    def training_examples(self, client: str) -> list[Example]:
-        """What a client trains on, worded."""
-        return self.worded(training(self.data, self.partition, client, self.method.pooled))
-
-    def test_samples(self, client: str) -> list[Sample]:
-        """What a client is measured on."""
-        held = self.partition
-        return [self.data.test[index] for index in held.test[held.names.index(client)]]
-
-    def worded(self, samples: Sequence[Sample]) -> list[Example]:
-        """Samples as a backbone sees them."""
-        return [self.task.word(sample) for sample in samples]
+    def training_examples(self, client: str, round: int = 0) -> list[Example]:
+        """What a client trains on in a round, worded."""
+        if not self.method.pooled:
+            return self.worded(self.training_samples(client, round))
+        found: dict[int, Sample] = {}
+        for name, indices in zip(self.partition.names, self.partition.train, strict=True):
+            found |= dict(zip(indices, self.training_samples(name, round), strict=True))
+        return self.worded([found[index] for index in sorted(found)])
 
     def check(self) -> None:
         """Build everything that can be refused, the model last, so that no run starts that cannot go on.
@@ -285,13 +230,15 @@ class Setup:
             self.examine()
 
     def examine(self) -> None:
-        """Have the backbone look at all examples that are here, text and pictures: no turn should end at one.
+        """Have the backbone look at all examples that are here, text and pictures, in every form that a round may show:
+        no turn should end at one.
 
         Raises:
             FedloomError: naming an example that it cannot take.
         """
         if isinstance(self.backbone, Examiner):
-            self.backbone.check(self.worded(self.data.train), trained=True)
+            for samples in self.in_each_form():
+                self.backbone.check(self.worded(samples), trained=True)
             self.backbone.check(self.worded(self.data.test), trained=False)
 
     def use_threads(self) -> None:

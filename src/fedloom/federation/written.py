@@ -4,7 +4,16 @@ import json
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, field_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    TypeAdapter,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from fedloom.core.errors import FedloomError
 from fedloom.core.files import read_text
@@ -165,20 +174,31 @@ class Start(_Record):
 
 
 class Holder(_Record):
-    """What one client holds, counted by group; ``lost``: how many of its examples lost which modality, by half."""
+    """What one client holds, counted by group; ``lost``: how many of its examples lost which modality, by half;
+    ``present``: how many of its training examples have which, by the forms that they are seen in."""
 
     name: str
     train: dict[str, Whole]
     test: dict[str, Whole]
     lost: dict[str, dict[str, Whole]] = {}
+    present: list[dict[str, Whole]] = []
 
 
 class Holdings(_Record):
-    """``partition.json``: who holds what."""
+    """``partition.json``: who holds what; ``forms``: the form of each round, where it is not the same in all."""
 
     by: str
     groups: list[str]
     clients: list[Holder]
+    forms: list[Whole] = []
+
+    @model_validator(mode="after")
+    def _counted(self) -> "Holdings":
+        if len(lengths := {len(one.present) for one in self.clients}) > 1:
+            raise ValueError(f"'present' of as many forms for each client, but they are {sorted(lengths)}")
+        if self.forms and max(self.forms) >= min(lengths, default=0):
+            raise ValueError(f"forms that are in 'present', of which there are {min(lengths, default=0)}")
+        return self
 
 
 class Site(BaseModel):

@@ -10,20 +10,11 @@ The question asks, and always stays; so do pictures and texts to choose from, wh
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
-from typing import Annotated, Literal
 
 import numpy as np
-from pydantic import Field
 
 from fedloom.core.contracts import Half, Modality, Sample, Seat
-from fedloom.core.errors import FedloomError
-
-Rate = Annotated[float, Field(ge=0, le=1)]
-What = Literal["image", "text", "either", "each"]
-Parts = tuple[str, ...]
-
-MODALITIES = ("image", "text")
+from fedloom.modalities._draw import Rate, What, check_losable, drawn, without
 
 
 def missing(rate: Rate = 0.4, what: What = "either", test_rate: Rate = 0.0) -> Modality:
@@ -50,37 +41,9 @@ def missing(rate: Rate = 0.4, what: What = "either", test_rate: Rate = 0.0) -> M
     rates: dict[Half, float] = {"train": rate, "test": test_rate}
 
     def see(sample: Sample, seat: Seat, rng: np.random.Generator) -> Sample:
-        able, drawn = losable(sample, what), rng.random(2)
-        if what == "each":
-            gone = tuple(part for part in able if drawn[MODALITIES.index(part)] < rates[seat.half])
-        else:
-            gone = able if drawn[0] < rates[seat.half] else ()
-            gone = gone if len(gone) < 2 else (gone[int(drawn[1] >= 0.5)],)
-        images = None if "image" in gone else sample.images
-        return replace(sample, images=images, text=None if "text" in gone else sample.text)
+        return without(sample, drawn(sample, what, rates[seat.half], rng))
 
     def check(half: Half, samples: Sequence[Sample]) -> None:
-        if rates[half] and samples and not any(losable(sample, what) for sample in samples):
-            raise _nothing_to_lose(half, samples, what)
+        check_losable(half, samples, what, rates[half])
 
     return Modality(see, check, plain=not any(rates.values()))
-
-
-def losable(sample: Sample, what: What) -> Parts:
-    """The modalities that a sample can lose, ``"image"`` before ``"text"``."""
-    has = {"image": bool(sample.images), "text": bool(sample.text)}
-    if what == "each":
-        return tuple(part for part in MODALITIES if has[part])
-    left = {"image": has["text"] or bool(sample.question), "text": has["image"]}
-    return tuple(part for part in MODALITIES if what in (part, "either") and has[part] and left[part])
-
-
-def _nothing_to_lose(half: Half, samples: Sequence[Sample], what: What) -> FedloomError:
-    fitting = [f"{other!r}" for other in ("image", "text", "each") if any(losable(one, other) for one in samples)]
-    fix = f"Set modality.what to {' or '.join(fitting)}" if fitting else "Choose another task"
-    whose, key = ("training", "rate") if half == "train" else ("test", "test_rate")
-    lost = "image or text" if what in ("either", "each") else what
-    return FedloomError(
-        f"modality.what = {what!r}: no {whose} example has {lost} to lose, and something else that is left. {fix}, or "
-        f"set modality.{key} = 0."
-    )

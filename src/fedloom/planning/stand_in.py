@@ -32,6 +32,7 @@ from fedloom.core.contracts import (
 )
 from fedloom.core.partition import Partition
 from fedloom.core.seeds import Seeds
+from fedloom.core.tables import ModalityTable
 from fedloom.federation.client import Trainer
 from fedloom.federation.setup import Setup
 from fedloom.planning.apart import Apart
@@ -65,7 +66,8 @@ def quick(experiment: Experiment) -> Experiment:
     adapter = experiment.adapter
     if adapter.rank_from == "data":
         adapter = adapter.model_copy(update={"rank_from": "list"})
-    return experiment.model_copy(update={"client": client, "evaluation": evaluation, "adapter": adapter})
+    changed = {"client": client, "evaluation": evaluation, "adapter": adapter, "modality": ModalityTable()}
+    return experiment.model_copy(update=changed)
 
 
 class Noise:

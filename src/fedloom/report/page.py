@@ -12,7 +12,7 @@ from fedloom import __version__
 from fedloom.core.errors import FedloomError
 from fedloom.core.files import write_atomic
 from fedloom.federation.written import MEAN, Change, Holdings, Result
-from fedloom.report import lines, plots, svg, words
+from fedloom.report import lines, plots, present, svg, words
 from fedloom.report.held import held
 from fedloom.report.html import environment
 from fedloom.report.runs import Run, interval, read
@@ -20,6 +20,9 @@ from fedloom.report.titles import changed, titles
 
 USUAL = {"adapter": ("kind", "lora"), "objective": ("name", "answer"), "modality": ("name", "complete")}
 """Tables whose choice is told where it is another than this one, and the key of it."""
+
+FILLED = {"retrieved": "missing parts retrieved", "drop": "incomplete examples left out"}
+"""``modality.fill``, in words."""
 
 
 def page(runs: Sequence[Path], out: Path) -> None:
@@ -94,6 +97,9 @@ def _view(index: int, run: Run) -> dict[str, Any]:
     if run.holdings is not None and run.holdings.clients:
         view["held"] = svg.inline(held(run.holdings), f"held{index}", "training examples of each client by group")
         view["lost"] = _lost(run.holdings)
+        if present.told(run.holdings):
+            label = f"training examples of each client by what they have: {present.summary(run.holdings)}"
+            view["present"] = svg.inline(present.present(run.holdings), f"present{index}", label)
     return view
 
 
@@ -141,6 +147,7 @@ def _facts(run: Run) -> list[str]:
     chosen += [f"with {part}" for part in run.settings.get("method", {}).get("with", [])]
     named = {table: run.settings.get(table, {}).get(key, usual) for table, (key, usual) in USUAL.items()}
     chosen += [f"{table} {name}" for table, name in named.items() if name != USUAL[table][1]]
+    chosen += [FILLED.get(run.settings.get("modality", {}).get("fill", ""))]
     stages = run.settings.get("channel", {}).get("up", [])
     rounds = run.settings.get("rounds", run.result.rounds)
     counts = [words.count(run.result.clients, "client"), words.count(rounds, "round"), f"seed {run.result.seed}"]

@@ -183,7 +183,7 @@ class Desk:
         """Have the model in memory: that of the experiment before where nothing about it differs."""
         setup.use_threads()
         if self._setup and _loaded(self._setup) == _loaded(setup):
-            same = ("loaded", "data", "middle", "backbone", "drawn")
+            same = ("loaded", "public", "data", "middle", "backbone", "drawn")
             setup.__dict__.update({part: getattr(self._setup, part) for part in same})
             return
         self.close()
@@ -237,4 +237,4 @@ def _loaded(setup: Setup) -> tuple[object, ...]:
     """What decides model, start adapter and data."""
     given = setup.experiment
     placed = given.task, given.data, given.scenario, given.modality, given.evaluation
-    return given.model, given.adapter, given.objective, given.split, setup.host, given.seed, *placed
+    return given.model, given.adapter, given.objective, given.split, setup.host, given.seed, *setup.forms, *placed

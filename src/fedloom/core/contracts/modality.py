@@ -13,21 +13,24 @@ Half = Literal["train", "test"]
 
 @dataclass(frozen=True)
 class Seat:
-    """Where a sample is used: the ``client`` that holds it, by its name and by its ``number`` among ``clients``, and
-    the ``half`` it is in (``"test"``: what is measured on, a validation part too).
-
-    A sample is the same in every round. A rule by which it is not needs the round here: a turn's examples are asked of
-    ``Setup.training_examples`` alone, which would have the rule see them anew.
+    """Where a sample is used: the ``client`` that holds it, by its name and by its ``number`` among ``clients``, the
+    ``half`` it is in (``"test"``: what is measured on, a validation part too), and the ``round`` of the turn that
+    trains on it: 0 before the first, and of the test half, which is the same in every round.
     """
 
     client: str
     number: int
     clients: int
     half: Half
+    round: int = 0
 
 
 def _anything(half: Half, samples: Sequence[Sample]) -> None:
     return None
+
+
+def _always(round: int) -> int:
+    return 0
 
 
 @dataclass(frozen=True)
@@ -36,8 +39,13 @@ class Modality:
     stay. ``rng`` is a stream named by the experiment's seed, the half and the sample's id, so that every machine sees
     the same, in whatever order. ``check(half, samples)``: refuses samples to which the rule could do nothing.
     ``plain``: it changes nothing, and is not asked.
+
+    ``form(round)``: the number of the form in which training examples are seen in a round (one form by default). Rounds
+    of one number see the same: the rule is asked with the first of them in the seat, and each form has streams of its
+    own. All that an experiment's rounds can show is looked at before the first of them.
     """
 
     see: Callable[[Sample, Seat, np.random.Generator], Sample]
     check: Callable[[Half, Sequence[Sample]], None] = _anything
     plain: bool = False
+    form: Callable[[int], int] = _always
