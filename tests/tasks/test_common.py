@@ -1,9 +1,10 @@
 from dataclasses import replace
 
 import pytest
+from PIL import Image
 
 from fedloom.core.contracts import Sample
-from fedloom.tasks._common import exact
+from fedloom.tasks._common import basis, exact
 
 SAMPLE = Sample("1", None, None, "Which?", ("A", "a"), "A")
 
@@ -36,3 +37,25 @@ def test_a_free_answer_may_differ_in_case_space_and_a_full_stop() -> None:
     for answer in ("a cat", " A  CAT .", "a cat."):
         assert exact(free, answer) == exact(chosen, answer) == 1.0
     assert exact(SAMPLE, " a .") == 0.0  # it could be either
+
+
+def test_a_prompt_names_only_what_is_there_or_that_it_does_not_matter() -> None:
+    picture = Image.new("RGB", (8, 8))
+    every = {
+        kind: replace(SAMPLE, images=images, text=text)
+        for kind, images, text in (
+            ("both", (picture,), "words"),
+            ("image", (picture,), None),
+            ("text", None, "words"),
+            ("neither", None, None),
+        )
+    }
+    named = {kind: basis(sample, "named") for kind, sample in every.items()}
+    assert named == {
+        "both": "Judge by the image and the text.",
+        "image": "Judge by the image.",
+        "text": "Judge by the text.",
+        "neither": None,
+    }
+    assert {basis(sample, "agnostic") for sample in every.values()} == {"Judge without regard to modality."}
+    assert {basis(sample, "plain") for sample in every.values()} == {None}

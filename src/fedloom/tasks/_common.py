@@ -1,12 +1,23 @@
 """What all tasks share: wording a prompt from whatever is present, and scoring by exact match."""
 
 from collections.abc import Sequence
+from typing import Literal
 
-from fedloom.core.contracts import IMAGE, Sample
+from fedloom.core.contracts import IMAGE, Sample, present
 from fedloom.core.errors import FedloomError, nearest
 
 LETTERS = "ABCDE"
 """What choices are called that are pictures or long texts."""
+
+Wording = Literal["plain", "named", "agnostic"]
+"""Whether a prompt says nothing of modalities, names those that are there, or says that they do not matter."""
+BASES = {
+    "image+text": "Judge by the image and the text.",
+    "image": "Judge by the image.",
+    "text": "Judge by the text.",
+    "neither": None,
+}
+AGNOSTIC = "Judge without regard to modality."
 
 
 def prompt(pictures: int, *parts: str | None) -> str:
@@ -25,6 +36,17 @@ def asked(question: str | None) -> str | None:
 def offered(choices: Sequence[str]) -> str | None:
     """The part of a prompt that lists the choices."""
     return f"Choices: {', '.join(choices)}." if choices else None
+
+
+def basis(sample: Sample, wording: Wording) -> str | None:
+    """The part of a prompt that says what to judge by, as in FedMLLM (arXiv 2411.14717, section 4: prompts).
+
+    ``named``: the modalities that are there, nothing where neither is; ``agnostic``: that modality is not to be
+    considered, the same sentence whatever is there; ``plain``: no such part.
+    """
+    if wording == "plain":
+        return None
+    return AGNOSTIC if wording == "agnostic" else BASES[present(sample)]
 
 
 def literal(text: str) -> str:
