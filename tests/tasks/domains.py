@@ -32,9 +32,9 @@ def paint(file: Path, shade: int) -> str:
 
 
 def hateful_memes_folder(folder: Path) -> Path:
-    """Hateful Memes: 8 memes to train on, 4 in each other file."""
+    """Hateful Memes: 24 memes to train on, 4 in each other file."""
     number = 1230
-    for name, size in (("train", 8), ("dev_seen", 4), ("test_seen", 4), ("dev_unseen", 4), ("test_unseen", 4)):
+    for name, size in (("train", 24), ("dev_seen", 4), ("test_seen", 4), ("dev_unseen", 4), ("test_unseen", 4)):
         memes = []
         for _ in range(size):
             number += 7
@@ -46,12 +46,12 @@ def hateful_memes_folder(folder: Path) -> Path:
 
 
 def crisismmd_folder(folder: Path) -> Path:
-    """CrisisMMD v2.0: two tweets of each class to train on, one in each other split; the picture's label is not the
+    """CrisisMMD v2.0: three tweets of each class to train on, one in each other split; the picture's label is not the
     text's."""
     number = 900_000
     for kind, names in KINDS.items():
         more = ["label"] if kind == "damage" else ["label", "label_text", "label_image", "label_text_image"]
-        for split, times in (("train", 2), ("dev", 1), ("test", 1)):
+        for split, times in (("train", 3), ("dev", 1), ("test", 1)):
             lines = ["\t".join(COLUMNS + more)]
             for place, name in enumerate(names * times):
                 number += 1

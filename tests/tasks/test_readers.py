@@ -71,7 +71,7 @@ def _halves(data: Data) -> tuple[Any, Any]:
 
 
 @pytest.mark.parametrize(
-    "content", [b"\xff\xfe{\x00}\x00", b"[" * 100_000, b"[1, 2]", b'{"a": 1}', b'{"a": NaN}', b"\x00", b'{"a": "']
+    "content", [b"\xff\xfe{\x00}\x00", b"[" * 100_000, b"[1, 2]", b'{"a": NaN}', b"\x00", b'{"a": "']
 )
 @pytest.mark.parametrize(("name", "file"), EVERY)
 def test_a_file_that_is_none_of_its_kind_is_named(
