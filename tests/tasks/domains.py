@@ -146,6 +146,6 @@ def flashcards_folder(folder: Path, size: int = 8) -> Path:
 def medical_folder(folder: Path) -> Path:
     """All three medical sets."""
     vqa_rad_folder(folder / "vqa-rad")
-    flashcards_folder(folder / "medical_meadow_medical_flashcards")
+    flashcards_folder(folder / "medical_meadow_medical_flashcards", 20)
     slake_folder(folder / "Slake1.0")
     return folder

@@ -40,7 +40,7 @@ def test_a_preset_runs_on_a_folder_in_the_real_layout(
 ) -> None:
     folder = FOLDERS[PRESETS[preset][0]](tmp_path / "data")
     monkeypatch.chdir(tmp_path)
-    sets = [f"model.name={tiny('llava')}", "rounds=1", "model.max_new_tokens=4"]
+    sets = [f"model.name={tiny('qwen2_5_vl')}", "rounds=1", "model.max_new_tokens=4"]
     command = ["run", preset, "--data", str(folder), *(part for each in sets for part in ("--set", each))]
     monkeypatch.setattr(sys, "argv", ["fedloom", *command])
     with pytest.raises(SystemExit) as ended:

@@ -178,7 +178,7 @@ def test_the_medical_mixture(made: Path) -> None:
     folder = made / "medical"
     data = read("medical", folder)
     assert {s.meta["source"] for s in data.train} == {"vqa-rad", "medical-flashcards"}
-    assert len(data.train) == 6 + 8
+    assert len(data.train) == 6 + 20
     assert [s.id for s in data.test] == ["vqa-rad-3", "vqa-rad-6", "vqa-rad-9"]
     assert len(read("medical", folder, test="slake").test) == 2
     other = read("medical", folder, test="slake", language="all")
@@ -353,10 +353,10 @@ def test_medical_prompts_are_the_bare_question_unless_asked_for(made: Path) -> N
         built("medical", made / "medical", wording=wording) for wording in ("plain", "named", "agnostic")
     )
     assert plain.word(shown).prompt == "<image>\nQuestion: what is this in picture 1 ? Answer:"
-    assert plain.word(card).prompt == "what is cat 7 ? Answer:"
+    assert plain.word(card).prompt == "what is cat 19 ? Answer:"
     assert named.word(shown).prompt == "<image>\nJudge by the image. Question: what is this in picture 1 ? Answer:"
-    assert named.word(card).prompt == "Judge by the text. what is cat 7 ? Answer:"
-    assert agnostic.word(card).prompt == "Judge without regard to modality. what is cat 7 ? Answer:"
+    assert named.word(card).prompt == "Judge by the text. what is cat 19 ? Answer:"
+    assert agnostic.word(card).prompt == "Judge without regard to modality. what is cat 19 ? Answer:"
     assert plain.word(card).choices == ()
 
 
