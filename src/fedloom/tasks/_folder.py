@@ -164,13 +164,14 @@ def words(record: Record, field: str) -> str:
 
 
 def said(record: Record, field: str) -> str:
-    """A field that must hold text or a whole number, which is taken as its digits.
+    """A field that must hold text or a number, which is taken as JSON writes it.
 
     Raises:
         ValueError: it does not.
     """
     value = record.get(field)
-    return str(value) if isinstance(value, int) and not isinstance(value, bool) else words(record, field).strip()
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    return str(value) if number else words(record, field).strip()
 
 
 def choices(record: Record) -> tuple[str, ...]:
