@@ -166,6 +166,10 @@ READ = {
     "iconqa/choose_txt": ("iconqa/train/choose_txt/9/data.json", JSON),
     "iconqa/choose_img": ("iconqa/train/choose_img/20/data.json", JSON),
     "iconqa/fill_in_blank": ("iconqa/train/fill_in_blank/30/data.json", JSON),
+    "hateful-memes": ("train.jsonl", LINES),
+    "vqa-rad": ("VQA_RAD Dataset Public.json", JSON),
+    "slake": ("train.json", JSON),
+    "medical-flashcards": ("medical_meadow_wikidoc_medical_flashcards.json", JSON),
 }
 """A file of records of each task that reads a folder."""
 MORE = {"scienceqa": ("pid_splits.json", JSON), "iconqa/choose_txt": ("pid2skills.json", JSON)}

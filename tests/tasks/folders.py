@@ -7,6 +7,15 @@ from typing import Any
 
 from PIL import Image
 
+from tests.tasks.domains import (
+    crisismmd_folder,
+    flashcards_folder,
+    hateful_memes_folder,
+    medical_folder,
+    slake_folder,
+    vqa_rad_folder,
+)
+
 SCIENCE = {
     # id: subject, topic, grade, hint, whether there is a picture, split
     "1": ("natural science", "physics", "grade4", "", True, "train"),
@@ -114,5 +123,11 @@ FOLDERS: dict[str, Callable[[Path], Path]] = {
     "iconqa/choose_txt": iconqa_folder,
     "iconqa/choose_img": iconqa_folder,
     "iconqa/fill_in_blank": iconqa_folder,
+    "hateful-memes": hateful_memes_folder,
+    "crisismmd": crisismmd_folder,
+    "vqa-rad": vqa_rad_folder,
+    "slake": slake_folder,
+    "medical-flashcards": flashcards_folder,
+    "medical": medical_folder,
 }
 """What makes a small folder for each task that reads one."""

@@ -2,13 +2,14 @@
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Hashable
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from fedloom.core import resolve
-from fedloom.core.contracts import Data, Sample
+from fedloom.core.contracts import Answered, Data, Sample
 from fedloom.core.errors import FedloomError
 from fedloom.tasks._icons.words import nouns, plural, spoken
 
@@ -107,3 +108,34 @@ def test_classes_and_packs_are_balanced(data: Data) -> None:
 def test_sizes_that_are_no_fours_are_refused() -> None:
     with pytest.raises(FedloomError, match=r"train.*multiple of 4"):
         resolve.build("tasks", "icons-memes", {"train": 10})
+
+
+def test_the_wording_adds_a_sentence_and_changes_nothing_else() -> None:
+    plain, named, agnostic = (
+        resolve.build("tasks", "icons-memes", {"train": 4, "test": 4} | more)
+        for more in ({}, {"wording": "named"}, {"wording": "agnostic"})
+    )
+    meme = plain.load().train[0]
+    before = plain.word(meme)
+    assert before.prompt == f'<image>\n"{meme.text}" Question: Is this meme kind or mean? Choices: kind, mean. Answer:'
+    for task, sentence in (
+        (named, "Judge by the image and the text."),
+        (agnostic, "Judge without regard to modality."),
+    ):
+        found = task.word(meme)
+        assert found.prompt == before.prompt.replace("<image>\n", f"<image>\n{sentence} ")
+        assert replace(found, prompt=before.prompt) == before
+    alone = named.word(replace(meme, images=None))
+    assert alone.prompt.startswith(f'Judge by the text. "{meme.text}" Question')
+
+
+def test_the_figures_of_hateful_memes_are_there_beside_the_accuracy() -> None:
+    task = resolve.build("tasks", "icons-memes", {"train": 4, "test": 4})
+    memes = task.load().test  # kind, mean, mean, kind
+    assert [meme.answer for meme in memes] == ["kind", "mean", "mean", "kind"]
+    found = [
+        Answered(answer, answer, task.score(meme, answer), (1 - share, share))
+        for meme, answer, share in zip(memes, ["kind", "mean", "kind", "kind"], [0.1, 0.9, 0.4, 0.4], strict=True)
+    ]
+    assert task.metrics["AUC"](memes, found) == 0.75
+    assert task.metrics["soft AUC"](memes, found) == 3.5 / 4

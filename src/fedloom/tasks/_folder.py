@@ -25,21 +25,22 @@ UNKNOWN = "unknown"
 """The value of a descriptive field that a record does not have."""
 
 
-def opened(task: str, path: str | Path, parts: Sequence[str]) -> Path:
-    """The folder at ``path``, which has all ``parts``.
+def opened(task: str, path: str | Path, parts: Sequence[str], source: str = "") -> Path:
+    """The folder at ``path``, which has all ``parts``; ``source``: where its data are to be had.
 
     Raises:
         FedloomError: no folder given, or it lacks a part.
     """
+    fix = "pass --data FOLDER." + (f" The data: {source}" if source else "")
     if not str(path):
-        raise FedloomError(f"tasks: {task!r} reads a folder ({', '.join(parts)}): pass --data FOLDER.")
+        raise FedloomError(f"tasks: {task!r} reads a folder ({', '.join(parts)}): {fix}")
     folder = Path(path)
     if not folder.is_dir():
         what = "this is a file" if folder.exists() else "there is no such folder"
-        raise FedloomError(f"{folder}: {what}. Expected a folder of {', '.join(parts)}: pass --data FOLDER.")
+        raise FedloomError(f"{folder}: {what}. Expected a folder of {', '.join(parts)}: {fix}")
     for part in parts:
         if not (folder / part).exists():
-            raise FedloomError(f"{folder}: has no {part}. Expected a folder of {', '.join(parts)}: pass --data FOLDER.")
+            raise FedloomError(f"{folder}: has no {part}. Expected a folder of {', '.join(parts)}: {fix}")
     return folder
 
 
@@ -110,6 +111,34 @@ def contents(file: Path) -> str:
         raise ValueError(f"cannot be read as UTF-8 text: {error}.") from None
 
 
+def lines(file: Path) -> Iterator[tuple[str, str]]:
+    """The lines of a file that are not empty, each with its name, ``line 1`` being the first.
+
+    Raises:
+        FedloomError: it cannot be read.
+    """
+    with blamed(file):
+        found = contents(file).split("\n")
+    return ((f"line {number}", line) for number, line in enumerate(found, start=1) if line.strip())
+
+
+def entries(file: Path, expected: str) -> Iterator[tuple[str, Any]]:
+    """The entries of a JSON list, each with its name, ``entry 1`` being the first; ``expected`` says of what.
+
+    Raises:
+        FedloomError: the file cannot be read, or holds no JSON list.
+    """
+    with blamed(file):
+        text = contents(file)
+        try:
+            found = json_of(text)
+        except ValueError as error:
+            raise ValueError(f"not valid JSON: {error}.") from None
+        if not isinstance(found, list):
+            raise ValueError(f"expected a JSON list {expected}, found {text.strip()[:40]!r}.")
+    return ((f"entry {number}", entry) for number, entry in enumerate(found, start=1))
+
+
 def parsed(text: str, expected: str) -> Record:
     """The JSON object that a text holds; ``expected`` says of what.
 
@@ -132,6 +161,17 @@ def words(record: Record, field: str) -> str:
         ValueError: it does not, or the text would be taken for a picture's place in a prompt.
     """
     return _words(f"field {field!r}", record.get(field))
+
+
+def said(record: Record, field: str) -> str:
+    """A field that must hold text or a number, which is taken as JSON writes it.
+
+    Raises:
+        ValueError: it does not.
+    """
+    value = record.get(field)
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    return str(value) if number else words(record, field).strip()
 
 
 def choices(record: Record) -> tuple[str, ...]:

@@ -10,6 +10,7 @@ are drawn in fours, from two captions and two pictures:
 so each picture and each caption is kind exactly as often as it is mean, and either alone is at chance.
 """
 
+from functools import partial
 from typing import Annotated
 
 import numpy as np
@@ -17,8 +18,9 @@ from pydantic import Field
 
 from fedloom.core import limits
 from fedloom.core.contracts import Data, Example, Sample, Task
+from fedloom.core.metrics import hard_auc, soft_auc
 from fedloom.core.seeds import Seeds
-from fedloom.tasks._common import asked, check_names, exact, literal, offered, prompt
+from fedloom.tasks._common import Wording, asked, basis, check_names, exact, literal, offered, prompt
 from fedloom.tasks._icons.deal import INKS, one, some
 from fedloom.tasks._icons.packs import PACKS, PRIVATE
 from fedloom.tasks._icons.scene import Item, Scene, draw
@@ -43,10 +45,18 @@ CAPTIONS = (
 )
 
 
-def icons_memes(train: Count = 1200, test: Count = 600, packs: tuple[str, ...] = tuple(PRIVATE), seed: int = 0) -> Task:
+def icons_memes(
+    train: Count = 1200,
+    test: Count = 600,
+    packs: tuple[str, ...] = tuple(PRIVATE),
+    seed: int = 0,
+    wording: Wording = "plain",
+) -> Task:
     """Tell kind memes from mean ones: the label needs picture and caption, each alone is at chance.
 
-    ``train`` and ``test`` are multiples of four, the size of a balanced set of memes.
+    ``train`` and ``test`` are multiples of four, the size of a balanced set of memes. ``wording``: whether the prompt
+    names the modalities that are there (``named``), says that modality is not to be considered (``agnostic``), or
+    neither (``plain``). Beside the accuracy there are the figures of ``hateful-memes``, mean memes being the hateful.
 
     Raises:
         FedloomError: an unknown pack.
@@ -56,14 +66,16 @@ def icons_memes(train: Count = 1200, test: Count = 600, packs: tuple[str, ...] =
     def load() -> Data:
         return Data(_half("train", train, packs, seed), _half("test", test, packs, seed))
 
-    return Task(NAME, "accuracy", load, word, exact)
+    metrics = {"AUC": hard_auc(CHOICES[1]), "soft AUC": soft_auc(CHOICES[1])}
+    return Task(NAME, "accuracy", load, partial(word, wording=wording), exact, metrics=metrics)
 
 
-def word(sample: Sample) -> Example:
-    """``<image>\\n"caption" Question: Is this meme kind or mean? Choices: kind, mean. Answer:``."""
+def word(sample: Sample, wording: Wording = "plain") -> Example:
+    """``<image>\\n"caption" Question: Is this meme kind or mean? Choices: kind, mean. Answer:``, with what the wording
+    adds before the caption."""
     images = sample.images or ()
     quoted = f'"{sample.text}"' if sample.text else None
-    text = prompt(len(images), quoted, asked(sample.question), offered(sample.choices))
+    text = prompt(len(images), basis(sample, wording), quoted, asked(sample.question), offered(sample.choices))
     caption = f"a {{}} meme: {literal(sample.text)}" if sample.text else "a {} meme"
     return Example(sample.id, images, text, sample.choices, sample.answer, caption)
 

@@ -4,13 +4,12 @@ train.jsonl, dev.jsonl    a JSON object a line: identifier, sentence, label, dir
 images/                   the files that ``image`` names
 """
 
-from collections.abc import Iterator
 from pathlib import Path
 
 from fedloom.core.contracts import Data, Example, Sample, Task
 from fedloom.core.errors import FedloomError
 from fedloom.tasks._common import asked, exact, literal, offered, prompt
-from fedloom.tasks._folder import OnBad, blamed, contents, gather, opened, parsed, picture, words
+from fedloom.tasks._folder import OnBad, gather, lines, opened, parsed, picture, words
 
 NAME = "nlvr"
 FILES = ("train.jsonl", "dev.jsonl")
@@ -67,15 +66,8 @@ def load(path: str | Path, on_bad: OnBad) -> Data:
 def _half(folder: Path, name: str, on_bad: OnBad) -> tuple[Sample, ...]:
     file = folder / name
     return gather(
-        file, _lines(file), lambda text: _sample(folder, file.stem, text), on_bad, f"a JSON object a line {OBJECT}"
+        file, lines(file), lambda text: _sample(folder, file.stem, text), on_bad, f"a JSON object a line {OBJECT}"
     )
-
-
-def _lines(file: Path) -> Iterator[tuple[str, str]]:
-    """The lines of a file that are not empty, with their numbers from 1."""
-    with blamed(file):
-        lines = contents(file).split("\n")
-    return ((f"line {number}", line) for number, line in enumerate(lines, start=1) if line.strip())
 
 
 def _sample(folder: Path, half: str, text: str) -> Sample:
