@@ -199,7 +199,7 @@ def test_a_llava_whose_processor_counts_no_tokens_is_told_what_to_set(copy: Copy
 
 
 @pytest.mark.parametrize("file", ["processor_config.json", "tokenizer.json"])
-@pytest.mark.parametrize("kind", ["clip", "llava", "smolvlm"])
+@pytest.mark.parametrize("kind", ["clip", "llava", "smolvlm", "minicpmv4_6"])
 def test_a_processor_that_cannot_be_made_is_named(kind: str, file: str, copy: Copy) -> None:
     folder = copy(kind)
     found = folder / file if (folder / file).is_file() else folder / "preprocessor_config.json"

@@ -11,11 +11,13 @@ from transformers import (
     AutoProcessor,
     AutoTokenizer,
     Idefics3Processor,
+    MiniCPMV4_6Processor,
     Qwen2_5_VLProcessor,
     Qwen2VLProcessor,
 )
 
 from fedloom.core.contracts import IMAGE, Example
+from tests.models.checkpoints import NUMBERED
 
 FRONT = ("blip2", "instructblip")  # their processors put the one picture's tokens before the text
 
@@ -24,16 +26,29 @@ FRONT = ("blip2", "instructblip")  # their processors put the one picture's toke
 def parts(kind: str, folder: Path) -> tuple[Any, Any]:
     """Model and processor. Where the whole processor would read videos too, it is made without that."""
     model = AutoModelForImageTextToText.from_pretrained(folder).eval()
-    if kind not in ("qwen2_vl", "qwen2_5_vl", "smolvlm"):
+    if kind not in ("qwen2_vl", "qwen2_5_vl", "smolvlm", "minicpmv4_6"):
         return model, AutoProcessor.from_pretrained(folder, backend="pil")
     pictures, words = AutoImageProcessor.from_pretrained(folder, backend="pil"), AutoTokenizer.from_pretrained(folder)
     if kind == "smolvlm":
         return model, Idefics3Processor(pictures, words, image_seq_len=4)
+    if kind == "minicpmv4_6":
+        return model, numbering(pictures, words)
     made = object.__new__(Qwen2VLProcessor if kind == "qwen2_vl" else Qwen2_5_VLProcessor)
     made.image_processor, made.tokenizer, made.video_processor, made.chat_template = pictures, words, None, None
     made.image_token, made.video_token = "<|image_pad|>", "<|video_pad|>"
     made.image_token_id, made.video_token_id = 4, 5
     return model, made
+
+
+def numbering(pictures: Any, words: Any) -> Any:
+    """The processor of a MiniCPM-V."""
+    made = object.__new__(MiniCPMV4_6Processor)
+    made.image_processor, made.tokenizer, made.video_processor, made.chat_template = pictures, words, None, None
+    made.slice_mode, made.default_use_image_id = pictures.slice_mode, pictures.use_image_id
+    for name in NUMBERED:
+        setattr(made, name, getattr(words, name))
+    made.image_token_id, made.video_token_id = words.image_token_id, words.video_token_id
+    return made
 
 
 def inputs(kind: str, folder: Path, example: Example, answer: str = "") -> dict[str, Any]:
@@ -44,6 +59,8 @@ def inputs(kind: str, folder: Path, example: Example, answer: str = "") -> dict[
         return _in_front(processor, text.replace(IMAGE, " "), example)
     if kind.startswith("qwen"):
         text = text.replace(IMAGE, "<|vision_start|><|image_pad|><|vision_end|>")
+    if kind == "minicpmv4_6":
+        text = text.replace(IMAGE, "<|image_pad|>")
     pictures = {"images": list(example.images)} if example.images else {}
     return dict(processor(text=text, return_tensors="pt", **pictures))
 

@@ -43,6 +43,10 @@ class Family(ABC):
     def shown(self, grid: Sequence[int]) -> str:
         """What stands in a prompt for a picture whose tree holds ``grid`` (none: pictures are all alike)."""
 
+    def all_shown(self, grids: Sequence[Sequence[int]]) -> list[str]:
+        """What stands in a prompt for each of its pictures, in their order."""
+        return [self.shown(grid) for grid in grids]
+
     @abstractmethod
     def see(self, pixels: Tree) -> Tree:
         """``states``, and whatever ``connect`` needs besides, of joined pixels."""
