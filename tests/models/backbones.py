@@ -12,7 +12,16 @@ from tests.models.checkpoints import picture
 
 GENERATIVE = ("llava", "llava_next", "blip2", "instructblip", "qwen2_vl", "qwen2_5_vl", "idefics3", "smolvlm")
 GENERATIVE += ("minicpmv4_6",)
-KINDS = ("clip", "siglip", "llava", "llava_next", "instructblip", "qwen2_5_vl", "smolvlm", "minicpmv4_6")  # one of each family
+KINDS = (
+    "clip",
+    "siglip",
+    "llava",
+    "llava_next",
+    "instructblip",
+    "qwen2_5_vl",
+    "smolvlm",
+    "minicpmv4_6",
+)  # one of each family
 ANIMALS = ("cat", "dog", "bird", "fish")
 EVERYTHING = {"rank": 2, "alpha": 4, "modules": ("q", "k", "v", "o", "mlp")}
 

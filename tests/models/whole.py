@@ -11,13 +11,12 @@ from transformers import (
     AutoProcessor,
     AutoTokenizer,
     Idefics3Processor,
-    MiniCPMV4_6Processor,
     Qwen2_5_VLProcessor,
     Qwen2VLProcessor,
 )
 
 from fedloom.core.contracts import IMAGE, Example
-from tests.models.checkpoints import NUMBERED
+from tests.models.minicpm import processor as numbering
 
 FRONT = ("blip2", "instructblip")  # their processors put the one picture's tokens before the text
 
@@ -38,17 +37,6 @@ def parts(kind: str, folder: Path) -> tuple[Any, Any]:
     made.image_token, made.video_token = "<|image_pad|>", "<|video_pad|>"
     made.image_token_id, made.video_token_id = 4, 5
     return model, made
-
-
-def numbering(pictures: Any, words: Any) -> Any:
-    """The processor of a MiniCPM-V."""
-    made = object.__new__(MiniCPMV4_6Processor)
-    made.image_processor, made.tokenizer, made.video_processor, made.chat_template = pictures, words, None, None
-    made.slice_mode, made.default_use_image_id = pictures.slice_mode, pictures.use_image_id
-    for name in NUMBERED:
-        setattr(made, name, getattr(words, name))
-    made.image_token_id, made.video_token_id = words.image_token_id, words.video_token_id
-    return made
 
 
 def inputs(kind: str, folder: Path, example: Example, answer: str = "") -> dict[str, Any]:

@@ -81,9 +81,10 @@ def empty(config: Any) -> Any:
 def read(forward: Forward, embeddings: Tensor, mask: Tensor, positions: Tensor | None, cache: Any) -> Prefix:
     """Read B prompts ``[B, P, D]``, padded on the right, once, into an ``empty`` cache; ``positions`` ``[B, P]`` or
     ``[axes, B, P]`` where they are not 0, 1, 2 ..."""
+    last = mask.sum(dim=1) - 1
     if _has_states(cache):
         embeddings, mask, positions = _padded_left(embeddings, mask, positions)
-    last = (mask * torch.arange(mask.shape[1], device=mask.device)).amax(dim=1)
+        last = torch.full_like(last, mask.shape[1] - 1)
     keep, column = torch.unique(last, return_inverse=True)
     logits = forward(embeddings, mask, keep, cache, positions)
     following, axes = mask.sum(dim=1), 0
