@@ -14,6 +14,7 @@ import pytest
 from fedloom.core.errors import FedloomError
 from fedloom.core.seeds import Seeds
 from fedloom.models import AdapterSpec, load
+from fedloom.models.checkpoints import checks
 from fedloom.models.meta import Meta
 
 Tiny = Callable[[str], Path]
@@ -147,6 +148,16 @@ def test_a_model_of_an_unknown_type_is_named(copy: Copy) -> None:
     folder = copy("clip")
     rewrite(folder / "config.json", model_type="clop")
     refused(folder, r"is a 'clop' \(model_type in config\.json\), which this release of Transformers does not know")
+
+
+def test_the_release_that_knows_a_model_is_told(copy: Copy, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(checks, "CONFIG_MAPPING_NAMES", {"llava": "LlavaConfig"})
+    monkeypatch.setattr(checks, "version", "5.6.0")
+    folder = copy("minicpmv4_6")
+    told = r"is a 'minicpmv4_6' .*, which this .* does not know \(5\.6\.0\)\. Install Transformers 5\.7 or newer"
+    refused(folder, told)
+    rewrite(folder / "config.json", auto_map=OWN)
+    refused(folder, told)
 
 
 @pytest.mark.parametrize("content", ["{", "[]", "", "\ud83d".encode("utf-8", "surrogatepass")])

@@ -1,5 +1,7 @@
 """MiniCPM-V 4.6: what stands for a picture in its prompts, and prompts of several lengths in a model with states."""
 
+import json
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -10,7 +12,9 @@ import torch
 from transformers import DynamicCache
 
 from fedloom.core.errors import FedloomError
+from fedloom.models import AdapterSpec
 from fedloom.models.language import decoding
+from fedloom.models.meta import Batch, Meta
 from tests.models import whole
 from tests.models.backbones import backbone, examples
 from tests.models.checkpoints import picture
@@ -81,6 +85,27 @@ def test_slices_of_several_sizes_are_refused(tiny: Tiny, monkeypatch: pytest.Mon
     monkeypatch.setattr(type(images), "__call__", lambda self, *given, **options: uneven(*given, **options))
     with pytest.raises(FedloomError, match=r"1 x 2 slices of .*; expected as many, all of one size"):
         model._family.pixels(picture(1))
+
+
+def test_a_tokenizer_without_the_marks_of_a_picture_is_told(tiny: Tiny, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(tiny(KIND), tmp_path / "model"))
+    said = json.loads((folder / "tokenizer_config.json").read_text())
+    for box in (said, said.get("model_specific_special_tokens", {})):
+        box.pop("slice_start_token", None)
+    (folder / "tokenizer_config.json").write_text(json.dumps(said))
+    with pytest.raises(FedloomError, match=r"cannot place a picture: .*slice_start_token"):
+        backbone(folder)
+
+
+def test_a_plan_says_why_it_does_not_count_pictures(tiny: Tiny) -> None:
+    planned = Meta(str(tiny(KIND)), AdapterSpec(kind="nano", rank=2))
+    for ask in (planned.activations, planned.seeing):
+        with pytest.raises(FedloomError, match="a picture of a 'minicpmv4_6' takes tokens after its size"):
+            ask(Batch(2))
+    real = backbone(tiny(KIND), adapter={"kind": "nano", "rank": 2})
+    halves = planned.halves
+    assert halves.edge + halves.language + halves.words * halves.width == real.total_parameters
+    assert (halves.words, halves.width) == (real._embed.num_embeddings, 16)
 
 
 def test_what_people_wrote_is_text(tiny: Tiny) -> None:

@@ -10,10 +10,18 @@ from fedloom.core.contracts import Tree
 from fedloom.core.errors import FedloomError
 from fedloom.models.families.family import Ragged, intercepted
 
+_MARKS = ("image_start", "image_end", "slice_start", "slice_end", "image_id_start", "image_id_end")
+"""What stands around a picture, a slice and a picture's number, as the tokenizer calls its tokens."""
+
 
 class MiniCPMV(Ragged):
     """``grid``: rows and columns of slices (0 and 0: none), then height and width in patches of the whole picture and
     of each slice. The merger makes a row of a square of patches."""
+
+    def __init__(self, model: Any, processor: Any) -> None:
+        super().__init__(model, processor)
+        if processor is not None:  # a plan has none
+            self._marks = {mark: str(getattr(processor.tokenizer, f"{mark}_token")) for mark in _MARKS}
 
     @property
     def _merger(self) -> Any:
@@ -48,18 +56,18 @@ class MiniCPMV(Ragged):
 
     def shown(self, grid: Sequence[int]) -> str:
         """Its image tokens between the marks of a picture, then each slice's between those of a slice, row by row."""
-        words = self.processor.tokenizer
+        marks = self._marks
         rows, columns, *sizes = grid
         whole, one = (self.image_token * (height * width // self._square()) for height, width in (sizes[:2], sizes[2:]))
-        row = f"{words.slice_start_token}{one}{words.slice_end_token}" * columns
-        return f"{words.image_start_token}{whole}{words.image_end_token}" + "\n".join([row] * rows)
+        row = f"{marks['slice_start']}{one}{marks['slice_end']}" * columns
+        return f"{marks['image_start']}{whole}{marks['image_end']}" + "\n".join([row] * rows)
 
     def all_shown(self, grids: Sequence[Sequence[int]]) -> list[str]:
         """What stands in a prompt for each of its pictures: its number first, where the image processor says so."""
         shown = super().all_shown(grids)
         if not self.processor.image_processor.use_image_id:
             return shown
-        start, end = (getattr(self.processor.tokenizer, f"image_id_{which}_token") for which in ("start", "end"))
+        start, end = self._marks["image_id_start"], self._marks["image_id_end"]
         return [f"{start}{number}{end}{one}" for number, one in enumerate(shown)]
 
     def see(self, pixels: Tree) -> Tree:
