@@ -123,11 +123,11 @@ def _counted_on(places: Sequence[Tensor], rows: Sequence[int]) -> list[Tensor]:
 
 
 @contextmanager
-def intercepted(module: Any, instead: Callable[[Tensor], Tensor]) -> Iterator[list[Tensor]]:
+def intercepted(module: Any, instead: Callable[[Tensor], Any]) -> Iterator[list[Tensor]]:
     """What ``module`` is given meanwhile. It does not do its work but puts out ``instead`` of what it was given."""
     caught: list[Tensor] = []
 
-    def forward(given: Tensor, *rest: Any, **options: Any) -> Tensor:
+    def forward(given: Tensor, *rest: Any, **options: Any) -> Any:
         caught.append(given)
         return instead(given)
 
