@@ -12,13 +12,14 @@ torch.set_num_threads(1)  # the same bits and no fight for cores, whatever runs 
 @pytest.fixture(scope="session")
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
     """``tiny("clip" | "siglip" | "siglip2" | "llava")``: the folder of a tiny checkpoint of that architecture."""
-    from tests.models import checkpoints  # imports transformers: only where it is asked for
+    from tests.models import checkpoints, minicpm  # import transformers: only where they are asked for
 
     made: dict[str, Path] = {}
 
     def folder(kind: str) -> Path:
         if kind not in made:
-            made[kind] = getattr(checkpoints, kind)(tmp_path_factory.mktemp(kind))
+            make = getattr(checkpoints, kind, None) or getattr(minicpm, kind)
+            made[kind] = make(tmp_path_factory.mktemp(kind))
         return made[kind]
 
     return folder

@@ -19,7 +19,7 @@ TAKEN = {
     "head": CONTRASTIVE,
     "prompts": CONTRASTIVE,
     "visual-prompts": (*CONTRASTIVE, "llava", "llava_next"),
-    "nano": ("llava", "llava_next", "instructblip", "qwen2_5_vl", "smolvlm"),
+    "nano": ("llava", "llava_next", "instructblip", "qwen2_5_vl", "smolvlm", "minicpmv4_6"),
 }
 """The models that a kind has a place in; a kind that does not stand here is for all of them."""
 OPTIONS: dict[str, dict[str, Any]] = {

@@ -67,7 +67,7 @@ def test_layers_around_which_no_module_is_are_called_by_their_own_name(tiny: Tin
     assert chosen("clip", ["connector.visual_projection.mlp"], tiny) == ["visual_projection"]
 
 
-@pytest.mark.parametrize("model", ["clip", "siglip", "llava", "instructblip", "qwen2_5_vl", "smolvlm"])
+@pytest.mark.parametrize("model", ["clip", "siglip", "llava", "instructblip", "qwen2_5_vl", "smolvlm", "minicpmv4_6"])
 def test_stars_choose_every_layer_that_is_of_a_component(model: str, tiny: Tiny) -> None:
     plain = tuned("full", tiny(model))._model
     every = [name for name in linears(plain) if component(name, model not in CONTRASTIVE)]

@@ -11,7 +11,17 @@ from fedloom.models import AdapterSpec, load
 from tests.models.checkpoints import picture
 
 GENERATIVE = ("llava", "llava_next", "blip2", "instructblip", "qwen2_vl", "qwen2_5_vl", "idefics3", "smolvlm")
-KINDS = ("clip", "siglip", "llava", "llava_next", "instructblip", "qwen2_5_vl", "smolvlm")  # one of each family
+GENERATIVE += ("minicpmv4_6",)
+KINDS = (
+    "clip",
+    "siglip",
+    "llava",
+    "llava_next",
+    "instructblip",
+    "qwen2_5_vl",
+    "smolvlm",
+    "minicpmv4_6",
+)  # one of each family
 ANIMALS = ("cat", "dog", "bird", "fish")
 EVERYTHING = {"rank": 2, "alpha": 4, "modules": ("q", "k", "v", "o", "mlp")}
 

@@ -69,11 +69,13 @@ TEXT = {
 LONG = {**TEXT, "max_position_embeddings": 512, "initializer_range": 0.3}
 
 
-def tokenizer(bos: bool, eos: bool, marks: tuple[str, ...] = ("<image>",)) -> PreTrainedTokenizerFast:
+def tokenizer(
+    bos: bool, eos: bool, marks: tuple[str, ...] | dict[str, str] = ("<image>",), extra: str = ""
+) -> PreTrainedTokenizerFast:
     """A word-level tokenizer over ``WORDS`` that wraps a text in ``<s>`` and ``</s>`` as asked; ``marks``: its special
-    tokens besides, from id 4 on."""
-    special = ["<pad>", "<unk>", "<s>", "</s>", *marks]
-    vocabulary = {word: number for number, word in enumerate([*special, *WORDS.split()])}
+    tokens besides, from id 4 on, by name where they have one; ``extra``: words that it knows besides."""
+    special = ["<pad>", "<unk>", "<s>", "</s>", *(marks.values() if isinstance(marks, dict) else marks)]
+    vocabulary = {word: number for number, word in enumerate([*special, *WORDS.split(), *extra.split()])}
     core = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
     core.pre_tokenizer = pre_tokenizers.Whitespace()
     core.post_processor = processors.TemplateProcessing(
@@ -85,7 +87,7 @@ def tokenizer(bos: bool, eos: bool, marks: tuple[str, ...] = ("<image>",)) -> Pr
         unk_token="<unk>",
         bos_token="<s>",
         eos_token="</s>",
-        additional_special_tokens=list(marks),
+        extra_special_tokens=marks if isinstance(marks, dict) else list(marks),
         model_max_length=16 if eos else LONG["max_position_embeddings"],
     )
 

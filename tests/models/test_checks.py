@@ -14,6 +14,7 @@ import pytest
 from fedloom.core.errors import FedloomError
 from fedloom.core.seeds import Seeds
 from fedloom.models import AdapterSpec, load
+from fedloom.models.checkpoints import checks
 from fedloom.models.meta import Meta
 
 Tiny = Callable[[str], Path]
@@ -149,6 +150,16 @@ def test_a_model_of_an_unknown_type_is_named(copy: Copy) -> None:
     refused(folder, r"is a 'clop' \(model_type in config\.json\), which this release of Transformers does not know")
 
 
+def test_the_release_that_knows_a_model_is_told(copy: Copy, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(checks, "CONFIG_MAPPING_NAMES", {"llava": "LlavaConfig"})
+    monkeypatch.setattr(checks, "version", "5.6.0")
+    folder = copy("minicpmv4_6")
+    told = r"is a 'minicpmv4_6' .*, which this .* does not know \(5\.6\.0\)\. Install Transformers 5\.7 or newer"
+    refused(folder, told)
+    rewrite(folder / "config.json", auto_map=OWN)
+    refused(folder, told)
+
+
 @pytest.mark.parametrize("content", ["{", "[]", "", "\ud83d".encode("utf-8", "surrogatepass")])
 def test_a_configuration_that_is_no_json_object_is_named(content: str | bytes, copy: Copy) -> None:
     folder = copy("clip")
@@ -199,7 +210,7 @@ def test_a_llava_whose_processor_counts_no_tokens_is_told_what_to_set(copy: Copy
 
 
 @pytest.mark.parametrize("file", ["processor_config.json", "tokenizer.json"])
-@pytest.mark.parametrize("kind", ["clip", "llava", "smolvlm"])
+@pytest.mark.parametrize("kind", ["clip", "llava", "smolvlm", "minicpmv4_6"])
 def test_a_processor_that_cannot_be_made_is_named(kind: str, file: str, copy: Copy) -> None:
     folder = copy(kind)
     found = folder / file if (folder / file).is_file() else folder / "preprocessor_config.json"

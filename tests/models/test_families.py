@@ -17,6 +17,7 @@ from fedloom import models
 from fedloom.core.contracts import Example
 from fedloom.core.errors import FedloomError
 from fedloom.core.seeds import Seeds
+from fedloom.federation import gradients
 from fedloom.models import AdapterSpec
 from fedloom.models.language import decoding
 from tests.models import whole
@@ -57,6 +58,45 @@ def test_the_passage_is_what_the_whole_model_reads(kind: str, adapter: dict[str,
         assert torch.equal(batch.tokens[row][real], given["input_ids"][0])
         expected = whole.logits(kind, tiny(kind), example, example.answer)
         torch.testing.assert_close(found[row][real], expected, rtol=1e-5, atol=1e-5)
+
+
+def test_losses_are_each_examples_own_in_any_batch(kind: str, tiny: Tiny) -> None:
+    """And those that the whole model computes of the answer's tokens and the end."""
+    model = backbone(tiny(kind))
+    with torch.no_grad():
+        together = model.loss(model.collate(mixed()))
+        alone = torch.cat([model.loss(model.collate([example])) for example in mixed()])
+    expected = []
+    for example in mixed():
+        text, count = f"{example.answer} </s>", len(example.answer.split()) + 1
+        ids = whole.inputs(kind, tiny(kind), example, text)["input_ids"][0]
+        made = whole.logits(kind, tiny(kind), example, text)[-count - 1 : -1]
+        expected.append(F.cross_entropy(made, ids[-count:]))
+    torch.testing.assert_close(together, torch.stack(expected), rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(together, alone, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("adapter", KEPT)
+def test_batches_learn_whatever_pictures_are_in_them(kind: str, adapter: dict[str, Any], tiny: Tiny) -> None:
+    """Some examples without a picture, and all: what stands on no picture's way has its gradient, the rest none."""
+    model = backbone(tiny(kind), adapter=adapter)
+    model.write(shaken(model.read(), size=0.1))
+    none = mixed()[2]
+    for many in (mixed(), [none, replace(none, answer="green and blue")]):
+        slopes = gradients.gradient(model.loss(model.collate(many)).mean(), many, model.leaves())
+        moved = [name for name, slope in slopes.items() if slope.any()]
+        still = [name for name in slopes if name not in moved]
+        if many[0].images or adapter["where"] == [
+            "language"
+        ]:  # what a Q-Former's last layer makes of words is not used
+            assert all(name.startswith("base_model.model.qformer.encoder.layer.1.") for name in still)
+        else:
+            assert not moved
+    model = backbone(tiny(kind), adapter=NANO)
+    slopes = gradients.gradient(model.loss(model.collate([none])).mean(), [none], model.leaves())
+    assert [bool(slope.any()) for name, slope in slopes.items() if "lora_B" in name] == [
+        "embed_tokens" in name for name in slopes if "lora_B" in name
+    ]
 
 
 def test_pictures_matter(kind: str, tiny: Tiny) -> None:

@@ -102,7 +102,7 @@ def test_halves_make_the_bits_of_the_whole(rename: Rename, tiny: Tiny, tmp_path:
 
 
 @pytest.mark.parametrize(
-    "kind", ["llava_next", "blip2", "instructblip", "qwen2_vl", "qwen2_5_vl", "idefics3", "smolvlm"]
+    "kind", ["llava_next", "blip2", "instructblip", "qwen2_vl", "qwen2_5_vl", "idefics3", "smolvlm", "minicpmv4_6"]
 )
 def test_every_family_has_halves(kind: str, tiny: Tiny) -> None:
     whole, half = backbone(tiny(kind), adapter=NANO), edge(tiny(kind))

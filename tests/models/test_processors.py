@@ -14,7 +14,7 @@ from tests.models.backbones import backbone, examples
 Tiny = Callable[[str], Path]
 
 
-@pytest.mark.parametrize("kind", ["qwen2_vl", "qwen2_5_vl", "smolvlm"])
+@pytest.mark.parametrize("kind", ["qwen2_vl", "qwen2_5_vl", "smolvlm", "minicpmv4_6"])
 def test_what_reads_videos_too_is_read_without_that(kind: str, tiny: Tiny) -> None:
     found = processors.read(tiny(kind))
     assert isinstance(found, processors.Parts)

@@ -16,6 +16,7 @@ from transformers import (
 )
 
 from fedloom.core.contracts import IMAGE, Example
+from tests.models.minicpm import processor as numbering
 
 FRONT = ("blip2", "instructblip")  # their processors put the one picture's tokens before the text
 
@@ -24,11 +25,13 @@ FRONT = ("blip2", "instructblip")  # their processors put the one picture's toke
 def parts(kind: str, folder: Path) -> tuple[Any, Any]:
     """Model and processor. Where the whole processor would read videos too, it is made without that."""
     model = AutoModelForImageTextToText.from_pretrained(folder).eval()
-    if kind not in ("qwen2_vl", "qwen2_5_vl", "smolvlm"):
+    if kind not in ("qwen2_vl", "qwen2_5_vl", "smolvlm", "minicpmv4_6"):
         return model, AutoProcessor.from_pretrained(folder, backend="pil")
     pictures, words = AutoImageProcessor.from_pretrained(folder, backend="pil"), AutoTokenizer.from_pretrained(folder)
     if kind == "smolvlm":
         return model, Idefics3Processor(pictures, words, image_seq_len=4)
+    if kind == "minicpmv4_6":
+        return model, numbering(pictures, words)
     made = object.__new__(Qwen2VLProcessor if kind == "qwen2_vl" else Qwen2_5_VLProcessor)
     made.image_processor, made.tokenizer, made.video_processor, made.chat_template = pictures, words, None, None
     made.image_token, made.video_token = "<|image_pad|>", "<|video_pad|>"
@@ -44,6 +47,8 @@ def inputs(kind: str, folder: Path, example: Example, answer: str = "") -> dict[
         return _in_front(processor, text.replace(IMAGE, " "), example)
     if kind.startswith("qwen"):
         text = text.replace(IMAGE, "<|vision_start|><|image_pad|><|vision_end|>")
+    if kind == "minicpmv4_6":
+        text = text.replace(IMAGE, "<|image_pad|>")
     pictures = {"images": list(example.images)} if example.images else {}
     return dict(processor(text=text, return_tensors="pt", **pictures))
 

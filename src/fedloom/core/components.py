@@ -32,7 +32,7 @@ _KINDS: dict[str, tuple[Kind, ...]] = {
     **dict.fromkeys(("q_proj", "query", "q"), ("q",)),
     **dict.fromkeys(("k_proj", "key", "k"), ("k",)),
     **dict.fromkeys(("v_proj", "value", "v"), ("v",)),
-    **dict.fromkeys(("qkv", "qkv_proj"), ("q", "k", "v")),
+    **dict.fromkeys(("qkv", "qkv_proj", "in_proj_qkv"), ("q", "k", "v")),
     **dict.fromkeys(("o_proj", "out_proj", "projection", "proj"), ("o",)),
     **dict.fromkeys(("fc1", "fc2", "gate_proj", "up_proj", "down_proj", "gate_up_proj"), ("mlp",)),
 }

@@ -34,7 +34,7 @@ def listing() -> list[tuple[str, str]]:
         (
             "OWNER/MODEL",
             "A Hugging Face id of a CLIP or SigLIP, of a LLaVA or LLaVA-NeXT, BLIP-2 or InstructBLIP, Qwen2-VL or "
-            "Qwen2.5-VL, Idefics3 or SmolVLM; fetched once.",
+            "Qwen2.5-VL, Idefics3 or SmolVLM, MiniCPM-V 4.6; fetched once.",
         ),
         ("PACKAGE.MODULE:FUNCTION", "A function of your own that returns a backbone."),
         ("FOLDER", "Such a model in a local folder, as save_pretrained writes it."),

@@ -117,7 +117,7 @@ class Generative(Tuned):
         """
         super().check(examples, trained)
         for example in examples:
-            shown = [self._family.shown(self._laid_out(picture)) for picture in example.images]
+            shown = self._family.all_shown([self._laid_out(picture) for picture in example.images])
             self._words.check(example, shown, trained, self._options.max_new_tokens)
             for text in self._options.objective.texts(example) if trained else ():
                 self._words.check(answered(example, text), shown, trained, self._options.max_new_tokens)
@@ -139,7 +139,7 @@ class Generative(Tuned):
 
     def _prompt(self, example: Example) -> list[int]:
         grids = [self._images.grid(p) if self._family.together == 1 else () for p in example.images]
-        return self._words.prompt(example, [self._family.shown(grid) for grid in grids])
+        return self._words.prompt(example, self._family.all_shown(grids))
 
     def _names(self, examples: Sequence[Example], rows: Sequence[Sequence[int]]) -> tuple[str, ...]:
         """A name for what each row says and shows, which is all that its embeddings depend on while nothing learns."""

@@ -182,6 +182,7 @@ class Meta(Tuned):
         Raises:
             Exception: whatever a model raises whose forward pass depends on the pictures themselves.
         """
+        self._check_alike()
         frozen = self._frozen("vision"), self._frozen("connector")
         count = self._family.together if all(frozen) else batch.examples
         half = torch.autocast("cpu", torch.bfloat16, enabled=self._options.dtype == "bfloat16")
@@ -199,6 +200,10 @@ class Meta(Tuned):
         kind = self._model.config.model_type
         return families.BY_TYPE[kind](self._model, None) if kind in families.BY_TYPE else Llava(self._model, None, 0)
 
+    def _check_alike(self) -> None:
+        if self._family.together == 1:
+            raise FedloomError(f"a picture of a {self._model.config.model_type!r} takes tokens after its size")
+
     def _heard(self, examples: int, tokens: int) -> Tree:
         """What a connector reads besides."""
         if not self._family.reads_prompt:
@@ -207,6 +212,7 @@ class Meta(Tuned):
 
     def _generate(self, batch: Batch) -> Tensor:
         """The loss as ``Generative`` computes it."""
+        self._check_alike()
         states = self._family.see({"pixel_values": self._pixels(batch)})
         seen = self._family.connect({**states, **self._heard(batch.examples, batch.tokens)})["seen"]
         length = seen.shape[1] + batch.tokens

@@ -147,7 +147,8 @@ def read(name: str, folder: Path, dtype: str) -> Checkpoint:
     auto = AutoModelForImageTextToText if generative else AutoModel
     options = {"dtype": precision(dtype), "use_safetensors": True, "trust_remote_code": False}
     try:
-        made: tuple[nn.Module, dict[str, Any]] = auto.from_pretrained(folder, output_loading_info=True, **options)
+        with torch.random.fork_rng(devices=[]):  # some layers draw weights before they get those of the file
+            made: tuple[nn.Module, dict[str, Any]] = auto.from_pretrained(folder, output_loading_info=True, **options)
     except Exception as error:  # whatever a library makes of a damaged file
         raise FedloomError(f"model: {name!r} cannot be read from its files: {checks.reason(error)}") from error
     model, told = made

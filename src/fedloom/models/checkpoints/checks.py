@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from transformers import AutoConfig, dynamic_module_utils
+from transformers import __version__ as version
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
 from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES
 
@@ -18,6 +19,9 @@ a model and its processor."""
 
 CONTRASTIVE = ("clip", "siglip", "siglip2")
 """Models of two towers, by the ``model_type`` of their configuration."""
+
+_SINCE = {"minicpmv4_6": "5.7"}
+"""The release of Transformers that first knew a model, where that is worth telling."""
 
 
 def reason(error: BaseException) -> str:
@@ -73,14 +77,15 @@ def _check_type(name: str, file: Path) -> None:
         raise FedloomError(f"model: {str(file)!r} cannot be read: {reason(error)}. Expected a JSON object.") from None
     if kind in CONFIG_MAPPING_NAMES:
         return
-    if code:
+    if code and kind not in _SINCE:
         raise FedloomError(
             f"model: {name!r} is a {kind!r} that needs code of its own (auto_map in {file.name}). fedloom never runs "
             "code that comes with a model. Choose a checkpoint of a model that Transformers knows."
         )
+    newer = f"Transformers {_SINCE[kind]} or newer" if kind in _SINCE else "a newer one"
     raise FedloomError(
-        f"model: {name!r} is a {kind!r} (model_type in {file.name}), which this release of Transformers does not know. "
-        "Install a newer one, or choose another checkpoint."
+        f"model: {name!r} is a {kind!r} (model_type in {file.name}), which this release of Transformers does not know "
+        f"({version}). Install {newer}, or choose another checkpoint."
     )
 
 

@@ -9,7 +9,7 @@ from transformers import AutoImageProcessor, AutoProcessor, AutoTokenizer
 
 from fedloom.core.errors import FedloomError
 
-PARTS = ("qwen2_vl", "qwen2_5_vl", "smolvlm")
+PARTS = ("qwen2_vl", "qwen2_5_vl", "smolvlm", "minicpmv4_6")
 """Models whose whole processor needs a video reader besides, which asks for packages that nothing here has use for."""
 
 

@@ -11,6 +11,7 @@ from fedloom.models.families.family import Family
 from fedloom.models.families.idefics import Idefics
 from fedloom.models.families.llava import Llava, image_tokens
 from fedloom.models.families.llava_next import LlavaNext
+from fedloom.models.families.minicpmv import MiniCPMV
 from fedloom.models.families.qformer import Blip2, InstructBlip
 from fedloom.models.families.qwen_vl import QwenVL
 
@@ -24,6 +25,7 @@ BY_TYPE: dict[str, type[Family]] = {
     "qwen2_5_vl": QwenVL,
     "idefics3": Idefics,
     "smolvlm": Idefics,
+    "minicpmv4_6": MiniCPMV,
 }
 """Families by the ``model_type`` of a configuration; what is built like LLaVA is told from its structure."""
 

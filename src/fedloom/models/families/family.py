@@ -43,6 +43,10 @@ class Family(ABC):
     def shown(self, grid: Sequence[int]) -> str:
         """What stands in a prompt for a picture whose tree holds ``grid`` (none: pictures are all alike)."""
 
+    def all_shown(self, grids: Sequence[Sequence[int]]) -> list[str]:
+        """What stands in a prompt for each of its pictures, in their order."""
+        return [self.shown(grid) for grid in grids]
+
     @abstractmethod
     def see(self, pixels: Tree) -> Tree:
         """``states``, and whatever ``connect`` needs besides, of joined pixels."""
@@ -119,11 +123,11 @@ def _counted_on(places: Sequence[Tensor], rows: Sequence[int]) -> list[Tensor]:
 
 
 @contextmanager
-def intercepted(module: Any, instead: Callable[[Tensor], Tensor]) -> Iterator[list[Tensor]]:
+def intercepted(module: Any, instead: Callable[[Tensor], Any]) -> Iterator[list[Tensor]]:
     """What ``module`` is given meanwhile. It does not do its work but puts out ``instead`` of what it was given."""
     caught: list[Tensor] = []
 
-    def forward(given: Tensor, *rest: Any, **options: Any) -> Tensor:
+    def forward(given: Tensor, *rest: Any, **options: Any) -> Any:
         caught.append(given)
         return instead(given)
 

@@ -76,7 +76,8 @@ class Language:
         ]
 
     def _read(self, passage: Passage) -> decoding.Prefix:
-        return decoding.read(self.logits, passage.embeddings(), passage.mask, passage.positions)
+        cache = decoding.empty(self._decoder.config)
+        return decoding.read(self.logits, passage.embeddings(), passage.mask, passage.positions, cache)
 
     def _words(self, speech: Speech) -> decoding.Embed:
         return lambda ids: speech.embedded(self._embed(ids))

@@ -1,9 +1,12 @@
 """Answers from a language model: ranking of given continuations, and greedy generation, from one read of the prompt.
 
 The prompts are read once, padded on the right; their keys and values are kept and every continuation goes on from them.
-The attention mask hides the padding, and positions go on from each prompt's own length.
+The attention mask hides the padding, and positions go on from each prompt's own length. Where layers keep a state in
+the place of keys and values (linear attention), what is padded behind a prompt would go into it: there prompts are read
+padded on the left.
 """
 
+import copy
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -12,6 +15,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 from transformers import DynamicCache
+from transformers.cache_utils import LinearAttentionCacheLayerMixin
 
 from fedloom.core.passage import NotFinite
 from fedloom.models.language.sequences import pad
@@ -52,6 +56,10 @@ class Prefix:
 
     def rows(self, index: Tensor) -> Any:
         """A fresh cache that holds the prompts ``index`` ``[N]``."""
+        if _has_states(self.cache):
+            copied = copy.deepcopy(self.cache)
+            copied.reorder_cache(index)
+            return copied
         chosen = DynamicCache()
         for number, layer in enumerate(self.cache.layers):
             chosen.update(layer.keys[index], layer.values[index], number)
@@ -59,14 +67,24 @@ class Prefix:
 
     def rows_that_fit(self) -> int:
         """How many continuations can be scored at once."""
-        size: int = sum(t.numel() * t.element_size() for layer in self.cache.layers for t in (layer.keys, layer.values))
+        size: int = sum(t.numel() * t.element_size() for layer in self.cache.layers for t in _kept(layer))
         return max(1, min(_ROWS, _CACHE_BYTES * len(self.mask) // size))
 
 
-def read(forward: Forward, embeddings: Tensor, mask: Tensor, positions: Tensor | None = None) -> Prefix:
-    """Read B prompts ``[B, P, D]`` once; ``positions`` ``[B, P]`` or ``[axes, B, P]`` where they are not 0, 1, 2 ..."""
-    cache = DynamicCache()
+def empty(config: Any) -> Any:
+    """An empty cache for the language model of ``config``: keys and values, or states where some of its layers keep
+    those."""
+    made = DynamicCache(config=config)
+    return made if _has_states(made) else DynamicCache()
+
+
+def read(forward: Forward, embeddings: Tensor, mask: Tensor, positions: Tensor | None, cache: Any) -> Prefix:
+    """Read B prompts ``[B, P, D]``, padded on the right, once, into an ``empty`` cache; ``positions`` ``[B, P]`` or
+    ``[axes, B, P]`` where they are not 0, 1, 2 ..."""
     last = mask.sum(dim=1) - 1
+    if _has_states(cache):
+        embeddings, mask, positions = _padded_left(embeddings, mask, positions)
+        last = torch.full_like(last, mask.shape[1] - 1)
     keep, column = torch.unique(last, return_inverse=True)
     logits = forward(embeddings, mask, keep, cache, positions)
     following, axes = mask.sum(dim=1), 0
@@ -75,6 +93,29 @@ def read(forward: Forward, embeddings: Tensor, mask: Tensor, positions: Tensor |
         largest = positions.amax(dim=0) if axes else positions
         following = largest.masked_fill(~mask, -1).amax(dim=1) + 1
     return Prefix(cache, mask, logits[torch.arange(len(mask), device=mask.device), column], following, axes)
+
+
+def _padded_left(embeddings: Tensor, mask: Tensor, positions: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+    """Prompts that are padded on the right, padded on the left, with their positions."""
+    order = mask.int().argsort(dim=1, stable=True)
+    mask = mask.gather(1, order)
+    if positions is None:
+        positions = (mask.cumsum(dim=1) - 1).clamp(min=0)
+    else:
+        positions = positions.gather(-1, order.expand(positions.shape))
+    return embeddings.gather(1, order[..., None].expand(embeddings.shape)), mask, positions
+
+
+def _has_states(cache: Any) -> bool:
+    return any(isinstance(layer, LinearAttentionCacheLayerMixin) for layer in cache.layers)
+
+
+def _kept(layer: Any) -> list[Tensor]:
+    """All that a layer of a cache keeps."""
+    kept: list[Tensor | None] = [getattr(layer, "keys", None), getattr(layer, "values", None)]
+    if isinstance(layer, LinearAttentionCacheLayerMixin):
+        kept += [*layer.conv_states.values(), *layer.recurrent_states.values()]
+    return [each for each in kept if each is not None]
 
 
 def score(
