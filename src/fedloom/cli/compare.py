@@ -73,7 +73,13 @@ def compare(
     from fedloom.sweep import cells
 
     devices.use_device(device)
-    given = {"seeds": seeds, "tune": tune, "tune_seeds": tune_seeds, "tune_over": tune_over, "baseline": baseline}
+    given: dict[str, object] = {
+        "seeds": seeds,
+        "tune": tune,
+        "tune_seeds": tune_seeds,
+        "tune_over": tune_over,
+        "baseline": baseline,
+    }
     given |= {"only": only, "columns": columns}
     made = cells.comparison(source, overrides_of(sets, data), axis, **given)
     found, trials = made.cells(), made.trials()  # whatever can be refused is refused before anything runs

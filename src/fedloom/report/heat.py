@@ -30,7 +30,7 @@ def heat(found: Pivot) -> Figure:
         for row, column in np.ndindex(*values.shape):
             if np.isnan(values[row, column]):
                 continue
-            shade = (values[row, column] - low) / max(high - low, 1e-9)
+            shade = float((values[row, column] - low) / max(high - low, 1e-9))
             _place(axes, row, column, shade, found.lines[row].entries[found.columns[column]].mark)
             ink = PAPER if shade > 0.55 else INK
             text = f"{100 * values[row, column]:.1f}"
