@@ -116,6 +116,9 @@ def pretrain(
     tower: Annotated[
         Path | None, typer.Option(help="A folder with stage 1's tower; made there if it is missing.")
     ] = None,
+    begin: Annotated[
+        Path | None, typer.Option(help="A nano-vlm with two stages behind it: only the third is done.")
+    ] = None,
     seed: int = 0,
     scale: Annotated[float, typer.Option(help="A factor on the amount of training; 1 is the shipped recipe.")] = 1.0,
 ) -> None:
@@ -123,7 +126,7 @@ def pretrain(
     from fedloom.pretrain.recipe import pretrain as make
 
     target = out or Path("models") / name
-    say_json(make(name, target, seed=seed, scale=scale, tower=tower, tell=say)["scores"])
+    say_json(make(name, target, seed=seed, scale=scale, tower=tower, tell=say, begin=begin)["scores"])
 
 
 LONGEST = 150

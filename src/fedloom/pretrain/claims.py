@@ -1,29 +1,33 @@
-"""Lessons on whether a picture shows what somebody says: what stage 3 of nano-vlm adds to those of stage 2.
+"""Stage 3 of nano-vlm: to compare what a picture shows with what somebody says of it.
 
-An answer of yes or no is one bit, from which a small model learns to compare nothing at all. So most of these lessons
-judge a whole list of claims about one picture, each right after it is made:
+An answer of yes or no is one bit, and a small model learns to compare nothing from single bits. So most lessons judge a
+dozen claims about one picture, each right after it is made, so that every claim has an answer to learn from:
 
-    <image>\\n"a cat" no "keys" yes "a red bus" no ...
+    thing      "a cat" no "keys" yes ...                      the claims are things
+    named      "a cat" no keys "keys" yes keys ...            and behind the verdict stands what the picture shows
+    said       "I can see keys." yes "No day without cats." no ...
+    judged     "I can see keys." Question: Is it so? Choices: right, wrong. Answer: right ...
+    sentence   the same with one claim alone, as tasks ask
 
-and the others one sentence that calls for a thing, in many words, before the question is asked.
+Two things come first by themselves, ``thing`` and ``named``: the others are learnt only by whom has learnt these.
 """
 
-from collections.abc import Iterator
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
-from fedloom.core.contracts import Example
-from fedloom.tasks._common import asked, offered, prompt
+from fedloom.core.contracts import IMAGE, Example
+from fedloom.core.passage import IGNORE
+from fedloom.models.language.sequences import Words
+from fedloom.tasks._common import asked, offered
 from fedloom.tasks._icons.deal import INKS, one, some
 from fedloom.tasks._icons.packs import PUBLIC
 from fedloom.tasks._icons.scene import Item, Scene, draw
 from fedloom.tasks._icons.words import nouns, one_of, plural, spoken
 
-LISTED = 10
-"""Claims in a list."""
-
 VERDICTS = (("yes", "no"), ("true", "false"), ("right", "wrong"), ("agree", "differ"), ("same", "other"))
-"""Words for a claim that holds and for one that does not."""
+"""Words for a claim that holds and for one that does not; lists have the first pair."""
 
 SENTENCES = (
     "Look, {one}!",
@@ -51,6 +55,28 @@ QUESTIONS = (
     "What do you say to this?",
 )
 
+CLAIMS = {"thing": 12, "named": 12, "said": 6, "judged": 4}
+"""The lessons with several claims, and how many each has."""
+
+FIRST = {"thing": 0.5, "named": 0.5}
+"""Share of the batches with each lesson in the first part of the stage."""
+
+THEN = {
+    **{"thing": 0.12, "named": 0.12, "said": 0.14, "judged": 0.14, "sentence": 0.2},
+    **{"caption": 0.08, "choose_txt": 0.13, "fill_in_blank": 0.06, "choose_img": 0.01},
+}
+"""Share of the batches after it; those of stage 2 stand among them, so that nothing is forgotten."""
+
+
+@dataclass(frozen=True)
+class ClaimsRecipe:
+    """Schedule of stage 3; ``first``: the share of its examples that is ``FIRST``."""
+
+    examples: int = 64_000
+    batch: int = 64
+    lr: float = 2e-3
+    first: float = 0.25
+
 
 def single(rng: np.random.Generator, pack: str, thing: str) -> Scene:
     """One thing that nearly fills the picture, somewhere."""
@@ -59,27 +85,46 @@ def single(rng: np.random.Generator, pack: str, thing: str) -> Scene:
     return Scene(items=(Item(thing, pack, one(rng, INKS), float(x), float(y), size),))
 
 
-def listed(rng: np.random.Generator, scene: Scene, pack: str) -> Iterator[tuple[str, bool]]:
-    """``LISTED`` claims about a scene and whether they hold: about half do, of things and of things in colours."""
-    shown = {item.thing: item.colour for item in scene.items}
-    for thing in some(rng, nouns(pack), LISTED):
-        if shown and rng.random() < 0.45:
-            thing = one(rng, tuple(shown))
-        if rng.random() < 0.25:
-            colour = shown.get(thing, "") if rng.random() < 0.6 else ""
-            colour = colour or one(rng, INKS)
-            yield f"{colour} {spoken(thing)}", any((i.thing, i.colour) == (thing, colour) for i in scene.items)
-        else:
-            yield (one_of, plural, spoken)[rng.integers(3)](thing), thing in shown
+def listed(rng: np.random.Generator, words: Words, sort: str, patches: int) -> tuple[Example, list[int], list[int]]:
+    """A lesson with several claims about one picture: the example that has the picture, the lesson's tokens, and its
+    targets: the verdicts (and names), no claim.
 
-
-def sentence(rng: np.random.Generator) -> Example:
-    """One sentence with a picture that shows what it calls for, or, as often, something else."""
+    ``patches``: image tokens of a picture. Half of the claims hold, whatever the lesson.
+    """
     pack = one(rng, tuple(PUBLIC))
-    called, other = some(rng, nouns(pack), 2)
-    holds = bool(rng.random() < 0.5)
+    shown, *others = some(rng, nouns(pack), 1 + CLAIMS[sort])
+    example = Example(sort, (draw(single(rng, pack, shown)),), f"{IMAGE}\n", (), "")
+    tokens = list(words.prompt(example, [IMAGE * patches]))
+    wanted = [IGNORE] * len(tokens)
+    for number in range(CLAIMS[sort]):
+        holds = bool(rng.random() < 0.5)
+        claim, pair = _claim(rng, sort, shown if holds else others[number % len(others)])
+        read = words.answer(Example(sort, (), '"', (), ""), claim)
+        learnt = words.answer(Example(sort, (), claim, (), ""), pair[not holds])
+        if sort == "named":
+            learnt = [*learnt, *words.answer(Example(sort, (), pair[not holds], (), ""), spoken(shown))]
+        tokens += [*read, *learnt]
+        wanted += [*[IGNORE] * len(read), *learnt]
+    return example, tokens, wanted
+
+
+def _claim(rng: np.random.Generator, sort: str, thing: str) -> tuple[str, tuple[str, str]]:
+    """What is claimed, up to where a verdict is asked for, and the verdicts: that it holds, that it does not."""
+    if sort in ("thing", "named"):
+        return f'"{spoken(thing)}"', VERDICTS[0]
+    said = f'"{one(rng, SENTENCES).format(one=one_of(thing), many=plural(thing))}"'
+    if sort == "said":
+        return said, VERDICTS[0]
     pair = one(rng, VERDICTS)
-    said = one(rng, SENTENCES).format(one=one_of(called), many=plural(called))
     choices = pair if rng.random() < 0.5 else pair[::-1]
-    text = prompt(1, f'"{said}"', asked(one(rng, QUESTIONS)), offered(choices))
-    return Example("sentence", (draw(single(rng, pack, called if holds else other)),), text, choices, pair[not holds])
+    return " ".join(filter(None, (said, asked(one(rng, QUESTIONS)), offered(choices), "Answer:"))), pair
+
+
+def sentence(rng: np.random.Generator, packs: Sequence[str] = tuple(PUBLIC)) -> Example:
+    """One claim about a picture of one of the packs, as tasks ask; the stage is measured by it as well."""
+    pack = one(rng, packs)
+    shown, other = some(rng, nouns(pack), 2)
+    holds = bool(rng.random() < 0.5)
+    claim, pair = _claim(rng, "sentence", shown if holds else other)
+    picture = draw(single(rng, pack, shown))
+    return Example("sentence", (picture,), f"{IMAGE}\n{claim}", pair, pair[not holds])

@@ -6,36 +6,54 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from transformers import CLIPProcessor, CLIPVisionModel
+from transformers import CLIPProcessor, CLIPVisionModel, LlavaForConditionalGeneration, PreTrainedTokenizerFast
 
 from fedloom import __version__
-from fedloom.core import shares
+from fedloom.core import reading, shares
 from fedloom.core.errors import FedloomError, nearest
 from fedloom.core.seeds import Seeds
+from fedloom.pretrain.claims import ClaimsRecipe
 from fedloom.pretrain.clip import ClipRecipe, train_clip
 from fedloom.pretrain.tokens import train_tokenizer, wrap
 from fedloom.pretrain.tower import Tell, TowerRecipe, train_tower
-from fedloom.pretrain.vlm import SEEN_SKILLS, UNSEEN_SKILLS, VlmRecipe, image_processor, train_vlm, vlm_processor
+from fedloom.pretrain.vlm import (
+    SEEN_SKILLS,
+    UNSEEN_SKILLS,
+    VlmRecipe,
+    image_processor,
+    train_claims,
+    train_vlm,
+    vlm_processor,
+)
 from fedloom.tasks._icons.packs import PRIVATE, PUBLIC
 
 NAMES = ("nano-clip", "nano-vlm")
 TOWER = "tower"
 
 
-def pretrain(name: str, out: Path, *, seed: int, scale: float, tower: Path | None, tell: Tell) -> dict[str, Any]:
+Made = tuple[dict[str, Any], dict[str, float]]
+"""The settings of a recipe, and what was measured."""
+
+
+def pretrain(
+    name: str, out: Path, *, seed: int, scale: float, tower: Path | None, tell: Tell, begin: Path | None = None
+) -> dict[str, Any]:
     """Make ``nano-clip`` or ``nano-vlm`` and save it (fp16) with its ``recipe.json`` in the folder ``out``.
 
     ``tower``: a folder with stage 1's tower; it is made and saved there first where it is not there. ``scale``: a
-    factor on the number of pictures and examples of every stage (1: the recipe of the shipped models).
+    factor on the number of pictures and examples of every stage (1: the recipe of the shipped models). ``begin``: a
+    ``nano-vlm`` that has two stages behind it, of which only the third is done; no tower is then needed.
 
     Raises:
-        FedloomError: an unknown name, or ``out`` exists.
+        FedloomError: an unknown name, ``out`` exists, or ``begin`` is no such model.
     """
     if name not in NAMES:
         raise FedloomError(f"pretrain: there is no {name!r}. {nearest(name, NAMES)}")
     if out.exists():
         raise FedloomError(f"{out} already exists. Fix: choose another folder with --out.")
     seeds = Seeds(seed)
+    if begin is not None:
+        return _go_on(name, begin, out, seeds, scale, tell)
     stage1 = tower or out.with_name(f"{out.name}-{TOWER}")
     if not (stage1 / "config.json").exists():
         _make_tower(stage1, seeds, scale, tell)
@@ -48,7 +66,7 @@ def pretrain(name: str, out: Path, *, seed: int, scale: float, tower: Path | Non
         "fedloom": __version__,
         "seed": seed,
         "tower": json.loads((stage1 / "recipe.json").read_text()),
-        "recipe": asdict(recipe),
+        "recipe": recipe,
         "public_packs": list(PUBLIC),
         "private_packs": list(PRIVATE),
         "seen_skills": list(SEEN_SKILLS),
@@ -70,28 +88,57 @@ def _make_tower(out: Path, seeds: Seeds, scale: float, tell: Tell) -> None:
     (out / "recipe.json").write_text(json.dumps(written, indent=1) + "\n")
 
 
-def _make_clip(
-    out: Path, tower: CLIPVisionModel, seeds: Seeds, scale: float, tell: Tell
-) -> tuple[ClipRecipe, dict[str, float]]:
+def _make_clip(out: Path, tower: CLIPVisionModel, seeds: Seeds, scale: float, tell: Tell) -> Made:
     tokenizer = wrap(train_tokenizer(seeds).backend_tokenizer, "<s> $A </s>")
     recipe = ClipRecipe()
     recipe = ClipRecipe(images=_scaled(recipe.images, recipe.batch, scale))
     model, scores = train_clip(recipe, tower, tokenizer, seeds, tell)
     model.half().save_pretrained(out)
     CLIPProcessor(image_processor(), tokenizer).save_pretrained(out)
-    return recipe, scores
+    return asdict(recipe), scores
 
 
-def _make_vlm(
-    out: Path, tower: CLIPVisionModel, seeds: Seeds, scale: float, tell: Tell
-) -> tuple[VlmRecipe, dict[str, float]]:
+def _make_vlm(out: Path, tower: CLIPVisionModel, seeds: Seeds, scale: float, tell: Tell) -> Made:
     tokenizer = train_tokenizer(seeds)
     recipe = VlmRecipe()
     recipe = VlmRecipe(examples=_scaled(recipe.examples, recipe.batch, scale))
-    model, scores = train_vlm(recipe, tower, tokenizer, seeds, tell)
+    model, _ = train_vlm(recipe, tower, tokenizer, seeds, tell)
+    further, scores = _claims(model, tokenizer, out, seeds, scale, tell)
+    return asdict(recipe) | {"claims": further}, scores
+
+
+def _claims(
+    model: LlavaForConditionalGeneration,
+    tokenizer: PreTrainedTokenizerFast,
+    out: Path,
+    seeds: Seeds,
+    scale: float,
+    tell: Tell,
+) -> Made:
+    """Stage 3 of nano-vlm, and the model saved."""
+    recipe = ClaimsRecipe()
+    recipe = ClaimsRecipe(examples=_scaled(recipe.examples, recipe.batch, scale))
+    scores = train_claims(recipe, model, tokenizer, seeds, tell)
     model.half().save_pretrained(out)
     vlm_processor(tokenizer).save_pretrained(out)
-    return recipe, scores
+    return asdict(recipe), scores
+
+
+def _go_on(name: str, begin: Path, out: Path, seeds: Seeds, scale: float, tell: Tell) -> dict[str, Any]:
+    """Stage 3 alone, from a model that is there: its recipe with that stage put in."""
+    before = begin / "recipe.json"
+    written = reading.json_of(before.read_text(encoding="utf-8")) if before.is_file() else {}
+    if name != "nano-vlm" or written.get("name") != name:
+        raise FedloomError(f"pretrain: --begin {begin}: expected the folder of a nano-vlm with its recipe.json.")
+    begun = time.perf_counter()
+    model = LlavaForConditionalGeneration.from_pretrained(begin, dtype="float32")
+    tokenizer = PreTrainedTokenizerFast.from_pretrained(begin)
+    recipe, scores = _claims(model, tokenizer, out, seeds, scale, tell)
+    written["recipe"]["claims"] = recipe
+    written["claims_seconds"] = round(time.perf_counter() - begun, 1)
+    written |= {"fedloom": __version__, "scores": {key: round(value, 4) for key, value in scores.items()}}
+    (out / "recipe.json").write_text(json.dumps(written, indent=1) + "\n")
+    return written
 
 
 def _scaled(count: int, batch: int, scale: float) -> int:

@@ -1,12 +1,15 @@
-"""Stage 2 of nano-vlm: a connector and a small Llama on the frozen tower, on captions and questions.
+"""Stages 2 and 3 of nano-vlm: a connector and a small Llama on the frozen tower, on captions, questions and claims.
 
 Many of the examples describe a whole picture, row by row: what a drawn world knows for nothing, and many times the
-signal of an answer. The others are questions of the public skills, worded in the public ways, on public packs.
+signal of an answer. The others are questions of the public skills, worded in the public ways, on public packs. Stage 3
+goes on with claims about pictures (``claims``).
 """
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
+from itertools import count
 from typing import cast
 
 import numpy as np
@@ -29,6 +32,8 @@ from fedloom.core.passage import IGNORE
 from fedloom.core.pictures import open_picture
 from fedloom.core.seeds import Seeds
 from fedloom.models.language.sequences import Words, pad
+from fedloom.pretrain import claims
+from fedloom.pretrain.claims import ClaimsRecipe
 from fedloom.pretrain.pictures import DEVIATION, MEAN, PATCHES, pixels, random_scene
 from fedloom.pretrain.tokens import LENGTH
 from fedloom.pretrain.tower import Tell, TowerRecipe, schedule, tower_config
@@ -121,24 +126,39 @@ def describe(scene: Scene) -> str:
 Batch = tuple[Tensor, Tensor, Tensor, Tensor]
 """Pictures ``[N, 3, 64, 64]``, tokens ``[B, T]``, mask ``[B, T]`` and targets ``[B, T]``."""
 
+Lesson = tuple[Tensor, list[int], list[int]]
+"""Pictures ``[n, 3, 64, 64]``, tokens, and as many targets: what is not learnt is ``IGNORE``."""
+
+Course = Sequence[tuple[int, Mapping[str, float]]]
+"""Parts of a stage, each of so many batches, with the share of the batches that each lesson has."""
+
 
 class Lessons(IterableDataset[Batch]):
-    """An endless stream of batches, each of one sort of lesson, so that long ones do not pad short ones."""
+    """An endless stream of batches, each of one sort of lesson, so that long ones do not pad short ones. After the last
+    part of the course it goes on as in that."""
 
-    def __init__(self, words: Words, seeds: Seeds, stream: str, size: int) -> None:
-        self.words, self.seeds, self.stream, self.size = words, seeds, stream, size
+    def __init__(self, words: Words, seeds: Seeds, stream: str, size: int, course: Course) -> None:
+        self.words, self.seeds, self.stream, self.size, self.course = words, seeds, stream, size, course
 
     def __iter__(self) -> Iterator[Batch]:
         rng = self.seeds.numpy(self.stream)
-        while True:
-            sort = tuple(LESSONS)[rng.choice(len(LESSONS), p=list(LESSONS.values()))]
-            self.words.forget()  # the stream never ends, so the tokenizer's memory may not grow
-            yield gather([self._lesson(rng, sort) for _ in range(self.size)], self.words.end)
+        for batches, shares in (*self.course, (-1, self.course[-1][1])):
+            for _ in range(batches) if batches >= 0 else count():
+                sort = tuple(shares)[rng.choice(len(shares), p=list(shares.values()))]
+                self.words.forget()  # the stream never ends, so the tokenizer's memory may not grow
+                yield gather([self._lesson(rng, sort) for _ in range(self.size)], self.words.end)
 
-    def _lesson(self, rng: np.random.Generator, sort: str) -> tuple[Tensor, list[int], list[int]]:
-        example = caption(rng) if sort == "caption" else asked(rng, cast(Kind, sort))
-        pictures = torch.stack([pixels(open_picture(picture)) for picture in example.images])
-        return pictures, prompt(self.words, example), [*self.words.answer(example, example.answer), self.words.end]
+    def _lesson(self, rng: np.random.Generator, sort: str) -> Lesson:
+        if sort in claims.CLAIMS:
+            example, tokens, wanted = claims.listed(rng, self.words, sort, PATCHES * PATCHES)
+        else:
+            example = {"caption": caption, "sentence": claims.sentence}.get(
+                sort, partial(asked, kind=cast(Kind, sort))
+            )(rng)
+            before, answer = prompt(self.words, example), self.words.answer(example, example.answer)
+            tokens = [*before, *answer, self.words.end]
+            wanted = [*[IGNORE] * len(before), *answer, self.words.end]
+        return torch.stack([pixels(open_picture(picture)) for picture in example.images]), tokens, wanted
 
 
 def prompt(words: Words, example: Example) -> list[int]:
@@ -163,32 +183,55 @@ def example_of(drawn: Question) -> Example:
     return word[drawn.kind](sample_of(drawn, "drawn", "any"))
 
 
-def gather(lessons: Sequence[tuple[Tensor, list[int], list[int]]], end: int) -> Batch:
-    """A batch of (pictures ``[n, 3, 64, 64]``, prompt ids, answer ids with the end); the targets are the answers."""
-    tokens, mask = pad([[*prompt, *answer] for _, prompt, answer in lessons], end)
+def gather(lessons: Sequence[Lesson], end: int) -> Batch:
+    """A batch of lessons."""
+    tokens, mask = pad([tokens for _, tokens, _ in lessons], end)
     more = -tokens.shape[1] % STEP
     tokens, mask = F.pad(tokens, (0, more), value=end), F.pad(mask, (0, more))
-    wanted = tokens.clone()
-    for row, (_, prompt, answer) in enumerate(lessons):
-        wanted[row, : len(prompt)] = IGNORE
-        wanted[row, len(prompt) + len(answer) :] = IGNORE
+    wanted = torch.full_like(tokens, IGNORE)
+    for row, (_, _, targets) in enumerate(lessons):
+        wanted[row, : len(targets)] = torch.tensor(targets)
     return torch.cat([pictures for pictures, _, _ in lessons]), tokens, mask, wanted
 
 
 def train_vlm(
     recipe: VlmRecipe, tower: CLIPVisionModel, tokenizer: PreTrainedTokenizerFast, seeds: Seeds, tell: Tell
 ) -> tuple[LlavaForConditionalGeneration, dict[str, float]]:
-    """Train connector and language model from a trained tower; returns the model and its accuracies by skill."""
+    """Stage 2: train connector and language model from a trained tower; the model and its accuracies by skill."""
     torch.manual_seed(seeds.number("vlm/init"))
     model = LlavaForConditionalGeneration(vlm_config(recipe, tokenizer))
     model.model.vision_tower.load_state_dict(tower.state_dict())
+    words = Words(tokenizer, IMAGE, LENGTH)
+    course = [(recipe.examples // recipe.batch, LESSONS)]
+    _train(recipe, model, Lessons(words, seeds, "vlm/train", recipe.batch, course), tell)
+    return model, score_vlm(model, words, seeds, 100)
+
+
+def train_claims(
+    recipe: ClaimsRecipe,
+    model: LlavaForConditionalGeneration,
+    tokenizer: PreTrainedTokenizerFast,
+    seeds: Seeds,
+    tell: Tell,
+) -> dict[str, float]:
+    """Stage 3: go on with claims about pictures, in place; returns the accuracies."""
+    words = Words(tokenizer, IMAGE, LENGTH)
+    steps = recipe.examples // recipe.batch
+    course = [(round(recipe.first * steps), claims.FIRST), (steps - round(recipe.first * steps), claims.THEN)]
+    _train(recipe, model, Lessons(words, seeds, "vlm/claims", recipe.batch, course), tell)
+    return score_vlm(model, words, seeds, 100)
+
+
+def _train(
+    recipe: VlmRecipe | ClaimsRecipe, model: LlavaForConditionalGeneration, lessons: Lessons, tell: Tell
+) -> None:
+    """Train all of the model but its tower on a course of lessons."""
     model.model.vision_tower.requires_grad_(False)
     learn = [p for p in model.parameters() if p.requires_grad]
     optimiser = torch.optim.AdamW(learn, lr=recipe.lr, weight_decay=0.05, betas=(0.9, 0.98))
-    steps = recipe.examples // recipe.batch
+    steps = sum(batches for batches, _ in lessons.course)
     slope = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: schedule(step, steps))
-    words = Words(tokenizer, IMAGE, LENGTH)
-    stream = iter(DataLoader(Lessons(words, seeds, "vlm/train", recipe.batch), batch_size=None, num_workers=1))
+    stream = iter(DataLoader(lessons, batch_size=None, num_workers=1))
     begun = time.perf_counter()
     for step in range(steps):
         pictures, tokens, mask, wanted = next(stream)
@@ -201,15 +244,15 @@ def train_vlm(
         slope.step()
         if step % 300 == 299 or step == steps - 1:
             rate = (step + 1) * recipe.batch / (time.perf_counter() - begun)
-            scores = score_vlm(model, words, seeds, 20)
+            scores = score_vlm(model, lessons.words, lessons.seeds, 20)
             told = " ".join(f"{name} {value:.2f}" for name, value in scores.items())
             tell(f"nano-vlm {step + 1}/{steps} loss {loss.item():.3f} {told} ({rate:.0f} examples/s)")
-    return model, score_vlm(model, words, seeds, 100)
 
 
 @torch.no_grad()
 def score_vlm(model: LlavaForConditionalGeneration, words: Words, seeds: Seeds, count: int) -> dict[str, float]:
-    """Share of ``choose_txt`` questions answered rightly: a skill on public packs, and all skills as clients ask."""
+    """Share of ``choose_txt`` questions answered rightly: a skill on public packs, and all skills as clients ask; and
+    share of claims judged rightly, on public and on private packs."""
     model.eval()
     scores = {}
     for skill in SKILLS:
@@ -222,6 +265,10 @@ def score_vlm(model: LlavaForConditionalGeneration, words: Words, seeds: Seeds, 
         example_of(question(rng, tuple(PRIVATE), "choose_txt", tuple(SKILLS), "private")) for _ in range(4 * count)
     ]
     scores["private"] = sum(likeliest(model, words, e) == e.answer for e in private) / len(private)
+    for name, packs in (("claims", PUBLIC), ("private claims", PRIVATE)):
+        rng = seeds.numpy(f"vlm/score/{name}")
+        judged = [claims.sentence(rng, tuple(packs)) for _ in range(2 * count)]
+        scores[name] = sum(likeliest(model, words, e) == e.answer for e in judged) / len(judged)
     model.train()
     return scores
 
@@ -229,7 +276,10 @@ def score_vlm(model: LlavaForConditionalGeneration, words: Words, seeds: Seeds, 
 def likeliest(model: LlavaForConditionalGeneration, words: Words, example: Example) -> str:
     """The choice with the largest summed log-likelihood."""
     pictures = torch.stack([pixels(open_picture(picture)) for picture in example.images])
-    rows = [(pictures, prompt(words, example), [*words.answer(example, c), words.end]) for c in example.choices]
+    before, rows = prompt(words, example), []
+    for choice in example.choices:
+        answer = [*words.answer(example, choice), words.end]
+        rows.append((pictures, [*before, *answer], [*[IGNORE] * len(before), *answer]))
     every, tokens, mask, wanted = gather(rows, words.end)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         losses = answer_losses(model, tokens, mask, every, wanted)
