@@ -408,6 +408,29 @@ def test_metrics_leave_as_each_site_says(tmp_path: Path) -> None:
     assert whole["final"] == sum(total for total, _ in opened["sums"].values()) / 6
 
 
+def test_figures_leave_as_each_site_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def figured(path: str = "") -> Task:
+        read = {"yes": "yes"}.get  # "no" cannot be parsed
+        metrics = {"macro-F1": toy.macro_f1}
+        return replace(own(path), metric="macro-F1", metrics=metrics, read=lambda sample, answer: read(answer))
+
+    monkeypatch.setattr(toy, "own", figured)
+    whole = run(toy.experiment(*SITES), tmp_path / "open")
+    opened = read(tmp_path / "open", "after.json")
+    assert opened["answers"] == opened["read"] == opened["weights"] == []
+    wanted = sum(opened["clients"][name] * test for name, (_, test) in HELD.items()) / 6
+    assert whole["final"] == pytest.approx(wanted)
+    assert {one["client"]: one["final"] for one in whole["per_client"]} == opened["clients"]
+    assert opened["unparsed"] * 6 == pytest.approx(round(opened["unparsed"] * 6))
+    start(tmp_path / "private", berlin="sums", lyon="sums", porto="none")
+    found = run(toy.experiment(*SITES), tmp_path / "run")
+    score = read(tmp_path / "run", "after.json")
+    assert (score["sums"], score["clients"]) == ({}, {})
+    assert found["final"] == pytest.approx((opened["clients"]["berlin"] * 2 + opened["clients"]["lyon"] * 3) / 5)
+    assert [entry["final"] for entry in found["per_client"]] == [None, None, None]
+    assert {(entry["round"], entry["client"]) for entry in found["left_out"]} == {(1, "porto"), (2, "porto")}
+
+
 @pytest.mark.parametrize(
     ("private", "told_by"),
     [({"berlin": "sums", "lyon": "sums"}, ("berlin", "lyon")), ({"berlin": "sums"}, ("lyon",))],
