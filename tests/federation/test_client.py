@@ -176,7 +176,7 @@ def test_the_same_job_gives_the_same_bits_whatever_ran_before(tmp_path: Path) ->
 
 
 def test_an_error_of_fedloom_is_told_as_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(self: Setup, name: str) -> Any:
+    def refuse(self: Setup, name: str, round: int) -> Any:
         raise FedloomError("the picture is gone.")
 
     monkeypatch.setattr(Setup, "training_examples", refuse)
