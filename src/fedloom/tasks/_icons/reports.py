@@ -14,49 +14,37 @@ OFFICES: dict[str, tuple[frozenset[str], tuple[str, ...]]] = {
         (
             "weather",
             "cloud lightning moon rainbow raindrop snowflake sun tornado umbrella",
-            "the storm, hail, frost, heavy rain, strong wind, the flood, thick fog, black ice",
+            "rain, snow, the storm, fog",
         ),
-        (
-            "traffic",
-            "airplane bicycle boat bus car caravan rocket train truck",
-            "a crash, the crossing, parking, a detour, the motorway, a traffic jam, the speed limit, a blocked lane",
-        ),
+        ("traffic", "airplane bicycle boat bus car caravan rocket train truck", "the road, a crash, parking, a detour"),
         (
             "computers",
             "keyboard laptop phone plug printer radar robot router webcam",
-            "my password, the software, a login, the network, a frozen screen, a lost file, the update, an email",
+            "a login, the screen, an email, wifi",
         ),
         (
             "health",
             "brain heart hospital microscope skull test-tube thermometer virus wheelchair",
-            "a fever, the doctor, a cough, the nurse, my allergy, a broken leg, the vaccine, some medicine",
+            "a fever, the doctor, a cough, the nurse",
         ),
-        (
-            "money",
-            "bank briefcase credit-card piggy-bank receipt ticket wallet",
-            "my bill, a payment, the tax, an invoice, a loan, the refund, the rent, my savings",
-        ),
+        ("money", "bank briefcase credit-card piggy-bank receipt ticket wallet", "my bill, the tax, a loan, the rent"),
         (
             "school",
             "book bookmark calculator eraser globe graduation-cap notebook pencil ruler",
-            "the pupils, a teacher, the lesson, an exam, homework, the classroom, a timetable, the holidays",
+            "an exam, the pupils, homework, my class",
         ),
     )
 }
 """Office -> the things that stand for it in a picture, and the words that stand for it in a sentence."""
 
-VAGUE = ("this", "it", "the matter", "what happened", "the usual thing", "all that", "something", "the other day")
+VAGUE = ("this", "it", "the matter", "something")
 """What a sentence is about that tells no office."""
 
 SENTENCES = (
     "I am writing to you about {}.",
     "Hello, it is about {} again.",
-    "Could somebody look after {}, please?",
     "We have a problem with {} here.",
-    "There is news about {} in our street.",
-    "Nobody told me anything about {}.",
-    "Thank you for your help with {}!",
-    "When will you do something about {}?",
+    "There is news about {}.",
 )
 
 TELLS = {"image": 0.37, "text": 0.37, "both": 0.23, "neither": 0.03}
