@@ -1,0 +1,87 @@
+"""Lessons on claims about a picture: half of them hold, and only verdicts are learnt."""
+
+import re
+
+import numpy as np
+import pytest
+
+from fedloom.core.contracts import IMAGE
+from fedloom.core.passage import IGNORE
+from fedloom.core.seeds import Seeds
+from fedloom.models.language.sequences import Words
+from fedloom.pretrain import claims
+from fedloom.pretrain.tokens import LENGTH, train_tokenizer
+from fedloom.pretrain.vlm import LESSONS, Lessons
+from fedloom.tasks._icons.packs import PRIVATE, PUBLIC
+from fedloom.tasks._icons.words import NOUNS, one_of, plural, spoken
+from fedloom.tasks.icons_memes import CAPTIONS, CHOICES, QUESTION
+
+
+@pytest.fixture(scope="module")
+def words() -> Words:
+    return Words(train_tokenizer(Seeds(0)), IMAGE, LENGTH)
+
+
+def read(words: Words, ids: list[int]) -> str:
+    return str(words._tokenizer.decode([number for number in ids if number != words.image_id]))
+
+
+@pytest.mark.parametrize("sort", list(claims.CLAIMS))
+def test_only_verdicts_are_learnt_and_about_half_hold(words: Words, sort: str) -> None:
+    rng = np.random.default_rng(0)
+    holding = number = 0
+    for _ in range(60):
+        example, tokens, wanted = claims.listed(rng, words, sort, 16)
+        assert len(example.images) == 1
+        assert tokens.count(words.image_id) == 16
+        assert len(tokens) == len(wanted)
+        assert all(target in (IGNORE, token) for token, target in zip(tokens, wanted, strict=True))
+        learnt = read(words, [target for target in wanted if target != IGNORE]).split()
+        pairs = {word: pair[0] == word for pair in claims.VERDICTS for word in pair}
+        verdicts = [pairs[word] for word in learnt if word in pairs]
+        assert len(verdicts) == claims.CLAIMS[sort]
+        holding, number = holding + sum(verdicts), number + len(verdicts)
+    assert holding / number == pytest.approx(0.5, abs=4 * 0.5 / np.sqrt(number))
+
+
+def test_a_verdict_is_right(words: Words) -> None:
+    """In ``named`` lessons the thing stands behind the verdict, so each can be looked at."""
+    rng = np.random.default_rng(1)
+    for _ in range(30):
+        _, tokens, _ = claims.listed(rng, words, "named", 16)
+        text = read(words, tokens)
+        found = re.findall(r'"([^"]+)" (yes|no) ([a-z ]+?)(?= ?"| ?<|$)', text.replace("</s>", ""))
+        assert len(found) == claims.CLAIMS["named"]
+        assert {thing for _, _, thing in found} == {found[0][2]}
+        assert all((claim == thing) == (verdict == "yes") for claim, verdict, thing in found)
+
+
+def test_a_sentence_is_worded_as_tasks_word_and_told_by_its_picture() -> None:
+    rng = np.random.default_rng(2)
+    drawn = [claims.sentence(rng) for _ in range(200)]
+    assert all(re.fullmatch(r'<image>\n".+" Question: .+\? Choices: \w+, \w+\. Answer:', one.prompt) for one in drawn)
+    assert all(one.answer in one.choices for one in drawn)
+    share = sum(one.answer == one.choices[0] for one in drawn) / 200
+    assert share == pytest.approx(0.5, abs=0.15)
+
+
+def test_what_clients_must_learn_is_not_taught() -> None:
+    assert not {choice for pair in claims.VERDICTS for choice in pair} & set(CHOICES)
+    assert QUESTION not in claims.QUESTIONS
+    assert not set(claims.SENTENCES) & set(CAPTIONS)
+    assert not set(PUBLIC) & set(PRIVATE)
+    for thing in sorted(NOUNS)[:5]:
+        assert spoken(thing) in one_of(thing)
+        assert plural(thing)
+
+
+def test_shares_are_whole_and_the_course_is_followed(words: Words) -> None:
+    for shares in (claims.FIRST, claims.THEN):
+        assert sum(shares.values()) == pytest.approx(1)
+        assert set(shares) <= {*claims.CLAIMS, "sentence", *LESSONS}
+    course = [(2, {"thing": 1.0}), (1, {"sentence": 1.0})]
+    stream = iter(Lessons(words, Seeds(0), "test", 2, course))
+    learnt = [int((next(stream)[3] != IGNORE).sum()) for _ in range(4)]
+    assert learnt[0] >= 2 * claims.CLAIMS["thing"]
+    assert learnt[1] >= 2 * claims.CLAIMS["thing"]
+    assert max(learnt[2:]) < claims.CLAIMS["thing"]  # and after the last part as in that
