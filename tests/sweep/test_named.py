@@ -91,3 +91,33 @@ def test_what_is_wrong_is_named(tmp_path: Path, old: str, new: str, told: str) -
 def test_only_what_there_is_can_be_picked(tmp_path: Path, text: str, told: str) -> None:
     with pytest.raises(FedloomError, match=told):
         made(tmp_path, only=[text])
+
+
+def test_a_file_takes_a_comparison_from_another_and_replaces_parts_of_it(tmp_path: Path) -> None:
+    made(tmp_path)
+    more = FILE[: FILE.index("[compare]")] + (
+        f'[compare]\nlike = "{tmp_path / "named.toml"}"\nseeds = 2\n[compare.axes.row]\nPool = "method=local"\n'
+    )
+    (tmp_path / "more.toml").write_text(more)
+    found = comparison(str(tmp_path / "more.toml"))
+    assert found.table.seeds == 2
+    assert found.table.columns == "column"
+    assert list(found.axes) == ["column", "row", "strategy"]
+    assert {c.axes["row"]: c.experiment.method.name for c in found.cells()}["Pool"] == "local"
+    assert {c.axes["row"]: c.experiment.method.name for c in found.cells()}["FedAvg"] == "fedavg"
+    (tmp_path / "none.toml").write_text(FILE[: FILE.index("[compare]")])
+    (tmp_path / "more.toml").write_text(more.replace("named.toml", "none.toml"))
+    with pytest.raises(FedloomError, match=r"compare.like = '.*none.toml' has no \[compare\] of its own"):
+        comparison(str(tmp_path / "more.toml"))
+
+
+@pytest.mark.parametrize("preset", ["fedmllm", "fedmllm-hateful-memes", "fedmllm-crisismmd"])
+def test_fedmllms_table_is_whole(preset: str) -> None:
+    """12 columns by 18 rows, of which four have two strategies more and two have four more."""
+    found = comparison(preset)
+    assert found.table.seeds == 3
+    assert len(found.axes["column"]) == 12
+    assert len(found.trials()) == 18 * 3
+    assert found.baseline == {"row": "FedAvg"}
+    part = comparison(preset, seeds=1, only=["column=a5,3:7"])
+    assert len(part.cells()) == 2 * (18 + 4 * 2 + 2 * 4)

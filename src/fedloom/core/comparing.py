@@ -38,6 +38,8 @@ class CompareTable(Table):
     scenario.alpha=5"``: it is no key of the experiment, and its names stand in tables and folders.
     """
 
+    like: str = ""
+    """A preset or file whose [compare] this one begins with: its keys, and its axes' names, are replaced one by one."""
     seeds: Count = 3
     """How many seeds each combination runs under."""
     jobs: Count = 1

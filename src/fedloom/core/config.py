@@ -74,13 +74,32 @@ def comparison(source: str | Path) -> CompareTable:
     """The ``[compare]`` table of the file at ``source`` (as for ``load``), with its defaults where there is none.
 
     Raises:
-        FedloomError: no such file or preset; not TOML; an unknown key; a value of the wrong type or out of bounds.
+        FedloomError: no such file or preset, also for ``compare.like``; not TOML; an unknown key; a value of the wrong
+            type or out of bounds.
     """
+    table = _read(_locate(source)).get(COMPARE, {})
+    if isinstance(table, dict) and isinstance(like := table.get("like"), str) and like:
+        other = _read(_locate(like)).get(COMPARE, {})
+        if not isinstance(other, dict) or not other or other.get("like"):
+            raise FedloomError(
+                f"{source}: compare.like = {like!r} has no [compare] of its own. Fix: name a file or preset that has."
+            )
+        table = _over(other, table)
     try:
-        return CompareTable.model_validate(_read(_locate(source)).get(COMPARE, {}))
+        return CompareTable.model_validate(table)
     except ValidationError as error:
         known = [f"{COMPARE}.{key}" for key in CompareTable.model_fields]
         raise _refusal(source, error, lambda key: nearest(key, known), COMPARE) from None
+
+
+def _over(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
+    """Tables put over others: keys of ``above`` replace those of ``below``, table by table."""
+    tables = {key: _over(below[key], value) for key, value in above.items() if _both_tables(below.get(key), value)}
+    return {**below, **above, **tables}
+
+
+def _both_tables(*values: Any) -> bool:
+    return all(isinstance(value, dict) for value in values)
 
 
 def without(overrides: Sequence[str], *tables: str) -> list[str]:
