@@ -125,10 +125,10 @@ def _compare(
 def _run_all(found: "Sequence[Cell]", folder: Path, jobs: int) -> "list[tuple[Cell, str]]":
     """Run the cells that are not finished; returns those that failed, and why."""
     from fedloom.federation.round import Stopped
-    from fedloom.sweep.running import run_missing
+    from fedloom.sweep.running import ANSWERED, run_missing
 
     def run_cell(experiment: Any, target: Path) -> None:
-        run_shown(experiment, target, resume=target.exists())
+        run_shown(experiment, target, resume=target.exists(), answered=folder / ANSWERED)
 
     failed = []
     try:

@@ -162,8 +162,11 @@ def run_watched(experiment: Any, folder: Path, resume: bool, kills: Sequence[Any
         stopped(f"Stopped. Finished rounds are saved in {folder}; --resume goes on.")
 
 
-def run_shown(experiment: Any, folder: Path, resume: bool, kills: Sequence[Any] = ()) -> dict[str, Any]:
+def run_shown(
+    experiment: Any, folder: Path, resume: bool, kills: Sequence[Any] = (), answered: Path | None = None
+) -> dict[str, Any]:
     """Run an experiment and show how it comes on; a finished run of the very same experiment is only read.
+    ``answered``: the folder of zero-shot answers that it has in common with others.
 
     Raises:
         Stopped: the user asked for it.
@@ -182,7 +185,7 @@ def run_shown(experiment: Any, folder: Path, resume: bool, kills: Sequence[Any] 
                 "folder; --resume with --set rounds=N adds rounds."
             )
     with stopping() as stop, Live(out_console, experiment.method.title) as watch:
-        return run_experiment(experiment, folder, resume=resume, watch=watch, stop=stop, kills=kills)
+        return run_experiment(experiment, folder, resume=resume, watch=watch, stop=stop, kills=kills, answered=answered)
 
 
 def stopped(told: str) -> NoReturn:

@@ -48,6 +48,7 @@ def run(
     stop: Callable[[], bool] = lambda: False,
     grid: object = None,
     kills: "Sequence[Kill]" = (),
+    answered: Path | None = None,
 ) -> dict[str, Any]:
     """Run an experiment into the folder ``out`` and return its result.
 
@@ -55,7 +56,8 @@ def run(
     rounds and a constant rate. Nothing is written before everything that can be refused was checked. ``grid``:
     Flower's, where this is a ServerApp of engine ``flower`` or ``flower-simulation``; without one, these engines submit
     the experiment as such and wait for it.
-    ``kills``: faults to try where all of engine ``flower`` is on this machine.
+    ``kills``: faults to try where all of engine ``flower`` is on this machine. ``answered``: a folder of zero-shot
+    answers that this run may have in common with others (``federation.zero_shot``); a ServerApp has none.
 
     Raises:
         FedloomError: bad input; a folder that holds something else, or that another process writes; sites that are
@@ -73,7 +75,7 @@ def run(
     # A ServerApp has locked its run folder before it says who it is, and who submits it does not write there.
     locked = nullcontext() if experiment.engine.name in FLOWER else RunFolder(out).alone()
     with locked:
-        return _run(experiment, out, resume, watch, stop, grid, kills)
+        return _run(experiment, out, resume, watch, stop, grid, kills, answered)
 
 
 def _finished(experiment: Experiment, out: Path) -> dict[str, Any] | None:
@@ -94,6 +96,7 @@ def _run(
     stop: Callable[[], bool],
     grid: object,
     kills: "Sequence[Kill]",
+    answered: Path | None,
 ) -> dict[str, Any]:
     """``run`` in a folder that no other process writes."""
     name = experiment.engine.name
@@ -123,7 +126,7 @@ def _run(
                 if not begun:
                     folder.begin(experiment)
                 _describe(setup, folder)
-                last = Federation(setup, folder, engine, watch, stop).run(last)
+                last = Federation(setup, folder, engine, watch, stop, answered).run(last)
             finally:
                 peak = engine.close()
                 setup.middle.close()

@@ -149,6 +149,17 @@ class Evaluator:
         with _named(f"evaluation after round {round}, the global model (of clients {told})"):
             return self._scored(found | self._answers(sorted(common), *everyone))
 
+    def scored(self, given: Sequence[str], weights: Sequence[tuple[float, ...]]) -> Scores:
+        """The scores of answers to all test examples that are known already, with the weights of their choices.
+
+        Raises:
+            FedloomError: a figure that is not defined.
+        """
+        samples = self.setup.data.test
+        found = [answers.judged(self.setup.task, *one) for one in zip(samples, given, weights, strict=True)]
+        with _named("zero-shot, before round 1"):
+            return self._scored(dict(enumerate(found)))
+
     def _answers(self, indices: Sequence[int], adapter: Tree, base: Tree | None) -> dict[int, Answered]:
         """One adapter's answers to some of the test examples, by index."""
         if not indices:

@@ -3,10 +3,12 @@
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 
 from fedloom.core import beside
 from fedloom.core.contracts import Engine, State
 from fedloom.core.errors import FedloomError
+from fedloom.federation import zero_shot
 from fedloom.federation.begin import Beginning
 from fedloom.federation.checkpoints import Checkpoint
 from fedloom.federation.evaluate import AtClients, Evaluator, evaluator
@@ -30,13 +32,15 @@ MEMORY = "memory"
 
 @dataclass
 class Federation:
-    """One run of an experiment: its parts, its folder, and where its clients run."""
+    """One run of an experiment: its parts, its folder, and where its clients run. ``answered``: where zero-shot answers
+    are kept that runs have in common (``zero_shot``)."""
 
     setup: Setup
     folder: RunFolder
     engine: Engine
     watch: Watch
     stop: Callable[[], bool] = lambda: False
+    answered: Path | None = None
     _counted: dict[str, int] = field(default_factory=dict)
 
     def run(self, last: Checkpoint | None = None) -> Checkpoint:
@@ -69,7 +73,7 @@ class Federation:
         self.watch.stage("zero-shot")
         begun, setup = time.perf_counter(), self.setup
         state = self._state()
-        before = evaluator.state(state, 0, {})
+        before = zero_shot.before(setup, evaluator, state, self.answered)
         self._tell_missing(before)
         self.watch.scored(0, before.figure, before.unparsed)
         self.folder.write_json("before.json", asdict(before))

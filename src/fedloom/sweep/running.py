@@ -22,6 +22,9 @@ Run = Callable[[Experiment, Path], object]
 
 Stop = Callable[[], bool]
 
+ANSWERED = "zero-shot"
+"""The folder of a comparison that holds the zero-shot answers which its cells have in common."""
+
 POLL = 0.2
 """Seconds between two looks at whether runs side by side are to stop."""
 
@@ -80,7 +83,7 @@ def _side_by_side(missing: Sequence[Cell], out: Path, jobs: int, stop: Stop) -> 
         for cell in missing:
             engine = cell.experiment.engine.model_copy(update={"workers": 1})
             text = config.dump(cell.experiment.model_copy(update={"engine": engine}))
-            futures[pool.submit(run_text, text, str(out / cell.folder))] = cell
+            futures[pool.submit(run_text, text, str(out / cell.folder), str(out / ANSWERED))] = cell
         while futures:
             done, _ = wait(futures, timeout=POLL, return_when=FIRST_COMPLETED)
             for future in done:
@@ -112,13 +115,14 @@ def _end_with_parent() -> None:
         os._exit(1)
 
 
-def run_text(experiment: str, folder: str) -> str:
-    """Run the experiment that a TOML text holds, in a process of its own; returns why it failed, or nothing."""
+def run_text(experiment: str, folder: str, answered: str) -> str:
+    """Run the experiment that a TOML text holds, in a process of its own; returns why it failed, or nothing.
+    ``answered``: the folder of zero-shot answers that it has in common with others."""
     from fedloom import engines
 
     stop = _stopped.is_set if _stopped else lambda: False
     made, there = config.parse(experiment, folder), Path(folder)
-    return _reason(lambda: engines.run(made, there, resume=there.exists(), stop=stop))
+    return _reason(lambda: engines.run(made, there, resume=there.exists(), stop=stop, answered=Path(answered)))
 
 
 def _reason(run: Callable[[], object]) -> str:
