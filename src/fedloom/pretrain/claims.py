@@ -1,15 +1,17 @@
 """Stage 3 of nano-vlm: to compare what a picture shows with what somebody says of it.
 
-An answer of yes or no is one bit, and a small model learns to compare nothing from single bits. So most lessons judge a
-dozen claims about one picture, each right after it is made, so that every claim has an answer to learn from:
+An answer of yes or no is one bit, and a small model learns to compare nothing from single bits. So most lessons judge
+a list of claims about a picture of several things, each right after it is made, so that every claim has an answer to
+learn from:
 
-    thing      "a cat" no "keys" yes ...                      the claims are things
-    named      "a cat" no keys "keys" yes keys ...            and behind the verdict stands what the picture shows
+    thing      "cat" no "key" yes "bus" no ...
     said       "I can see keys." yes "No day without cats." no ...
     judged     "I can see keys." Question: Is it so? Choices: right, wrong. Answer: right ...
-    sentence   the same with one claim alone, as tasks ask
+    sentence   the same with one claim alone about one thing, as tasks ask
 
-Two things come first by themselves, ``thing`` and ``named``: the others are learnt only by whom has learnt these.
+No thing is claimed twice in a list: a claim that comes back could be judged without the picture, by what was said of it
+before, and that is what a model learns then. ``thing`` comes first by itself: the others are learnt only by whom has
+learnt that.
 """
 
 from collections.abc import Sequence
@@ -21,7 +23,7 @@ from fedloom.core.contracts import IMAGE, Example
 from fedloom.core.passage import IGNORE
 from fedloom.models.language.sequences import Words
 from fedloom.tasks._common import asked, offered
-from fedloom.tasks._icons.deal import INKS, one, some
+from fedloom.tasks._icons.deal import INKS, one, scatter, some
 from fedloom.tasks._icons.packs import PUBLIC
 from fedloom.tasks._icons.scene import Item, Scene, draw
 from fedloom.tasks._icons.words import nouns, one_of, plural, spoken
@@ -55,14 +57,14 @@ QUESTIONS = (
     "What do you say to this?",
 )
 
-CLAIMS = {"thing": 12, "named": 12, "said": 6, "judged": 4}
-"""The lessons with several claims, and how many each has."""
+CLAIMS = {"thing": 8, "said": 6, "judged": 4}
+"""The lessons with several claims, and how many each has at most."""
 
-FIRST = {"thing": 0.5, "named": 0.5}
+FIRST = {"thing": 1.0}
 """Share of the batches with each lesson in the first part of the stage."""
 
 THEN = {
-    **{"thing": 0.12, "named": 0.12, "said": 0.14, "judged": 0.14, "sentence": 0.2},
+    **{"thing": 0.2, "said": 0.16, "judged": 0.16, "sentence": 0.2},
     **{"caption": 0.08, "choose_txt": 0.13, "fill_in_blank": 0.06, "choose_img": 0.01},
 }
 """Share of the batches after it; those of stage 2 stand among them, so that nothing is forgotten."""
@@ -72,10 +74,10 @@ THEN = {
 class ClaimsRecipe:
     """Schedule of stage 3; ``first``: the share of its examples that is ``FIRST``."""
 
-    examples: int = 64_000
+    examples: int = 96_000
     batch: int = 64
     lr: float = 2e-3
-    first: float = 0.25
+    first: float = 0.4
 
 
 def single(rng: np.random.Generator, pack: str, thing: str) -> Scene:
@@ -87,22 +89,21 @@ def single(rng: np.random.Generator, pack: str, thing: str) -> Scene:
 
 def listed(rng: np.random.Generator, words: Words, sort: str, patches: int) -> tuple[Example, list[int], list[int]]:
     """A lesson with several claims about one picture: the example that has the picture, the lesson's tokens, and its
-    targets: the verdicts (and names), no claim.
+    targets: the verdicts, no claim.
 
     ``patches``: image tokens of a picture. Half of the claims hold, whatever the lesson.
     """
     pack = one(rng, tuple(PUBLIC))
-    shown, *others = some(rng, nouns(pack), 1 + CLAIMS[sort])
-    example = Example(sort, (draw(single(rng, pack, shown)),), f"{IMAGE}\n", (), "")
+    things = 4 if rng.random() < 0.7 else 2
+    found = some(rng, nouns(pack), 2 * things)
+    scene = scatter(rng, pack, [(thing, one(rng, INKS)) for thing in found[:things]])
+    example = Example(sort, (draw(scene),), f"{IMAGE}\n", (), "")
     tokens = list(words.prompt(example, [IMAGE * patches]))
     wanted = [IGNORE] * len(tokens)
-    for number in range(CLAIMS[sort]):
-        holds = bool(rng.random() < 0.5)
-        claim, pair = _claim(rng, sort, shown if holds else others[number % len(others)])
+    for place in some(rng, range(len(found)), CLAIMS[sort]):
+        claim, pair = _claim(rng, sort, found[place])
         read = words.answer(Example(sort, (), '"', (), ""), claim)
-        learnt = words.answer(Example(sort, (), claim, (), ""), pair[not holds])
-        if sort == "named":
-            learnt = [*learnt, *words.answer(Example(sort, (), pair[not holds], (), ""), spoken(shown))]
+        learnt = words.answer(Example(sort, (), claim, (), ""), pair[place >= things])
         tokens += [*read, *learnt]
         wanted += [*[IGNORE] * len(read), *learnt]
     return example, tokens, wanted
@@ -110,7 +111,7 @@ def listed(rng: np.random.Generator, words: Words, sort: str, patches: int) -> t
 
 def _claim(rng: np.random.Generator, sort: str, thing: str) -> tuple[str, tuple[str, str]]:
     """What is claimed, up to where a verdict is asked for, and the verdicts: that it holds, that it does not."""
-    if sort in ("thing", "named"):
+    if sort == "thing":
         return f'"{spoken(thing)}"', VERDICTS[0]
     said = f'"{one(rng, SENTENCES).format(one=one_of(thing), many=plural(thing))}"'
     if sort == "said":
