@@ -68,8 +68,8 @@ def before(setup: Setup, evaluator: Evaluator | AtClients, state: State, folder:
 def can_be_kept(setup: Setup) -> bool:
     """Whether everything that decides the answers is known here: the model tells a hash of each of its parts, and none
     of it is elsewhere. A backbone of a user's own tells none."""
-    known = bool(getattr(setup.backbone, "identity", {}))
-    return known and setup.experiment.split.wire == "none" and not setup.scenario.sites and not setup.begun
+    here = setup.experiment.split.wire == "none" and not setup.scenario.sites and not setup.begun
+    return here and bool(getattr(setup.backbone, "identity", {}))
 
 
 def what_decides(setup: Setup, examples: Sequence[Example]) -> dict[str, Any]:
