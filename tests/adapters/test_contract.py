@@ -20,9 +20,13 @@ from tests.adapters.kinds import CONTRASTIVE, NAMES, REFUSERS, TAKERS, Tiny, equ
 from tests.models.backbones import backbone, examples
 
 every = pytest.mark.parametrize(("kind", "model"), TAKERS)
-UNREAD = ("post_layernorm", "k_proj.bias", "key.bias", "qformer.encoder.layer.1.intermediate.", "layer.1.output.")
-"""Parts of the plain models on which no loss depends: a norm past the states that are read; a bias of keys, to which a
-softmax is blind; what the last layer of a Q-Former makes of the question's words."""
+UNREAD = (
+    *("post_layernorm", "k_proj.bias", "key.bias", "logit_bias"),
+    *("qformer.encoder.layer.1.intermediate.", "layer.1.output."),
+)
+"""Parts of the plain models on which no loss depends: a norm past the states that are read; a bias of keys or of
+logits, to which a softmax is blind but for rounding; what the last layer of a Q-Former makes of the question's
+words."""
 
 
 def losses(made: Any) -> Tensor:

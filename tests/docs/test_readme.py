@@ -50,7 +50,9 @@ def test_its_commands_are_understood(words: list[str], mine: Path) -> None:
     if words[0] == "compare":
         assert len(comparison(words[1], sets, axes, seeds=1).cells()) > 1
     elif words[0] == "scenarios":
-        check_experiment(config.load("quickstart", [f"scenario={words[2]}", *sets]))
+        own = words[2].endswith(".toml")
+        source, more = (words[2], []) if own else ("quickstart", [f"scenario={words[2]}"])
+        check_experiment(config.load(source, [*more, *sets]))
     elif words[0] == "run" and words[1] == "my.toml":
         check_experiment(config.load(words[1], sets))
 

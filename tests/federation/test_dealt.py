@@ -88,7 +88,7 @@ def test_turns_train_on_what_is_there_in_their_round(noting: type[Noting]) -> No
     for round in (1, 1, 2, 5, 4):
         for number, name in enumerate(setup.partition.names):
             job = type("Job", (), {"client": name, "round": round})
-            examples = trainer._seen(job)  # type: ignore[arg-type]
+            examples, _ = trainer._seen(job)  # type: ignore[arg-type]
             assert {shown(example) for example in examples} == {KINDS[(number + round - 1) % 3]}
             assert {ids[example.id] for example in examples} == {number}
     assert [call for call in calls if call[0] == "0"] == [("0", 1), ("0", 2), ("0", 4)]  # rounds 2 and 5 are one form

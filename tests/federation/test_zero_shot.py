@@ -28,7 +28,7 @@ rank = 2
 [task]
 name = "{task}"
 train = 8
-test = 6
+test = 8
 [scenario]
 name = "iid"
 clients = 2
@@ -79,12 +79,12 @@ def test_a_hit_has_the_bits_of_a_miss(
     kept = tmp_path / "kept"
     engines.run(small(task=task), tmp_path / "alone")
     engines.run(small(task=task), tmp_path / "first", answered=kept)
-    assert asked == [6] * 4  # each of the two before and after its round
+    assert asked == [8] * 4  # each of the two before and after its round
     assert len(list(kept.iterdir())) == 1
     sets = ("seed=3", "method=scaffold", "client.lr=0.01", "adapter.rank=4", "scenario.clients=3")
     engines.run(small(*sets, task=task), tmp_path / "other", answered=kept)
     engines.run(small(*sets, task=task), tmp_path / "other alone")
-    assert asked == [6] * 4 + [6] + [6] * 2  # the first of them only after its round
+    assert asked == [8] * 4 + [8] + [8] * 2  # the first of them only after its round
     assert before(tmp_path / "first") == before(tmp_path / "alone")
     assert before(tmp_path / "other") == before(tmp_path / "other alone")
     assert len(list(kept.iterdir())) == 1
@@ -147,7 +147,7 @@ def test_what_is_not_as_it_was_written_is_answered_again(
         held["further"] = 1
     file.write_text("{" if damage == "no json" else json.dumps(held))
     engines.run(small("seed=1"), tmp_path / "second", answered=kept)
-    assert asked == [6] * 4
+    assert asked == [8] * 4
     assert "answered again" in caplog.text
     assert file.read_text() == whole
     assert before(tmp_path / "second") == before(tmp_path / "first")

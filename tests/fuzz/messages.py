@@ -14,12 +14,14 @@ from fedloom.core.passage import Codes, Passage, Speech
 from fedloom.core.passage import Target as Wanted
 from fedloom.federation import evaluate
 from fedloom.federation import messages as replies
+from fedloom.federation.setup import Setup
 from fedloom.site import letter
 from fedloom.site.letter import Letter
 from fedloom.split import frames, messages
 from fedloom.split.boundary import Boundary
 from fedloom.split.desk import Desk
 from fedloom.split.errors import Refused
+from tests.federation import toy
 from tests.fuzz.harness import Target
 from tests.fuzz.mutate import by, of_letter, of_parcel
 from tests.fuzz.trees import of_trees
@@ -63,8 +65,9 @@ def targets() -> Iterator[Target]:
         yield Target(f"sent {down[0]}", (seed,), _decoded(channel), PARCEL)
     none = Channel({})
     yield Target("reply", (*_replies(none), _reply(none, start(), rank=2)), _opened(none, cuts=True), PARCEL)
+    asked = Setup(toy.experiment())
     scored = packed({}, tested=4, score=2.5, split_up=10, split_down=20), packed({}, tested=4, score=0.0, private=1)
-    yield Target("scores", scored, lambda blob: evaluate._opened(Reply("a", blob), 4), PARCEL)
+    yield Target("scores", scored, lambda blob: evaluate._opened(asked, Reply("a", blob), 4), PARCEL)
     yield from _split()
 
 

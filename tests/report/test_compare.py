@@ -31,7 +31,7 @@ def test_finished_cells_do_not_run_again_and_the_tables_hold_all(source: str, tm
     again = running.run_missing(found, out, lambda one, folder: (ran.append(one), run(one, folder))[1])
     assert list(again) == [(cell, "") for cell in found]
     assert ran == [cell.experiment for cell in found[3:]]
-    rows, _ = compare.write(of(source, ["method=local,fedavg"], found), out)
+    rows, _, _ = compare.write(of(source, ["method=local,fedavg"], found), out)
     assert [(row.axes["method"], row.stats["final"].n) for row in rows] == [("local", 2), ("fedavg", 2)]
     finals = [engines.run(c.experiment, out / c.folder, resume=True)["final"] for c in found[2:]]
     assert rows[1].stats["final"].mean == pytest.approx(sum(finals) / 2)
@@ -55,7 +55,7 @@ def test_a_run_that_fails_leaves_the_others(source: str, tmp_path: Path) -> None
     done = list(running.run_missing(found, tmp_path / "out", fails))
     assert done == [(found[0], "all clients diverged."), (found[1], "")]
     told = outcome.failed(of(source, ["method=local,fedavg"], found), done[:1])
-    rows, _ = compare.write(told, tmp_path / "out")
+    rows, _, _ = compare.write(told, tmp_path / "out")
     assert [row.axes["method"] for row in rows] == ["fedavg"]
     table = (tmp_path / "out" / "table.md").read_text(encoding="utf-8")
     assert table.endswith("- not finished: method=local seed=0: all clients diverged.\n")

@@ -151,7 +151,7 @@ def test_a_figure_that_is_no_mean_is_compared_over_seeds_alone_and_says_so(tmp_p
             tmp_path / one.folder, metric="auc", figure=WHOLE, unparsed=lost, final=finals[one.axes["method"]][one.seed]
         )
     outcome.save(Outcome(name="made up", baseline={"method": "fedavg"}, cells=cells), tmp_path)
-    (_, better), told = write(outcome.load(tmp_path), tmp_path)
+    (_, better), told, _ = write(outcome.load(tmp_path), tmp_path)
     assert better.held is not None
     found = better.held.difference
     known = stats.ttest_rel(finals["better"], finals["fedavg"])
@@ -174,7 +174,7 @@ def test_that_every_answer_was_parsed_is_said_where_every_folder_tells(out: Path
     assert "Every answer was parsed." not in write(outcome.load(out), out)[1]  # an older folder does not tell
     for one in outcome.load(out).finished(out):
         change(out / one.folder, unparsed={"before": 0.0, "after": 0.0})
-    rows, told = write(outcome.load(out), out)
+    rows, told, _ = write(outcome.load(out), out)
     assert "Every answer was parsed." in told
     assert "unparsed" not in (out / "table.md").read_text()
     assert rows[0].stats["unparsed"].mean == 0.0

@@ -69,7 +69,6 @@ def compare(
 ) -> None:
     """Run every combination of choices under several seeds; finished cells are not run again."""
     from fedloom.core import device as devices
-    from fedloom.federation.record import RunFolder
     from fedloom.sweep import cells
 
     devices.use_device(device)
@@ -82,9 +81,20 @@ def compare(
     }
     given |= {"only": only, "columns": columns}
     made = cells.comparison(source, overrides_of(sets, data), axis, **given)
-    found, trials = made.cells(), made.trials()  # whatever can be refused is refused before anything runs
-    name = name_of(source, sets, found[0].experiment.name)
-    folder, side_by_side = out or Path("runs") / f"{name}-compare", jobs or made.table.jobs
+    _checked(made, sets, out, jobs or made.table.jobs)
+
+
+def _checked(made: "Comparison", sets: list[str], out: Path | None, side_by_side: int) -> None:
+    """Make everything that can be refused, and then run it.
+
+    Raises:
+        FedloomError: bad input; some runs failed.
+    """
+    from fedloom.federation.record import RunFolder
+
+    found, trials = made.cells(), made.trials()
+    name = name_of(made.source, sets, found[0].experiment.name)
+    folder = out or Path("runs") / f"{name}-compare"
     if folder.exists() and not folder.is_dir():
         raise FedloomError(f"{folder} is a file; expected the folder of a comparison. Choose another one with --out.")
     with RunFolder(folder).alone(BUSY):

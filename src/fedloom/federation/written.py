@@ -22,8 +22,6 @@ T = TypeVar("T")
 
 # Only pictures that stand in the file itself: a page must not be made to fetch anything.
 Picture = Annotated[str, Field(pattern=r"^data:image/(png|jpeg|webp|gif);base64,[A-Za-z0-9+/=]+$")]
-
-
 Whole = Annotated[int, Field(ge=0, lt=2**63)]
 
 

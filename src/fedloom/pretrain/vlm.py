@@ -251,8 +251,7 @@ def _train(
 
 @torch.no_grad()
 def score_vlm(model: LlavaForConditionalGeneration, words: Words, seeds: Seeds, count: int) -> dict[str, float]:
-    """Share of ``choose_txt`` questions answered rightly: a skill on public packs, and all skills as clients ask; and
-    share of claims judged rightly, on public and on private packs."""
+    """Share right of ``choose_txt`` questions, by skill and as clients ask; of claims, on public and private packs."""
     model.eval()
     scores = {}
     for skill in SKILLS:
