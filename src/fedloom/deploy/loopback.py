@@ -33,7 +33,7 @@ KILL = re.compile(r"(?:(worker|supernode):(\d+)|(superlink|server|host))@(\d+)")
 CLOSE = 3.0
 """Seconds that a process has to end by itself."""
 
-READY = 60.0
+READY = 180.0
 """Seconds that a process has until it does its work."""
 
 
