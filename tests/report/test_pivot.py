@@ -75,7 +75,7 @@ def test_what_is_written(out: Path) -> None:
     assert "| B | **100.0 ± 0.0 ★** | 50.0 ± 0.0 | 75.0 |" in text
     assert "not comparable" in text
     assert "75.74" in text
-    lines = list(csv.DictReader((out / "pivot.csv").open()))
+    lines = list(csv.DictReader((out / "pivot.csv").read_text().splitlines()))
     assert lines[2]["row"] == "B"
     assert float(lines[2]["left"]) == 1.0
     assert (lines[2]["left_mark"], lines[3]["left_mark"], lines[2]["left_n"]) == ("best", "near", "2")

@@ -46,7 +46,7 @@ def made(place: Path, text: str = FILE, **given: object) -> Comparison:
 
 def test_names_stand_for_overrides_in_tables_and_folders(tmp_path: Path) -> None:
     cells = {tuple(cell.axes.values()): cell for cell in made(tmp_path).cells()}
-    assert len(cells) == 2 * (2 * 2 + 1)  # the pool without the strategy
+    assert len(cells) == made(tmp_path).size == 2 * (2 * 2 + 1)  # the pool without the strategy
     assert ("a5", "Pool", "prox") not in cells
     one = cells["b30", "FedYogi, small", "prox"]
     assert one.axes == {"column": "b30", "row": "FedYogi, small", "strategy": "prox"}
@@ -75,6 +75,7 @@ def test_only_some_values_of_the_files_axes(tmp_path: Path) -> None:
         ('columns = "column"', 'columns = "colum"', "columns = 'colum', which is no axis.*'column'"),
         ('row = ["Pool"],', 'rows = ["Pool"],', "skip names 'rows', which is no axis.*'row'"),
         ('row = ["Pool"],', 'row = ["Pol"],', "skip: axis 'row' has no 'Pol'.*'Pool'"),
+        ('{ row = "Pool" }', '{ column = "a5" }', "unranked names 'column', which stands in the columns"),
         ('row = "Pool"', 'row = "Fedavg"', "unranked: axis 'row' has no 'Fedavg'.*'FedAvg'"),
         ('baseline = "row=FedAvg"', 'baseline = "row=Fed"', "'Fed'.*must name one of these values"),
         ('row = ["Pool"], strategy = ["prox"]', 'strategy = ["prox", "none"]', "leaves no combination"),

@@ -91,8 +91,11 @@ def _checked(made: "Comparison", sets: list[str], out: Path | None, side_by_side
         FedloomError: bad input; some runs failed.
     """
     from fedloom.federation.record import RunFolder
+    from fedloom.report import reported
 
     found, trials = made.cells(), made.trials()
+    for table in made.table.reported:
+        reported.load(table)
     name = name_of(made.source, sets, found[0].experiment.name)
     folder = out or Path("runs") / f"{name}-compare"
     if folder.exists() and not folder.is_dir():
@@ -127,9 +130,9 @@ def _compare(
             _write(told, folder)
         raise
     _write(outcome.failed(told, reasons), folder)
-    missing = len(made.cells()) - len(found) + len(reasons)
+    missing = made.size - len(found) + len(reasons)
     if missing:
-        raise FedloomError(f"{missing} of {len(made.cells())} runs failed; fix the cause and run the command again.")
+        raise FedloomError(f"{missing} of {made.size} runs failed; fix the cause and run the command again.")
 
 
 def _run_all(found: "Sequence[Cell]", folder: Path, jobs: int) -> "list[tuple[Cell, str]]":

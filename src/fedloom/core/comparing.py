@@ -29,6 +29,10 @@ Named = Annotated[dict[str, Spelled], Field(min_length=1)]
 """Values of an axis by names of their own: overrides as ``--set`` spells them, with spaces between."""
 
 
+Rules = list[dict[str, Annotated[list[str], BeforeValidator(_listed)]]]
+"""Combinations: those that have, of each axis that a rule names, one of its values."""
+
+
 class CompareTable(Table):
     """What ``fedloom compare`` varies: every combination of ``axes`` under every seed. It stands beside the experiment
     and is no part of it.
@@ -46,11 +50,11 @@ class CompareTable(Table):
     """How many runs go on at a time."""
     axes: dict[str, Values | Named] = Field(default_factory=dict)
     """Keys and the values that they take; or axes whose values have names."""
-    skip: list[dict[str, Annotated[list[str], BeforeValidator(_listed)]]] = Field(default_factory=list)
+    skip: Rules = Field(default_factory=list)
     """Combinations that are left out: those that have, of each axis that is named, one of these values."""
     columns: str = ""
     """An axis whose values stand side by side in the table, a column each."""
-    unranked: list[dict[str, Annotated[list[str], BeforeValidator(_listed)]]] = Field(default_factory=list)
+    unranked: Rules = Field(default_factory=list)
     """Rows, told as in skip, that bound the others and are not marked as a column's best: all data in one place."""
     reported: list[str] = Field(default_factory=list)
     """Files of what papers report, shown apart from what was measured: paths, or names of those that ship."""

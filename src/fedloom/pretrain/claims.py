@@ -23,9 +23,9 @@ from fedloom.core.contracts import IMAGE, Example
 from fedloom.core.passage import IGNORE
 from fedloom.models.language.sequences import Words
 from fedloom.tasks._common import asked, offered
-from fedloom.tasks._icons.deal import INKS, one, scatter, some
+from fedloom.tasks._icons.deal import INKS, one, scatter, some, somewhere
 from fedloom.tasks._icons.packs import PUBLIC
-from fedloom.tasks._icons.scene import Item, Scene, draw
+from fedloom.tasks._icons.scene import draw
 from fedloom.tasks._icons.words import nouns, one_of, plural, spoken
 
 VERDICTS = (("yes", "no"), ("true", "false"), ("right", "wrong"), ("agree", "differ"), ("same", "other"))
@@ -80,13 +80,6 @@ class ClaimsRecipe:
     first: float = 0.4
 
 
-def single(rng: np.random.Generator, pack: str, thing: str) -> Scene:
-    """One thing that nearly fills the picture, somewhere."""
-    size = float(rng.uniform(0.6, 0.97))
-    x, y = 0.5 + rng.uniform(-1, 1, size=2) * (1 - size) / 2
-    return Scene(items=(Item(thing, pack, one(rng, INKS), float(x), float(y), size),))
-
-
 def listed(rng: np.random.Generator, words: Words, sort: str, patches: int) -> tuple[Example, list[int], list[int]]:
     """A lesson with several claims about one picture: the example that has the picture, the lesson's tokens, and its
     targets: the verdicts, no claim.
@@ -127,5 +120,5 @@ def sentence(rng: np.random.Generator, packs: Sequence[str] = tuple(PUBLIC)) -> 
     shown, other = some(rng, nouns(pack), 2)
     holds = bool(rng.random() < 0.5)
     claim, pair = _claim(rng, "sentence", shown if holds else other)
-    picture = draw(single(rng, pack, shown))
+    picture = draw(somewhere(rng, pack, shown, 0.6, 0.97))
     return Example("sentence", (picture,), f"{IMAGE}\n{claim}", pair, pair[not holds])

@@ -34,12 +34,12 @@ def write(found: Outcome, out: Path) -> tuple[list[table.Row], list[str], pivot.
         write_atomic(out / "pivot.csv", pivot.comma_separated(two_way).encode())
     write_atomic(out / "table.md", (text + ("\n" + reported.markdown(apart) if apart else "")).encode())
     write_atomic(out / "table.csv", table.comma_separated(rows).encode())
-    for name, (figure, _) in comparison.figures(found, rows, known, two_way).items():
-        if name == "curves":
-            continue
+    drawn = comparison.figures(found, rows, known, two_way)
+    page = comparison.rendered(found, out, known, rows, two_way, drawn)
+    write_atomic(out / "report.html", page.encode())
+    for name in drawn.keys() - {"curves"}:  # which stand on the page alone
         for ending in ("svg", "png"):
-            save(figure, out / f"{name}.{ending}")
-    comparison.page(out, out / "report.html")
+            save(drawn[name][0], out / f"{name}.{ending}")
     return rows, pivot.legend(two_way) if two_way else told, two_way
 
 

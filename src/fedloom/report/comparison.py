@@ -1,6 +1,6 @@
 """The page of a comparison: one self-contained file about every row, finished or not."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from matplotlib.figure import Figure
@@ -34,8 +34,20 @@ def page(folder: Path, out: Path) -> None:
         raise FedloomError(f"{folder}: not one cell of this comparison is finished yet; `fedloom compare` goes on.")
     rows = outcome.rows(found, folder, known)
     two_way = pivot.of(found, folder, known, rows)
-    drawn = figures(found, rows, known, two_way)
-    text = (
+    text = rendered(found, folder, known, rows, two_way, figures(found, rows, known, two_way))
+    write_atomic(out, text.encode())
+
+
+def rendered(
+    found: Outcome,
+    folder: Path,
+    known: Sequence[tuple[Ran, Run]],
+    rows: Sequence[Row],
+    two_way: Pivot | None,
+    drawn: Mapping[str, tuple[Figure, str]],
+) -> str:
+    """The page of what is read and drawn already."""
+    return (
         environment()
         .get_template("comparison.html")
         .render(
@@ -60,7 +72,6 @@ def page(folder: Path, out: Path) -> None:
             version=__version__,
         )
     )
-    write_atomic(out, text.encode())
 
 
 def _facts(found: Outcome, known: Sequence[tuple[Ran, Run]]) -> list[str]:

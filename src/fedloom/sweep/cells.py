@@ -78,6 +78,11 @@ class Comparison:
                 found.append(self._cell(first, picked, seed, rates or {}))
         return found
 
+    @property
+    def size(self) -> int:
+        """How many cells there are, without reading them."""
+        return len(self._combinations()) * self.table.seeds
+
     def trials(self) -> list[Cell]:
         """The runs that the tuned values are chosen by: the same grid for every combination, on the validation part.
 
@@ -208,6 +213,11 @@ def _check_rules(table: CompareTable, axes: Mapping[str, Sequence[str]]) -> None
         for axis, values in (pair for rule in rules for pair in rule.items()):
             if axis not in axes:
                 raise FedloomError(f"compare: {key} names {axis!r}, which is no axis. {nearest(axis, axes)}")
+            if key == "unranked" and axis == short(table.columns):
+                raise FedloomError(
+                    f"compare: unranked names {axis!r}, which stands in the columns; rows are what is ranked. Fix: name "
+                    "other axes."
+                )
             known = list(labels(axes[axis]).values())
             for value in (value for value in values if value not in known):
                 raise FedloomError(f"compare: {key}: axis {axis!r} has no {value!r}. {nearest(value, known)}")

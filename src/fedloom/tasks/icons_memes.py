@@ -21,9 +21,9 @@ from fedloom.core.contracts import Data, Example, Sample, Task
 from fedloom.core.metrics import hard_auc, soft_auc
 from fedloom.core.seeds import Seeds
 from fedloom.tasks._common import Wording, asked, basis, check_names, exact, literal, offered, prompt
-from fedloom.tasks._icons.deal import INKS, one, some
+from fedloom.tasks._icons.deal import one, some, somewhere
 from fedloom.tasks._icons.packs import PACKS, PRIVATE
-from fedloom.tasks._icons.scene import Item, Scene, draw
+from fedloom.tasks._icons.scene import draw
 from fedloom.tasks._icons.words import nouns, one_of, plural
 
 Count = Annotated[int, Field(ge=4, multiple_of=4)]
@@ -96,7 +96,7 @@ def _four(rng: np.random.Generator, pack: str, id: str) -> list[Sample]:
     """Two captions times two pictures."""
     pair = some(rng, nouns(pack), 2)
     captions = [one(rng, CAPTIONS).format(one=one_of(thing), many=plural(thing)) for thing in pair]
-    pictures = [draw(Scene(items=(_item(rng, pack, thing),))) for thing in pair]
+    pictures = [draw(somewhere(rng, pack, thing, 0.7, 0.95)) for thing in pair]
     return [
         Sample(
             id=f"{id}-{called}{shown}",
@@ -110,9 +110,3 @@ def _four(rng: np.random.Generator, pack: str, id: str) -> list[Sample]:
         for called in range(2)
         for shown in range(2)
     ]
-
-
-def _item(rng: np.random.Generator, pack: str, thing: str) -> Item:
-    size = float(rng.uniform(0.7, 0.95))
-    x, y = 0.5 + rng.uniform(-1, 1, size=2) * (1 - size) / 2
-    return Item(thing, pack, one(rng, INKS), float(x), float(y), size)

@@ -59,6 +59,13 @@ def alone(pack: str, thing: str, colour: str) -> Scene:
     return grid(pack, 1, 1, [(thing, colour)])
 
 
+def somewhere(rng: np.random.Generator, pack: str, thing: str, least: float, most: float) -> Scene:
+    """One thing, whose side is ``least`` to ``most`` of the picture's, anywhere in it and in any colour."""
+    size = float(rng.uniform(least, most))
+    x, y = 0.5 + rng.uniform(-1, 1, size=2) * (1 - size) / 2
+    return Scene(items=(Item(thing, pack, one(rng, INKS), float(x), float(y), size),))
+
+
 def crowd(
     rng: np.random.Generator, pack: str, thing: str, count: int, others: Sequence[str] = (), of_others: int = 0
 ) -> Scene:
