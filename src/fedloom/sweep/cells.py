@@ -215,8 +215,8 @@ def _check_rules(table: CompareTable, axes: Mapping[str, Sequence[str]]) -> None
                 raise FedloomError(f"compare: {key} names {axis!r}, which is no axis. {nearest(axis, axes)}")
             if key == "unranked" and axis == short(table.columns):
                 raise FedloomError(
-                    f"compare: unranked names {axis!r}, which stands in the columns; rows are what is ranked. Fix: name "
-                    "other axes."
+                    f"compare: unranked names {axis!r}, which stands in the columns; rows are what is ranked. Fix: "
+                    "name other axes."
                 )
             known = list(labels(axes[axis]).values())
             for value in (value for value in values if value not in known):
