@@ -1,17 +1,18 @@
 """Stage 3 of nano-vlm: to compare what a picture shows with what somebody says of it.
 
-An answer of yes or no is one bit, and a small model learns to compare nothing from single bits. So most lessons judge
-a list of claims about a picture of several things, each right after it is made, so that every claim has an answer to
-learn from:
+An answer of yes or no is one bit, and a small model learns to compare nothing from single bits. So the stage begins with
+answers that tell more, and goes on to single bits from there:
 
-    thing      "cat" no "key" yes "bus" no ...
+    colour     "cat" red "key" no "bus" blue ...    the colour of what is there
+    thing      "cat" yes "key" no "bus" yes ...
     said       "I can see keys." yes "No day without cats." no ...
     judged     "I can see keys." Question: Is it so? Choices: right, wrong. Answer: right ...
     sentence   the same with one claim alone about one thing, as tasks ask
 
-No thing is claimed twice in a list: a claim that comes back could be judged without the picture, by what was said of it
-before, and that is what a model learns then. ``thing`` comes first by itself: the others are learnt only by whom has
-learnt that.
+To tell a thing's colour its patches must be found by its name, and who finds them can say as well that there are none.
+All but ``sentence`` judge a list of claims about one picture, each right after it is made, so that every claim has an
+answer to learn from. Each claim of a list holds or not by a coin of its own, and none is of a thing claimed before:
+whatever a list says before a claim tells nothing of it, and a model that could guess by it would not look.
 """
 
 from collections.abc import Sequence
@@ -57,15 +58,15 @@ QUESTIONS = (
     "What do you say to this?",
 )
 
-CLAIMS = {"thing": 8, "said": 6, "judged": 4}
-"""The lessons with several claims, and how many each has at most."""
+LISTS = ("colour", "thing", "said", "judged")
+"""The lessons with several claims."""
 
-FIRST = {"thing": 1.0}
+FIRST = {"colour": 1.0}
 """Share of the batches with each lesson in the first part of the stage."""
 
 THEN = {
-    **{"thing": 0.2, "said": 0.16, "judged": 0.16, "sentence": 0.2},
-    **{"caption": 0.08, "choose_txt": 0.13, "fill_in_blank": 0.06, "choose_img": 0.01},
+    **{"colour": 0.1, "thing": 0.1, "said": 0.15, "judged": 0.15, "sentence": 0.2},
+    **{"caption": 0.08, "choose_txt": 0.14, "fill_in_blank": 0.06, "choose_img": 0.02},
 }
 """Share of the batches after it; those of stage 2 stand among them, so that nothing is forgotten."""
 
@@ -74,29 +75,31 @@ THEN = {
 class ClaimsRecipe:
     """Schedule of stage 3; ``first``: the share of its examples that is ``FIRST``."""
 
-    examples: int = 96_000
+    examples: int = 160_000
     batch: int = 64
     lr: float = 2e-3
-    first: float = 0.4
+    first: float = 0.25
 
 
 def listed(rng: np.random.Generator, words: Words, sort: str, patches: int) -> tuple[Example, list[int], list[int]]:
     """A lesson with several claims about one picture: the example that has the picture, the lesson's tokens, and its
     targets: the verdicts, no claim.
 
-    ``patches``: image tokens of a picture. Half of the claims hold, whatever the lesson.
+    ``patches``: image tokens of a picture. There are as many claims as things, and each holds with probability 1/2.
     """
     pack = one(rng, tuple(PUBLIC))
-    things = 4 if rng.random() < 0.7 else 2
-    found = some(rng, nouns(pack), 2 * things)
-    scene = scatter(rng, pack, [(thing, one(rng, INKS)) for thing in found[:things]])
-    example = Example(sort, (draw(scene),), f"{IMAGE}\n", (), "")
+    things = (4, 2, 1)[rng.choice(3, p=[0.6, 0.3, 0.1])]
+    inks = [(thing, one(rng, INKS)) for thing in some(rng, nouns(pack), 2 * things)]
+    shown, others = inks[:things], inks[things:]
+    example = Example(sort, (draw(scatter(rng, pack, shown)),), f"{IMAGE}\n", (), "")
     tokens = list(words.prompt(example, [IMAGE * patches]))
     wanted = [IGNORE] * len(tokens)
-    for place in some(rng, range(len(found)), CLAIMS[sort]):
-        claim, pair = _claim(rng, sort, found[place])
+    for _ in range(things):
+        holds = rng.random() < 0.5
+        thing, colour = (shown if holds else others).pop()
+        claim, pair = _claim(rng, sort, thing)
         read = words.answer(Example(sort, (), '"', (), ""), claim)
-        learnt = words.answer(Example(sort, (), claim, (), ""), pair[place >= things])
+        learnt = words.answer(Example(sort, (), claim, (), ""), _verdict(sort, pair, holds, colour))
         tokens += [*read, *learnt]
         wanted += [*[IGNORE] * len(read), *learnt]
     return example, tokens, wanted
@@ -104,7 +107,7 @@ def listed(rng: np.random.Generator, words: Words, sort: str, patches: int) -> t
 
 def _claim(rng: np.random.Generator, sort: str, thing: str) -> tuple[str, tuple[str, str]]:
     """What is claimed, up to where a verdict is asked for, and the verdicts: that it holds, that it does not."""
-    if sort == "thing":
+    if sort in ("colour", "thing"):
         return f'"{spoken(thing)}"', VERDICTS[0]
     said = f'"{one(rng, SENTENCES).format(one=one_of(thing), many=plural(thing))}"'
     if sort == "said":
@@ -112,6 +115,10 @@ def _claim(rng: np.random.Generator, sort: str, thing: str) -> tuple[str, tuple[
     pair = one(rng, VERDICTS)
     choices = pair if rng.random() < 0.5 else pair[::-1]
     return " ".join(filter(None, (said, asked(one(rng, QUESTIONS)), offered(choices), "Answer:"))), pair
+
+
+def _verdict(sort: str, pair: tuple[str, str], holds: bool, colour: str) -> str:
+    return colour if sort == "colour" and holds else pair[not holds]
 
 
 def sentence(rng: np.random.Generator, packs: Sequence[str] = tuple(PUBLIC)) -> Example:

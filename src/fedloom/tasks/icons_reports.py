@@ -24,7 +24,7 @@ from fedloom.tasks._icons.scene import draw
 Count = Annotated[int, Field(ge=6)]
 
 NAME = "icons-reports"
-QUESTION = "Which office is this report for?"
+QUESTION = "Which office is it for?"
 CHOICES = tuple(reports.OFFICES)
 
 
@@ -53,7 +53,7 @@ def icons_reports(
 
 
 def word(sample: Sample, wording: Wording = "plain") -> Example:
-    """``<image>\\n"sentence" Question: Which office is this report for? Choices: weather, ... . Answer:``."""
+    """``<image>\\n"sentence" Question: Which office is it for? Choices: sun, ... . Answer:``."""
     images = sample.images or ()
     quoted = f'"{sample.text}"' if sample.text else None
     text = prompt(len(images), quoted, basis(sample, wording), asked(sample.question), offered(sample.choices))

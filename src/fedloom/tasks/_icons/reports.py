@@ -12,40 +12,38 @@ OFFICES: dict[str, tuple[frozenset[str], tuple[str, ...]]] = {
     office: (frozenset(things.split()), tuple(words.split(", ")))
     for office, things, words in (
         (
-            "weather",
-            "cloud lightning moon rainbow raindrop snowflake sun tornado umbrella",
+            "sun",
+            "cloud moon rainbow raindrop snowflake sun tornado umbrella",
             "rain, snow, the storm, fog",
         ),
-        ("traffic", "airplane bicycle boat bus car caravan rocket train truck", "the road, a crash, parking, a detour"),
+        ("car", "airplane bicycle boat bus car caravan rocket train truck", "the road, a crash, parking, a detour"),
         (
-            "computers",
+            "phone",
             "keyboard laptop phone plug printer radar robot router webcam",
             "a login, the screen, an email, wifi",
         ),
         (
-            "health",
+            "heart",
             "brain heart hospital microscope skull test-tube thermometer virus wheelchair",
             "a fever, the doctor, a cough, the nurse",
         ),
-        ("money", "bank briefcase credit-card piggy-bank receipt ticket wallet", "my bill, the tax, a loan, the rent"),
+        ("bank", "bank briefcase credit-card piggy-bank receipt ticket wallet", "my bill, the tax, a loan, the rent"),
         (
-            "school",
+            "book",
             "book bookmark calculator eraser globe graduation-cap notebook pencil ruler",
             "an exam, the pupils, homework, my class",
         ),
     )
 }
-"""Office -> the things that stand for it in a picture, and the words that stand for it in a sentence."""
+"""Office -> the things that stand for it in a picture, and the words that stand for it in a sentence.
 
-VAGUE = ("this", "it", "the matter", "something")
+Each has the name of one of its things (sun: weather, car: traffic, phone: computers, heart: health, bank: money, book:
+school): words that nano-vlm's tokenizer has as one piece, so that an answer is one token."""
+
+VAGUE = ("this", "that", "it", "something")
 """What a sentence is about that tells no office."""
 
-SENTENCES = (
-    "I am writing to you about {}.",
-    "Hello, it is about {} again.",
-    "We have a problem with {} here.",
-    "There is news about {}.",
-)
+SENTENCES = ("It is about {}.", "Look at {} here.", "There is more about {}.", "You should know about {}.")
 
 TELLS = {"image": 0.37, "text": 0.37, "both": 0.23, "neither": 0.03}
 """Which of its two parts tells a report's office, and how often."""
