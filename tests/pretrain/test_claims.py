@@ -46,18 +46,17 @@ def test_only_verdicts_are_learnt_and_about_half_hold(words: Words, sort: str) -
     assert holding / number == pytest.approx(0.5, abs=4 * 0.5 / np.sqrt(number))
 
 
-@pytest.mark.parametrize("sort", ["colour", "thing"])
-def test_a_verdict_says_what_is_drawn_and_no_thing_is_claimed_twice(
-    words: Words, monkeypatch: pytest.MonkeyPatch, sort: str
+def test_a_list_tells_the_colours_of_what_is_drawn_and_claims_no_thing_twice(
+    words: Words, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     scenes: list[Scene] = []
     monkeypatch.setattr(claims, "draw", lambda scene: scenes.append(scene) or draw(scene))
     rng = np.random.default_rng(1)
     for _ in range(30):
-        _, tokens, _ = claims.listed(rng, words, sort, 16)
+        _, tokens, _ = claims.listed(rng, words, "colour", 16)
         found = re.findall(r'"([^"]+)" (\w+)', read(words, tokens))
         assert len({claim for claim, _ in found}) == len(found) == len(scenes[-1].items)
-        shown = {spoken(item.thing): item.colour if sort == "colour" else "yes" for item in scenes[-1].items}
+        shown = {spoken(item.thing): item.colour for item in scenes[-1].items}
         assert all(shown.get(claim, "no") == verdict for claim, verdict in found)
 
 
@@ -67,7 +66,7 @@ def test_what_a_list_says_before_a_claim_tells_nothing_of_it(words: Words) -> No
     rng = np.random.default_rng(3)
     fourth: dict[int, list[bool]] = {}
     while sum(map(len, fourth.values())) < 1200:
-        _, tokens, _ = claims.listed(rng, words, "thing", 16)
+        _, tokens, _ = claims.listed(rng, words, "said", 16)
         held = [verdict == "yes" for verdict in re.findall(r'" (yes|no)', read(words, tokens))]
         if len(held) == 4:
             fourth.setdefault(sum(held[:3]), []).append(held[3])
@@ -93,10 +92,11 @@ def test_what_clients_must_learn_is_not_taught() -> None:
 
 
 def test_shares_are_whole_and_the_course_is_followed(words: Words) -> None:
-    for shares in (claims.FIRST, claims.THEN):
+    assert sum(share for share, _ in claims.COURSE) == pytest.approx(1)
+    for _, shares in claims.COURSE:
         assert sum(shares.values()) == pytest.approx(1)
         assert set(shares) <= {*claims.LISTS, "sentence", *LESSONS}
-    course = [(2, {"thing": 1.0}), (1, {"sentence": 1.0})]
+    course = [(2, {"said": 1.0}), (1, {"sentence": 1.0})]
     stream = iter(Lessons(words, Seeds(0), "test", 8, course))
     ends = [int((next(stream)[3] == words.end).sum()) for _ in range(4)]
     assert ends == [0, 0, 8, 8]  # lists have no end; after the last part it goes on as in that

@@ -1,10 +1,11 @@
 """Stage 3 of nano-vlm: to compare what a picture shows with what somebody says of it.
 
-An answer of yes or no is one bit, and a small model learns to compare nothing from single bits. So the stage begins with
-answers that tell more, and goes on to single bits from there:
+An answer of yes or no is one bit, and a small model learns to compare nothing from single bits. So the stage begins
+with answers that tell more, and goes on to single bits from there:
 
-    colour     "cat" red "key" no "bus" blue ...    the colour of what is there
-    thing      "cat" yes "key" no "bus" yes ...
+    colour     "cat" red "key" no "bus" blue ...    the colour of what is named, if it is there
+    told       "I can see keys." red "No day without cats." no ...
+    asked      "I can see keys." Question: In which colour? Answer: red ...
     said       "I can see keys." yes "No day without cats." no ...
     judged     "I can see keys." Question: Is it so? Choices: right, wrong. Answer: right ...
     sentence   the same with one claim alone about one thing, as tasks ask
@@ -12,7 +13,8 @@ answers that tell more, and goes on to single bits from there:
 To tell a thing's colour its patches must be found by its name, and who finds them can say as well that there are none.
 All but ``sentence`` judge a list of claims about one picture, each right after it is made, so that every claim has an
 answer to learn from. Each claim of a list holds or not by a coin of its own, and none is of a thing claimed before:
-whatever a list says before a claim tells nothing of it, and a model that could guess by it would not look.
+whatever a list says before a claim tells nothing of it, and a model that could guess by it would not look. What is to
+be told, colours or verdicts, stands before the first claim.
 """
 
 from collections.abc import Sequence
@@ -30,7 +32,7 @@ from fedloom.tasks._icons.scene import draw
 from fedloom.tasks._icons.words import nouns, one_of, plural, spoken
 
 VERDICTS = (("yes", "no"), ("true", "false"), ("right", "wrong"), ("agree", "differ"), ("same", "other"))
-"""Words for a claim that holds and for one that does not; lists have the first pair."""
+"""Words for a claim that holds and for one that does not; the first pair is the most frequent."""
 
 SENTENCES = (
     "Look, {one}!",
@@ -58,27 +60,38 @@ QUESTIONS = (
     "What do you say to this?",
 )
 
-LISTS = ("colour", "thing", "said", "judged")
+WHICH = "In which colour?"
+"""The question for a thing's colour."""
+
+COLOURS = ("colour", "told", "asked")
+"""The lists that ask for colours, and say so at their beginning."""
+
+LISTS = (*COLOURS, "said", "judged")
 """The lessons with several claims."""
 
-FIRST = {"colour": 1.0}
-"""Share of the batches with each lesson in the first part of the stage."""
-
-THEN = {
-    **{"colour": 0.1, "thing": 0.1, "said": 0.15, "judged": 0.15, "sentence": 0.2},
-    **{"caption": 0.08, "choose_txt": 0.14, "fill_in_blank": 0.06, "choose_img": 0.02},
-}
-"""Share of the batches after it; those of stage 2 stand among them, so that nothing is forgotten."""
+COURSE: tuple[tuple[float, dict[str, float]], ...] = (
+    (0.25, {"colour": 1.0}),
+    (0.18, {"colour": 0.3, "told": 0.7}),
+    (0.25, {"told": 0.1, "asked": 0.35, "said": 0.25, "judged": 0.3}),
+    (
+        0.32,
+        {
+            **{"asked": 0.05, "said": 0.1, "judged": 0.15, "sentence": 0.3},
+            **{"caption": 0.1, "choose_txt": 0.18, "fill_in_blank": 0.1, "choose_img": 0.02},
+        },
+    ),
+)
+"""Parts of the stage: each one's share of the examples, and the share of its batches that each lesson has. Those of
+stage 2 stand in the last, so that nothing is forgotten."""
 
 
 @dataclass(frozen=True)
 class ClaimsRecipe:
-    """Schedule of stage 3; ``first``: the share of its examples that is ``FIRST``."""
+    """Schedule of stage 3."""
 
     examples: int = 160_000
     batch: int = 64
     lr: float = 2e-3
-    first: float = 0.25
 
 
 def listed(rng: np.random.Generator, words: Words, sort: str, patches: int) -> tuple[Example, list[int], list[int]]:
@@ -91,7 +104,8 @@ def listed(rng: np.random.Generator, words: Words, sort: str, patches: int) -> t
     things = (4, 2, 1)[rng.choice(3, p=[0.6, 0.3, 0.1])]
     inks = [(thing, one(rng, INKS)) for thing in some(rng, nouns(pack), 2 * things)]
     shown, others = inks[:things], inks[things:]
-    example = Example(sort, (draw(scatter(rng, pack, shown)),), f"{IMAGE}\n", (), "")
+    asks = asked(WHICH) if sort in COLOURS else ""
+    example = Example(sort, (draw(scatter(rng, pack, shown)),), f"{IMAGE}\n{asks}", (), "")
     tokens = list(words.prompt(example, [IMAGE * patches]))
     wanted = [IGNORE] * len(tokens)
     for _ in range(things):
@@ -99,7 +113,8 @@ def listed(rng: np.random.Generator, words: Words, sort: str, patches: int) -> t
         thing, colour = (shown if holds else others).pop()
         claim, pair = _claim(rng, sort, thing)
         read = words.answer(Example(sort, (), '"', (), ""), claim)
-        learnt = words.answer(Example(sort, (), claim, (), ""), _verdict(sort, pair, holds, colour))
+        verdict = colour if sort in COLOURS and holds else pair[not holds]
+        learnt = words.answer(Example(sort, (), claim, (), ""), verdict)
         tokens += [*read, *learnt]
         wanted += [*[IGNORE] * len(read), *learnt]
     return example, tokens, wanted
@@ -107,18 +122,16 @@ def listed(rng: np.random.Generator, words: Words, sort: str, patches: int) -> t
 
 def _claim(rng: np.random.Generator, sort: str, thing: str) -> tuple[str, tuple[str, str]]:
     """What is claimed, up to where a verdict is asked for, and the verdicts: that it holds, that it does not."""
-    if sort in ("colour", "thing"):
+    if sort == "colour":
         return f'"{spoken(thing)}"', VERDICTS[0]
     said = f'"{one(rng, SENTENCES).format(one=one_of(thing), many=plural(thing))}"'
-    if sort == "said":
+    if sort in ("told", "said"):
         return said, VERDICTS[0]
-    pair = one(rng, VERDICTS)
+    if sort == "asked":
+        return f"{said} {asked(WHICH)} Answer:", VERDICTS[0]
+    pair = VERDICTS[0] if rng.random() < 0.5 else one(rng, VERDICTS)
     choices = pair if rng.random() < 0.5 else pair[::-1]
     return " ".join(filter(None, (said, asked(one(rng, QUESTIONS)), offered(choices), "Answer:"))), pair
-
-
-def _verdict(sort: str, pair: tuple[str, str], holds: bool, colour: str) -> str:
-    return colour if sort == "colour" and holds else pair[not holds]
 
 
 def sentence(rng: np.random.Generator, packs: Sequence[str] = tuple(PUBLIC)) -> Example:

@@ -217,7 +217,7 @@ def train_claims(
     """Stage 3: go on with claims about pictures, in place; returns the accuracies."""
     words = Words(tokenizer, IMAGE, LENGTH)
     steps = recipe.examples // recipe.batch
-    course = [(round(recipe.first * steps), claims.FIRST), (steps - round(recipe.first * steps), claims.THEN)]
+    course = [(round(share * steps), lessons) for share, lessons in claims.COURSE]
     _train(recipe, model, Lessons(words, seeds, "vlm/claims", recipe.batch, course), tell)
     return score_vlm(model, words, seeds, 100)
 
