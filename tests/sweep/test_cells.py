@@ -73,6 +73,7 @@ def test_the_bounds_do_not_take_the_methods_options(source: str) -> None:
         (["methods=fedavg"], "unknown key"),
         (["method=fedavg,fedavgg"], "'fedavg'"),
         (["rounds=1,none"], "rounds"),
+        (["channel.up=[] rounds=2", "rounds=1,3"], r"rounds is set by two axes, channel.up .* and rounds"),
     ],
 )
 def test_axes_that_are_refused(source: str, axes: list[str], words: str) -> None:
@@ -88,7 +89,7 @@ COMPARE = """
 [compare]
 seeds = 2
 [compare.axes]
-"channel.up" = [[], ["bf16"], '["feedback","bf16"] method=fedlpp channel.down=["fp16"]']
+"channel.up" = [[], ["bf16"], '["feedback","bf16"] sampling.fraction=0.5 channel.down=["fp16"]']
 method = ["fedavg", "fedopt method.eta=0.1", "fedopt method.eta=0.2", "fedyogi method.eta=0.1"]
 """
 

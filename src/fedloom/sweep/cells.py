@@ -134,8 +134,22 @@ class Comparison:
             return [text for text in FURTHER.split(self.named[axis][value].strip()) if text]
         return sets_of(first, axis, value)
 
+    def _all_sets(self, first: Experiment, picked: Choices) -> list[str]:
+        sets: list[str] = []
+        by: dict[str, str] = {}
+        for axis, value in picked.items():
+            for text in self._sets(first, axis, value):
+                key = text.partition("=")[0]
+                if by.setdefault(key, axis) != axis:
+                    raise FedloomError(
+                        f"compare: {key} is set by two axes, {by[key]} ({picked[by[key]]!r}) and {axis} ({value!r}). "
+                        "Fix: leave it out of one of them, or let skip leave the combination out."
+                    )
+                sets.append(text)
+        return sets
+
     def _cell(self, first: Experiment, picked: Choices, seed: int, rates: Choices, trial: bool = False) -> Cell:
-        sets = [text for pair in picked.items() for text in self._sets(first, *pair)]
+        sets = self._all_sets(first, picked)
         for key in rates:
             if any(text.partition("=")[0] == key for text in sets):
                 raise FedloomError(
