@@ -10,6 +10,7 @@ from fedloom.core.errors import FedloomError
 from fedloom.report import outcome, pivot, reported, words
 from fedloom.report.compare import write
 from fedloom.report.outcome import Outcome, Ran
+from fedloom.report.paired import Scored
 from tests.report.made_up import run_folder
 
 HALF = [1, 0] * 20
@@ -67,12 +68,23 @@ def test_rows_and_columns_marks_and_zero_shot_by_hand(out: Path) -> None:
     assert by_name["A"].mean == pytest.approx(0.75)
     assert by_name["C"].entries["right"].stat.mean is None  # left out
     assert by_name["C"].mean is None
+    assert {name: line.mark for name, line in by_name.items() if line.mark} == {"A": "best", "B": "near"}
+
+
+def test_means_over_the_columns_are_paired_by_example() -> None:
+    """Over two columns an example that is right in one of them scores 1/2; a seed that a column lacks does not count."""
+    full = Scored(1.0, {"a": 1.0, "b": 1.0})
+    half = Scored(0.5, {"a": 1.0, "b": 0.0})
+    assert pivot.over_columns([{0: full, 1: full}, {0: half}]) == {0: Scored(0.75, {"a": 1.0, "b": 0.5})}
+    assert pivot.over_columns([{0: full}, {0: Scored(0.5, {"c": 0.5})}]) == {0: Scored(0.75, {})}
+    assert pivot.over_columns([]) == {}
 
 
 def test_what_is_written(out: Path) -> None:
     write(outcome.load(out), out)
     text = (out / "table.md").read_text()
-    assert "| B | **100.0 ± 0.0 ★** | 50.0 ± 0.0 | 75.0 |" in text
+    assert "| B | **100.0 ± 0.0 ★** | 50.0 ± 0.0 | 75.0 ≈ |" in text
+    assert "| **100.0 ± 0.0 ★** | **75.0 ★** |" in text  # A: as good as B, and the first
     assert "not comparable" in text
     assert "75.74" in text
     lines = list(csv.DictReader((out / "pivot.csv").read_text().splitlines()))

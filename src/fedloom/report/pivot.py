@@ -8,7 +8,7 @@ own, for nothing: every run measures it.
 import csv
 import io
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import fmean
 from typing import Literal
@@ -40,12 +40,13 @@ class Entry:
 class Line:
     """One row: the values of the other axes, its places by column, and the mean of its means, where it has them all.
 
-    ``ranked``: it takes part in what is best.
+    ``ranked``: it takes part in what is best; ``mark``: that of the mean.
     """
 
     axes: dict[str, str]
     entries: dict[str, Entry]
     ranked: bool
+    mark: Mark = ""
 
     @property
     def name(self) -> str:
@@ -80,18 +81,56 @@ def pivot(
         found.setdefault(others, {})[row.axes[axis]] = row
     ranked = {others: not matches(unranked, dict(others)) for others in found}
     marks = {
-        column: _marks([own[column] for others, own in found.items() if ranked[others] and column in own], scores)
+        column: _marks(
+            {
+                others: mean
+                for others, own in found.items()
+                if ranked[others] and (mean := _mean(own, column)) is not None
+            },
+            {
+                others: scores[key]
+                for others, own in found.items()
+                if column in own and (key := _key(own[column])) in scores
+            },
+        )
         for column in columns
     }
     lines = [
         Line(
             dict(others),
-            {c: Entry(own[c].stats["final"], marks[c].get(_key(own[c]), "")) if c in own else _NONE for c in columns},
+            {c: Entry(own[c].stats["final"], marks[c].get(others, "")) if c in own else _NONE for c in columns},
             ranked[others],
         )
         for others, own in found.items()
     ]
-    return Pivot(axis, columns, [*_zero_shot(rows, axis, columns), *lines])
+    return Pivot(axis, columns, [*_zero_shot(rows, axis, columns), *_with_marked_means(lines, found, scores)])
+
+
+def _with_marked_means(
+    lines: Sequence[Line], found: Mapping[Combination, Mapping[str, Row]], scores: Scores
+) -> list[Line]:
+    """The lines with the marks of their means over the columns, taken as those of a column are."""
+    means = {tuple(line.axes.items()): line.mean for line in lines if line.ranked}
+    over = {
+        others: over_columns([scores[_key(row)] for row in own.values()])
+        for others, own in found.items()
+        if means.get(others) is not None and all(_key(row) in scores for row in own.values())
+    }
+    marks = _marks({others: mean for others, mean in means.items() if mean is not None}, over)
+    return [replace(line, mark=marks.get(tuple(line.axes.items()), "")) for line in lines]
+
+
+def over_columns(scores: Sequence[Mapping[int, paired.Scored]]) -> dict[int, paired.Scored]:
+    """A row's scores, by seed, as the mean over its columns: of each example where all columns have the same ones."""
+    seeds = set.intersection(*(set(one) for one in scores)) if scores else set()
+    return {seed: _mean_of([one[seed] for one in scores]) for seed in sorted(seeds)}
+
+
+def _mean_of(found: Sequence[paired.Scored]) -> paired.Scored:
+    names = found[0].examples.keys()
+    same = all(one.examples.keys() == names for one in found)
+    examples = {name: fmean(one.examples[name] for one in found) for name in names} if same else {}
+    return paired.Scored(fmean(one.final for one in found), examples)
 
 
 def of(found: Outcome, out: Path, known: Sequence[tuple[Ran, Run]], rows: Sequence[Row]) -> Pivot | None:
@@ -108,9 +147,12 @@ def _key(row: Row) -> Combination:
     return tuple(row.axes.items())
 
 
-def _marks(rows: Sequence[Row], scores: Scores) -> dict[Combination, Mark]:
-    """Of one column's rows the best, and those within the noise of it."""
-    means = {_key(row): mean for row in rows if (mean := row.stats["final"].mean) is not None}
+def _mean(own: Mapping[str, Row], column: str) -> float | None:
+    return own[column].stats["final"].mean if column in own else None
+
+
+def _marks(means: Mapping[Combination, float], scores: Scores) -> dict[Combination, Mark]:
+    """Of one column's means the best, and those within the noise of it."""
     if len(means) < 2:
         return {}
     best = max(means, key=lambda key: means[key])
@@ -157,7 +199,7 @@ def cells(found: Pivot) -> list[list[str]]:
     lines = [[*axes, *found.columns, "mean"]]
     for line in found.lines:
         entries = [shown(line.entries[column]) for column in found.columns]
-        mean = words.MISSING if line.mean is None else f"{100 * line.mean:.1f}"
+        mean = words.MISSING if line.mean is None else f"{100 * line.mean:.1f} {SIGNS[line.mark]}".rstrip()
         lines.append([*line.axes.values(), *entries, mean])
     return lines
 
@@ -187,14 +229,16 @@ def comma_separated(found: Pivot) -> str:
     writer = csv.writer(buffer, lineterminator="\n")
     axes = list(found.lines[0].axes) if found.lines else []
     parts = ("", "_spread", "_n", "_mark")
-    writer.writerow(safe([*axes, *(f"{column}{part}" for column in found.columns for part in parts), "mean"]))
+    writer.writerow(
+        safe([*axes, *(f"{column}{part}" for column in found.columns for part in parts), "mean", "mean_mark"])
+    )
     for line in found.lines:
         numbers = [
             value
             for entry in line.entries.values()
             for value in (entry.stat.mean, entry.stat.spread, entry.stat.n, entry.mark)
         ]
-        writer.writerow(safe([*line.axes.values(), *numbers, line.mean]))
+        writer.writerow(safe([*line.axes.values(), *numbers, line.mean, line.mark]))
     return buffer.getvalue()
 
 
