@@ -72,7 +72,7 @@ def test_rows_and_columns_marks_and_zero_shot_by_hand(out: Path) -> None:
 
 
 def test_means_over_the_columns_are_paired_by_example() -> None:
-    """Over two columns an example that is right in one of them scores 1/2; a seed that a column lacks does not count."""
+    """Over two columns an example that is right in one scores 1/2; a seed that a column lacks does not count."""
     full = Scored(1.0, {"a": 1.0, "b": 1.0})
     half = Scored(0.5, {"a": 1.0, "b": 0.0})
     assert pivot.over_columns([{0: full, 1: full}, {0: half}]) == {0: Scored(0.75, {"a": 1.0, "b": 0.5})}
