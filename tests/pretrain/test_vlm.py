@@ -56,7 +56,7 @@ def test_the_loss_of_an_answer_is_its_own_mean() -> None:
     tokenizer = train_tokenizer(Seeds(0))
     words = Words(tokenizer, IMAGE, LENGTH)
     model = LlavaForConditionalGeneration(vlm_config(VlmRecipe(layers=1), tokenizer)).eval()
-    pictures, tokens, mask, wanted = next(iter(Lessons(words, Seeds(1), "test", 3, [(1, LESSONS)])))
+    pictures, tokens, mask, wanted = next(iter(Lessons(words, Seeds(1), "test", 3, LESSONS)))
     assert tokens.shape[1] % STEP == 0
     with torch.no_grad():
         losses = answer_losses(model, tokens, mask, pictures, wanted)

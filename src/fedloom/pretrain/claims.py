@@ -13,8 +13,7 @@ with answers that tell more, and goes on to single bits from there:
 To tell a thing's colour its patches must be found by its name, and who finds them can say as well that there are none.
 All but ``sentence`` judge a list of claims about one picture, each right after it is made, so that every claim has an
 answer to learn from. Each claim of a list holds or not by a coin of its own, and none is of a thing claimed before:
-whatever a list says before a claim tells nothing of it, and a model that could guess by it would not look. What is to
-be told, colours or verdicts, stands before the first claim.
+whatever a list says before a claim tells nothing of it, and a model that could guess by it would not look.
 """
 
 from collections.abc import Sequence
@@ -60,36 +59,36 @@ QUESTIONS = (
     "What do you say to this?",
 )
 
-WHICH = "In which colour?"
+WHICH = "Which colour?"
 """The question for a thing's colour."""
 
 COLOURS = ("colour", "told", "asked")
-"""The lists that ask for colours, and say so at their beginning."""
+"""The lists that ask for colours. Those of sentences say so at their beginning, as others of sentences do not."""
 
 LISTS = (*COLOURS, "said", "judged")
 """The lessons with several claims."""
 
 COURSE: tuple[tuple[float, dict[str, float]], ...] = (
-    (0.25, {"colour": 1.0}),
+    (0.26, {"colour": 1.0}),
     (0.18, {"colour": 0.3, "told": 0.7}),
-    (0.25, {"told": 0.1, "asked": 0.35, "said": 0.25, "judged": 0.3}),
+    (0.22, {"told": 0.1, "asked": 0.3, "said": 0.25, "judged": 0.35}),
     (
-        0.32,
+        0.34,
         {
             **{"asked": 0.05, "said": 0.1, "judged": 0.15, "sentence": 0.3},
             **{"caption": 0.1, "choose_txt": 0.18, "fill_in_blank": 0.1, "choose_img": 0.02},
         },
     ),
 )
-"""Parts of the stage: each one's share of the examples, and the share of its batches that each lesson has. Those of
-stage 2 stand in the last, so that nothing is forgotten."""
+"""Parts of the stage, each with a schedule of its own: its share of the examples, and the share of its batches that
+each lesson has. Lessons of stage 2 stand in the last, so that nothing is forgotten."""
 
 
 @dataclass(frozen=True)
 class ClaimsRecipe:
-    """Schedule of stage 3."""
+    """Schedule of stage 3: of every part of its course."""
 
-    examples: int = 160_000
+    examples: int = 150_000
     batch: int = 64
     lr: float = 2e-3
 
@@ -104,7 +103,7 @@ def listed(rng: np.random.Generator, words: Words, sort: str, patches: int) -> t
     things = (4, 2, 1)[rng.choice(3, p=[0.6, 0.3, 0.1])]
     inks = [(thing, one(rng, INKS)) for thing in some(rng, nouns(pack), 2 * things)]
     shown, others = inks[:things], inks[things:]
-    asks = asked(WHICH) if sort in COLOURS else ""
+    asks = WHICH if sort in ("told", "asked") else ""
     example = Example(sort, (draw(scatter(rng, pack, shown)),), f"{IMAGE}\n{asks}", (), "")
     tokens = list(words.prompt(example, [IMAGE * patches]))
     wanted = [IGNORE] * len(tokens)

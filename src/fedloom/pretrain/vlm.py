@@ -9,7 +9,6 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from itertools import count
 from typing import cast
 
 import numpy as np
@@ -129,24 +128,22 @@ Batch = tuple[Tensor, Tensor, Tensor, Tensor]
 Lesson = tuple[Tensor, list[int], list[int]]
 """Pictures ``[n, 3, 64, 64]``, tokens, and as many targets: what is not learnt is ``IGNORE``."""
 
-Course = Sequence[tuple[int, Mapping[str, float]]]
-"""Parts of a stage, each of so many batches, with the share of the batches that each lesson has."""
-
 
 class Lessons(IterableDataset[Batch]):
-    """An endless stream of batches, each of one sort of lesson, so that long ones do not pad short ones. After the last
-    part of the course it goes on as in that."""
+    """An endless stream of batches, each of one sort of lesson, so that long ones do not pad short ones.
 
-    def __init__(self, words: Words, seeds: Seeds, stream: str, size: int, course: Course) -> None:
-        self.words, self.seeds, self.stream, self.size, self.course = words, seeds, stream, size, course
+    ``shares``: the share of the batches that each lesson has.
+    """
+
+    def __init__(self, words: Words, seeds: Seeds, stream: str, size: int, shares: Mapping[str, float]) -> None:
+        self.words, self.seeds, self.stream, self.size, self.shares = words, seeds, stream, size, shares
 
     def __iter__(self) -> Iterator[Batch]:
         rng = self.seeds.numpy(self.stream)
-        for batches, shares in (*self.course, (-1, self.course[-1][1])):
-            for _ in range(batches) if batches >= 0 else count():
-                sort = tuple(shares)[rng.choice(len(shares), p=list(shares.values()))]
-                self.words.forget()  # the stream never ends, so the tokenizer's memory may not grow
-                yield gather([self._lesson(rng, sort) for _ in range(self.size)], self.words.end)
+        while True:
+            sort = tuple(self.shares)[rng.choice(len(self.shares), p=list(self.shares.values()))]
+            self.words.forget()  # the stream never ends, so the tokenizer's memory may not grow
+            yield gather([self._lesson(rng, sort) for _ in range(self.size)], self.words.end)
 
     def _lesson(self, rng: np.random.Generator, sort: str) -> Lesson:
         if sort in claims.LISTS:
@@ -202,8 +199,8 @@ def train_vlm(
     model = LlavaForConditionalGeneration(vlm_config(recipe, tokenizer))
     model.model.vision_tower.load_state_dict(tower.state_dict())
     words = Words(tokenizer, IMAGE, LENGTH)
-    course = [(recipe.examples // recipe.batch, LESSONS)]
-    _train(recipe, model, Lessons(words, seeds, "vlm/train", recipe.batch, course), tell)
+    lessons = Lessons(words, seeds, "vlm/train", recipe.batch, LESSONS)
+    _train(recipe, model, lessons, recipe.examples // recipe.batch, tell)
     return model, score_vlm(model, words, seeds, 100)
 
 
@@ -216,21 +213,21 @@ def train_claims(
 ) -> dict[str, float]:
     """Stage 3: go on with claims about pictures, in place; returns the accuracies."""
     words = Words(tokenizer, IMAGE, LENGTH)
-    steps = recipe.examples // recipe.batch
-    course = [(round(share * steps), lessons) for share, lessons in claims.COURSE]
-    _train(recipe, model, Lessons(words, seeds, "vlm/claims", recipe.batch, course), tell)
+    for number, (share, shares) in enumerate(claims.COURSE, 1):
+        lessons = Lessons(words, seeds, f"vlm/claims/{number}", recipe.batch, shares)
+        tell(f"nano-vlm, claims: part {number} of {len(claims.COURSE)}")
+        _train(recipe, model, lessons, max(1, round(share * recipe.examples / recipe.batch)), tell)
     return score_vlm(model, words, seeds, 100)
 
 
 def _train(
-    recipe: VlmRecipe | ClaimsRecipe, model: LlavaForConditionalGeneration, lessons: Lessons, tell: Tell
+    recipe: VlmRecipe | ClaimsRecipe, model: LlavaForConditionalGeneration, lessons: Lessons, steps: int, tell: Tell
 ) -> None:
-    """Train all of the model but its tower on a course of lessons."""
+    """Train all of the model but its tower on lessons, with a learning rate that warms up and falls to nothing."""
     model.set_attn_implementation("eager")  # backward of the fused one is ten times slower in bfloat16 on a CPU
     model.model.vision_tower.requires_grad_(False)
     learn = [p for p in model.parameters() if p.requires_grad]
     optimiser = torch.optim.AdamW(learn, lr=recipe.lr, weight_decay=0.05, betas=(0.9, 0.98))
-    steps = sum(batches for batches, _ in lessons.course)
     slope = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: schedule(step, steps))
     stream = iter(DataLoader(lessons, batch_size=None, num_workers=1))
     begun = time.perf_counter()
