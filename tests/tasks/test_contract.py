@@ -33,7 +33,7 @@ SMALL: dict[str, dict[str, Any]] = {
 DIGESTS = {
     "icons-classify": "97b3cb34e5110583406b73f3bbcf83194ab56b5f9f81053afaa575715f5eeb88",
     "icons-memes": "38247eedd81c1b4fd31791d853b920088d132e5d917545a09afdd32ba812d493",
-    "icons-reports": "b0980207509d65969c8acbd66dfa5317098067d30e9d362cf91b689609fb7026",
+    "icons-reports": "cd7b75e35f099c517f435f1f58b8f2c05d92a7d6253dd7b0437324dcb4f049cd",
     "icons-qa/choose_img": "c0c2c910cd7ac7907653b74a8290b970a64225a930baa7502d8e41d79ca19d50",
     "icons-qa/choose_txt": "3586a43695ef300d379b115f1579584c86adfc9708f0dd9c05c92e6dca909863",
     "icons-qa/fill_in_blank": "d19bf20e873f2068433d39562eb076796b79539e87794ee9a0943ee36c2030de",
