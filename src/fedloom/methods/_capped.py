@@ -32,12 +32,14 @@ def capped(weights: Tensor, cap: float) -> Tensor:
         cap: at least 1; 0 leaves all weights as they are.
 
     Returns:
-        Weights of the same shape. A column of zeros stays so.
+        Weights of the same shape. A column of zeros stays so; where there is a cap, a weight too small for a normal
+        number (2.2e-308) counts as zero.
     """
     count = len(weights)
     most = cap / count
     if not cap or most >= 1:
         return weights
+    weights = weights.where(weights >= torch.finfo(weights.dtype).tiny, 0)  # parts of those below cannot be told
     ascending = weights.sort(dim=0).values
     sums = ascending.cumsum(dim=0)  # from the smallest: what is left beside one of 1e30 is not lost
     limit = torch.full_like(weights[0], torch.inf)
