@@ -113,7 +113,7 @@ class Toy:
     def write(self, adapter: Mapping[str, Tensor], base: Mapping[str, Tensor] | None = None) -> None:
         assert adapter.keys() == self.tree.keys()
         self.tree = {name: value.detach().clone().requires_grad_() for name, value in adapter.items()}
-        self.base = sum((b @ a for a, b in lora.pairs(dict(base or {})).values()), torch.zeros(2, 4))
+        self.base = sum((b @ a for a, b in lora.pairs(dict(base or {})).values()), torch.zeros_like(self.base))
 
     def save(self, folder: Path, adapter: Mapping[str, Tensor], base: Mapping[str, Tensor] | None, card: str) -> None:
         folder.mkdir(parents=True, exist_ok=True)
