@@ -112,13 +112,27 @@ def test_a_file_takes_a_comparison_from_another_and_replaces_parts_of_it(tmp_pat
         comparison(str(tmp_path / "more.toml"))
 
 
-@pytest.mark.parametrize("preset", ["fedmllm", "fedmllm-hateful-memes", "fedmllm-crisismmd"])
-def test_fedmllms_table_is_whole(preset: str) -> None:
-    """12 columns by 18 rows, of which four have two strategies more and two have four more."""
+@pytest.mark.parametrize(
+    ("preset", "rows"), [("fedmllm", 19), ("fedmllm-hateful-memes", 18), ("fedmllm-crisismmd", 18)]
+)
+def test_fedmllms_table_is_whole(preset: str, rows: int) -> None:
+    """12 columns by the rows, of which six have two strategies more, and of these FedAvg three and FedAdam two more."""
     found = comparison(preset)
     assert found.table.seeds == 3
     assert len(found.axes["column"]) == 12
-    assert len(found.trials()) == 18 * 3
+    assert len(found.trials()) == rows * 3
     assert found.baseline == {"row": "FedAvg"}
     part = comparison(preset, seeds=1, only=["column=a5,3:7"])
-    assert len(part.cells()) == 2 * (18 + 4 * 2 + 2 * 4)
+    assert len(part.cells()) == 2 * (rows + 6 * 2 + 3 + 2)
+
+
+@pytest.mark.parametrize("preset", ["fedmllm", "fedmllm-hateful-memes", "fedmllm-crisismmd"])
+def test_all_rows_of_fedmllms_table_train_on_as_many_examples(preset: str) -> None:
+    """rounds x epochs x the share of the clients is the same; a run on all data in one place has every client's."""
+    passes = {
+        cell.axes["row"]: round(e.rounds * e.client.epochs * (1.0 if e.method.name == "centralised" else share), 9)
+        for cell in comparison(preset, seeds=1).cells()
+        for e in [cell.experiment]
+        for share in [dict(e.sampling.model_dump()).get("fraction", 1.0)]
+    }
+    assert len(set(passes.values())) == 1, passes
