@@ -1,5 +1,7 @@
 """Who holds images: the first of ``modality/cross`` of seed 0, which puts 10 clients as 3 1 4 2 9 0 7 6 5 8."""
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -72,3 +74,14 @@ def test_data_without_texts_or_pictures(name: str) -> None:
             modality.check("train", [one])
         modality.check("test", [one])
     modality.check("train", [sample("a", text=False), sample("b", image=False)])
+
+
+@pytest.mark.parametrize("name", ["cross", "hybrid", "changing"])
+def test_an_example_of_which_a_client_would_have_nothing(name: str) -> None:
+    """A card has a text and no question: without the text nothing is asked."""
+    modality = resolve.build("modalities", name, {})
+    card = replace(sample("card", image=False), question=None)
+    with pytest.raises(FedloomError, match=f"modality '{name}': example 'card' has text alone and no question.*Fix: "):
+        modality.check("train", [sample("a"), card])
+    modality.check("train", [sample("a"), sample("b", image=False)])
+    modality.check("test", [sample("a"), card])

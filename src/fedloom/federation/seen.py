@@ -160,7 +160,9 @@ def _seen(place: str, modality: Modality, sample: Sample, seat: Seat, rng: np.ra
     except Exception as error:
         raise FedloomError(f"{place}: it failed: {told(error)}.") from error
     if not isinstance(found, Sample) or _stays(found) != _stays(sample):
-        raise FedloomError(f"{place}: it gives {found!r:.200}; expected the sample, with its id, choices and answer.")
+        raise FedloomError(
+            f"{place}: it gives {found!r:.200}; expected the sample, with its id, question, choices and answer."
+        )
     return found
 
 
@@ -180,7 +182,15 @@ def _check_worded(place: str, task: Task, sample: Sample, found: Sample) -> None
 
 
 def _stays(sample: Sample) -> tuple[object, ...]:
-    return sample.id, sample.choices, sample.answer, sample.rejected, dict(sample.meta)
+    return (
+        sample.id,
+        sample.question,
+        sample.choices,
+        sample.choice_texts,
+        sample.answer,
+        sample.rejected,
+        dict(sample.meta),
+    )
 
 
 def lost(before: Sample, after: Sample) -> str:

@@ -41,7 +41,8 @@ def fedilora(edits: int = 1, edit: Literal["replace", "mix"] = "replace") -> Met
     Editing: after its turn, from the second round on, a client compares each of its A with the global one that it began
     from, by the cosine c of the flattened tensors, and gives up the ``edits`` least similar: ``"replace"`` puts the
     global one in their place. ``"mix"`` is what the released script calls, ``c own + (1 - c) global`` where c < 0.95.
-    Only A are edited; the script's variant for several tensors ranks B as well. ``edits = 0`` is without.
+    Only A are edited; the script's variant for several tensors ranks B as well. That clients edit before they send, and
+    not what they receive, is not confirmed. ``edits = 0`` is without.
 
     Raises:
         FedloomError: edits below 0, an unknown edit; of ``init``: a tensor R between B and A.

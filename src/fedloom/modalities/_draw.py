@@ -72,7 +72,8 @@ def check_losable(half: Half, samples: Sequence[Sample], what: What, rate: float
 
 
 def check_both(name: str, half: Half, samples: Sequence[Sample]) -> None:
-    """Refuse training examples that have no pictures, or no texts: clients could not hold one of the two alone.
+    """Refuse training examples that have no pictures, or no texts: clients could not hold one of the two alone; and
+    an example with one of them and no question, of which a client that holds the other would have nothing.
 
     Raises:
         FedloomError: naming the rule and what is not there.
@@ -84,3 +85,10 @@ def check_both(name: str, half: Half, samples: Sequence[Sample]) -> None:
             "texts alone. Fix: choose a task whose examples have both, such as icons-memes, or set modality = "
             "'missing' with modality.what to what is there."
         )
+    for sample in samples if half == "train" else ():
+        if len(has := having(sample)) == 1 and not sample.question:
+            raise FedloomError(
+                f"modality {name!r}: example {sample.id!r} has {has[0]} alone and no question: where it is taken away, "
+                "nothing is asked. Fix: choose a task whose examples all have a question or both modalities, or set "
+                "modality = 'missing'."
+            )

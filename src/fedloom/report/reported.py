@@ -77,4 +77,7 @@ def markdown(tables: Sequence[Reported]) -> str:
     return "\n".join(parts)
 
 
-NOTE = "Reported by the authors on other data and another model; not comparable with the numbers above."
+NOTE = (
+    "Reported by the authors, with another model and, unless these data are the source's, on other data; not "
+    "comparable with the numbers above."
+)

@@ -25,7 +25,7 @@ def task(name: str, load: Callable[[], Data], wording: Wording) -> Task:
 def word(sample: Sample, wording: Wording) -> Example:
     """``<image>\\nQuestion: the question Answer:``; ``the question Answer:`` of a card, whose text it is.
 
-    As in FedMLLM (arXiv 2411.14717) nothing else is said, but for what ``wording`` adds.
+    Nothing else is said, but for what ``wording`` adds. FedMLLM (arXiv 2411.14717) has the bare question.
     """
     images = sample.images or ()
     text = prompt(len(images), basis(sample, wording), sample.text, asked(sample.question))

@@ -38,8 +38,10 @@ def icons_reports(
     """Send reports to one of six offices: picture and sentence tell each of some 60% of them, together of 97%.
 
     ``packs``: the icon packs that pictures are drawn from, at most the private ones with enough things of every office.
-    The six offices are as frequent as one another, in every pack and in both halves. ``wording``: whether prompts name
-    the modalities that are there (``named``), say that modality does not matter (``agnostic``), or neither.
+    The six offices are as frequent as one another in every pack where its share is a multiple of six (``train`` and
+    ``test`` multiples of 42 with all seven packs); else the first ones have one example more. ``wording``: whether
+    prompts name the modalities that are there (``named``), say that modality does not matter (``agnostic``), or
+    neither.
 
     Raises:
         FedloomError: an unknown pack, or one that draws too few things of an office.
