@@ -158,8 +158,20 @@ def test_cards_are_texts_and_a_share_of_them_is_tested_on(made: Path, tmp_path: 
     assert (len(more.train), len(more.test)) == (30, 10)
     drawn = [14, 17, 18, 19, 21, 22, 31, 35, 39, 40]
     assert [s.id for s in more.test] == [f"medical-flashcards-{number}" for number in drawn]
-    with pytest.raises(FedloomError, match="has one card"):
+    with pytest.raises(FedloomError, match="has one question"):
         read("medical-flashcards", domains.flashcards_folder(tmp_path / "one", 1))
+
+
+def test_cards_with_one_question_are_in_one_half(tmp_path: Path) -> None:
+    file = domains.flashcards_folder(tmp_path, 20) / CARDS
+    file.write_text(
+        json.dumps([dict(card, input=f"What is {n % 4}?") for n, card in enumerate(json.loads(file.read_text()))])
+    )
+    data = read("medical-flashcards", tmp_path, test_share=0.5)
+    halves = [{sample.text for sample in half} for half in (data.train, data.test)]
+    assert [len(texts) for texts in halves] == [2, 2]
+    assert not halves[0] & halves[1]
+    assert (len(data.train), len(data.test)) == (10, 10)
 
 
 def test_cards_that_lack_a_side_are_passed_over_and_counted(copied: Callable[[str], Path]) -> None:

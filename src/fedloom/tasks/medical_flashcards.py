@@ -44,18 +44,20 @@ def medical_flashcards(
 
 
 def load(path: str | Path, on_bad: OnBad, test_share: float, seed: int) -> Data:
-    """Both halves.
+    """Both halves: a ``test_share`` of the questions is tested on, each with all of its cards.
 
     Raises:
         FedloomError: no folder given, or it lacks the file; a broken card (with ``refuse``), or too few of them.
     """
     every = cards(NAME, path, on_bad)
-    size = max(1, int(test_share * len(every)))
-    if size == len(every):
-        raise FedloomError(f"{path}: has one card. Expected two or more, of which some are tested on.")
-    drawn = set(Seeds(seed).numpy(f"tasks/{NAME}/test").permutation(len(every))[:size].tolist())
-    train = tuple(card for number, card in enumerate(every) if number not in drawn)
-    return Data(train, tuple(card for number, card in enumerate(every) if number in drawn))
+    asked = list(dict.fromkeys(card.text for card in every))
+    size = max(1, int(test_share * len(asked)))
+    if size == len(asked):
+        raise FedloomError(f"{path}: has one question. Expected two or more, of which some are tested on.")
+    order = Seeds(seed).numpy(f"tasks/{NAME}/test").permutation(len(asked)).tolist()
+    drawn = {asked[place] for place in order[:size]}
+    train = tuple(card for card in every if card.text not in drawn)
+    return Data(train, tuple(card for card in every if card.text in drawn))
 
 
 def cards(task: str, path: str | Path, on_bad: OnBad) -> tuple[Sample, ...]:
