@@ -16,6 +16,7 @@ NAMES = sorted(known("adapters"))
 CONTRASTIVE = ("clip", "siglip")
 TAKEN = {
     "attention": CONTRASTIVE,
+    "clip-adapter": CONTRASTIVE,
     "head": CONTRASTIVE,
     "prompts": CONTRASTIVE,
     "visual-prompts": (*CONTRASTIVE, "llava", "llava_next"),
@@ -24,6 +25,7 @@ TAKEN = {
 """The models that a kind has a place in; a kind that does not stand here is for all of them."""
 OPTIONS: dict[str, dict[str, Any]] = {
     "attention": {"reduction": 2},
+    "clip-adapter": {"reduction": 2},
     "prompts": {"length": 3},
     "visual-prompts": {"length": 3},
 }

@@ -140,7 +140,7 @@ def test_captions_of_its_own_are_what_a_choice_is_measured_by(kind: str, tiny: T
     """Letters, with the texts that they stand for."""
     model, many = backbone(tiny(kind)), examples(4)
     lettered = [
-        replace(e, choices=tuple("ABCD"), answer="ABCD"[ANIMALS.index(e.answer)], captions=model._worded(e))
+        replace(e, choices=tuple("ABCD"), answer="ABCD"[ANIMALS.index(e.answer)], captions=model._wordings.trained(e))
         for e in many
     ]
     assert torch.equal(model.loss(model.collate(lettered)), model.loss(model.collate(many)))
@@ -177,3 +177,31 @@ def test_scores_that_are_no_numbers_are_no_answer(kind: str, tiny: Tiny) -> None
     model.write({name: value.fill_(1e30) for name, value in model.read().items()})
     with pytest.raises(FedloomError, match=r"example 'e0': the model's scores of its choices are not finite numbers"):
         model.answer(examples(2))
+
+
+@pytest.mark.parametrize("kind", ["clip", "siglip"])
+def test_an_ensemble_is_the_mean_of_its_captions_directions(kind: str, tiny: Tiny) -> None:
+    model = backbone(tiny(kind), adapter={"rank": 1})
+    few = [replace(e, caption="a {}.", ensemble=("one {} here.", "no {}.")) for e in examples(3)]
+    with torch.no_grad():
+        images = model._image_vectors(*model._shown(few)).double()
+        expected = []
+        for name in few[0].choices:
+            each = model._text_vectors([f"a {name}.", f"one {name} here.", f"no {name}."]).double()
+            expected.append((each / each.norm(dim=1, keepdim=True)).sum(dim=0) / 3)
+        texts = torch.stack(expected)
+        cosines = (images / images.norm(dim=1, keepdim=True)) @ (texts / texts.norm(dim=1, keepdim=True)).T
+        scores = model._model.logit_scale.double().exp() * cosines
+        scores = scores + (model._model.logit_bias.double() if kind == "siglip" else 0)
+    found = model.ranked(few)
+    torch.testing.assert_close(torch.tensor([row for _, row in found]).double(), scores, rtol=1e-5, atol=1e-4)
+    assert [answer for answer, _ in found] == [few[0].choices[best] for best in scores.argmax(dim=1).tolist()]
+
+
+def test_an_ensemble_is_tested_with_and_not_trained_on(tiny: Tiny) -> None:
+    model = backbone(tiny("clip"), adapter={"rank": 1})
+    few = [replace(e, caption="a {}.", ensemble=("no {}.",)) for e in examples(3)]
+    plain = [replace(e, ensemble=()) for e in few]
+    with torch.no_grad():
+        assert torch.equal(model.loss(model.collate(few)), model.loss(model.collate(plain)))
+    assert model.ranked(few) != model.ranked(plain)

@@ -1,7 +1,7 @@
 """Small folders in the layouts that tasks read: drawn pictures and invented texts, nothing of the sets themselves."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +52,16 @@ def nlvr_folder(folder: Path, train: int = 6, dev: int = 4) -> Path:
             )
         (folder / f"{half}.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
         first += size
+    return folder
+
+
+def image_folder(folder: Path, *sites: str, halves: Sequence[str] = (), each: int = 5) -> Path:
+    """A folder a class, of three classes, perhaps in halves and for several sites."""
+    shade = 0
+    for place in [folder / site / half for site in sites or ("",) for half in halves or ("",)]:
+        for label in ("red_fox", "hare", "mole-rat"):
+            for number in range(each):
+                paint(place / label / f"{number}.png", shade := shade + 1)
     return folder
 
 
@@ -119,6 +129,7 @@ def _icon_question(kind: str, number: int, place: Path) -> dict[str, Any]:
 
 FOLDERS: dict[str, Callable[[Path], Path]] = {
     "nlvr": nlvr_folder,
+    "image-folder": image_folder,
     "scienceqa": scienceqa_folder,
     "iconqa/choose_txt": iconqa_folder,
     "iconqa/choose_img": iconqa_folder,

@@ -40,6 +40,7 @@ DIGESTS = {
     "iconqa/choose_img": "ac5d29bf5d97f5cba28c799e759e984fd9e8f3546ffbc38ac4ff63dd6ecad681",
     "iconqa/choose_txt": "4ff59b1bf21a2a49e8256282d4d0791b9b33ac5e4d454c5dde4c2ae27eb21505",
     "iconqa/fill_in_blank": "e7b4794996283ab554d5aebb38a450e8fcda01050b568b845236134d1ddac40e",
+    "image-folder": "686b844779fc068693e6c7700048c757afc6bc0b24cbc8a6594942ffc2354e01",
     "nlvr": "9e02cc047f5bfe4adaf1919993033c5b7da8e2198e591417eab89e757cc67f77",
     "scienceqa": "aa7710e08407c0dfc4e4a651cb4540ff77b4eba63f751d5a61a2ad26536f11a1",
     "crisismmd": "f3eca2b6ff2228c344d46e543a04ee4810d2aa0f48d9d42484ebc25fd22e6a64",
@@ -189,7 +190,7 @@ def read(name: str, folder: Path | str, on_bad: str = "refuse") -> Data:
 def test_a_task_that_reads_a_folder_says_which_and_how_to_give_it(name: str, tmp_path: Path) -> None:
     with pytest.raises(FedloomError, match=rf"'{name}' reads a folder \(.+\): pass --data FOLDER"):
         read(name, "")
-    with pytest.raises(FedloomError, match=rf"{tmp_path}: has no .+\. Expected a folder of .+: pass --data FOLDER"):
+    with pytest.raises(FedloomError, match=rf"{tmp_path}: has no .+\. Expected a folder .+: pass --data FOLDER"):
         read(name, tmp_path)
 
 

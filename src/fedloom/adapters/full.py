@@ -1,5 +1,6 @@
 """Every parameter of the chosen components: full fine-tuning."""
 
+from collections.abc import Iterable
 from typing import get_args
 
 import torch
@@ -31,21 +32,25 @@ def full(spec: AdapterSpec) -> Adapter:
         return frozenset(_chosen(base, spec).values()) & frozenset(get_args(Component))
 
     def place(base: Base) -> Placed:
-        found = parameters(base.model, "")
-        chosen = _chosen(base, spec)
-        homes: dict[int, list[tuple[nn.Module, str]]] = {}  # those of a tied weight are several
-        for module, leaf in found.values():
-            homes.setdefault(id(getattr(module, leaf)), []).append((module, leaf))
-        for name in chosen:
-            module, leaf = found[name]
-            live = getattr(module, leaf)
-            if live.dtype != torch.float32:
-                single = nn.Parameter(live.detach().float())
-                for home, own in homes[id(live)]:
-                    setattr(home, own, single)
-        return Placed(base, spec, touches(base), {name: found[name] for name in chosen})
+        return Placed(base, spec, touches(base), in_single(base, _chosen(base, spec)))
 
     return Adapter(touches, place)
+
+
+def in_single(base: Base, names: Iterable[str]) -> dict[str, tuple[nn.Module, str]]:
+    """The parameters of a model that bear these names as leaves, each made float32."""
+    found = parameters(base.model, "")
+    homes: dict[int, list[tuple[nn.Module, str]]] = {}  # those of a tied weight are several
+    for module, leaf in found.values():
+        homes.setdefault(id(getattr(module, leaf)), []).append((module, leaf))
+    chosen = {name: found[name] for name in names}
+    for module, leaf in chosen.values():
+        live = getattr(module, leaf)
+        if live.dtype != torch.float32:
+            single = nn.Parameter(live.detach().float())
+            for home, own in homes[id(live)]:
+                setattr(home, own, single)
+    return chosen
 
 
 def _chosen(base: Base, spec: AdapterSpec) -> dict[str, str]:

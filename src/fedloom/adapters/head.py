@@ -1,4 +1,4 @@
-"""A linear classifier on frozen pictures' features."""
+"""A linear classifier on pictures' features."""
 
 from collections.abc import Sequence
 
@@ -7,20 +7,25 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from fedloom.adapters._placed import Placed, matching, no_pairs, parameters, vector_width
+from fedloom.adapters.full import in_single
 from fedloom.core.contracts import Adapter, Base
 from fedloom.core.device import device
 from fedloom.core.errors import FedloomError
 from fedloom.core.spec import AdapterSpec
 
+PICTURES = {"vision_model", "visual_projection"}
+"""What a model's vision tower and its projection are called."""
 
-def head(spec: AdapterSpec) -> Adapter:
-    """A linear classifier on pictures' frozen features; no caption is read.
+
+def head(spec: AdapterSpec, tower: bool = False) -> Adapter:
+    """A linear classifier on pictures' features; no caption is read.
 
     ``logits[b, c] = t (W_c . I_b / ||I_b||) + b_c`` with t the model's own temperature: with W the captions' vectors it
     would be the zero-shot classifier, and rates that suit the model suit it. W ``[classes, D]`` and b ``[classes]``
     start at zero, so that before round 1 it knows nothing (its first class). Linear probing as in Radford et al. 2021
-    (arXiv 2103.00020), section 3.2, on the vector after the projection. The classes are all choices of the task's
-    examples, or those that the task names.
+    (arXiv 2103.00020), section 3.2, on the vector after the projection; averaged over clients it is FLoRA's FedLC
+    (arXiv 2404.15182, code). ``tower``: the vision tower and its projection learn too, in float32, and pictures'
+    features are not frozen: FedVM-LC. The classes are all choices of the task's examples, or those that the task names.
 
     Raises:
         FedloomError: no classes are known, a model that answers in text, or a start of pairs.
@@ -29,10 +34,10 @@ def head(spec: AdapterSpec) -> Adapter:
 
     def touches(base: Base) -> frozenset[str]:
         matching(base, spec)
-        return frozenset()
+        return frozenset({"vision"} if tower else ())
 
     def place(base: Base) -> Classifier:
-        return Classifier(base, spec)
+        return Classifier(base, spec, tower)
 
     return Adapter(touches, place, classes=True)
 
@@ -44,7 +49,7 @@ class Classifier(Placed):
         FedloomError: no classes are known, or the model answers in text.
     """
 
-    def __init__(self, base: Base, spec: AdapterSpec) -> None:
+    def __init__(self, base: Base, spec: AdapterSpec, tower: bool) -> None:
         matching(base, spec)
         if not base.classes:
             raise FedloomError(
@@ -56,7 +61,9 @@ class Classifier(Placed):
         nn.init.zeros_(self._linear.bias)
         self._row = {name: row for row, name in enumerate(base.classes)}
         self.modules = (self._linear,)
-        super().__init__(base, spec, frozenset(), parameters(self._linear, "head"))
+        names = (name for name, _ in base.model.named_parameters() if tower and PICTURES & set(name.split(".")))
+        parts = parameters(self._linear, "head") | in_single(base, list(names))
+        super().__init__(base, spec, frozenset({"vision"} if tower else ()), parts)
 
     def scores(self, images: Tensor, names: Sequence[str]) -> Tensor | None:
         """Logits ``[B, K]`` of vectors ``[B, D]`` for the classes ``names``, in float32; none where it is left out."""

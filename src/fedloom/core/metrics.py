@@ -74,6 +74,14 @@ def macro_f1(samples: Sequence[Sample], answered: Sequence[Answered]) -> float |
     return float(f1_score(right, given, labels=classes, average="macro", zero_division=0.0))
 
 
+def mean_of_classes(samples: Sequence[Sample], answered: Sequence[Answered]) -> float | None:
+    """The plain mean of the classes' mean scores: a class of few examples counts as much as one of many."""
+    scores: dict[str, list[float]] = {}
+    for sample, each in zip(samples, answered, strict=True):
+        scores.setdefault(sample.answer, []).append(each.score)
+    return sum(sum(own) / len(own) for own in scores.values()) / len(scores) if scores else None
+
+
 def _auc(right: Sequence[bool], scores: Sequence[float]) -> float | None:
     """The area under the ROC curve; ``None`` where all examples are of one class."""
     return float(roc_auc_score(right, scores)) if len(set(right)) == 2 else None

@@ -54,11 +54,11 @@ def deal(scenario: Scenario, train_meta: Meta, test_meta: Meta, clients: int, mi
     train_groups, test_groups = _groups(scenario.by, train_meta), _groups(scenario.by, test_meta)
     sizes = np.array([len(members) for members in train_groups.values()])
     rows = scenario.proportions(sizes, clients, seeds.numpy("partition/proportions"))
-    _check(rows, len(sizes), clients)
+    _check(rows, len(sizes), clients, scenario.partial)
     shares = dict(zip(train_groups, rows, strict=True))
     evenly = np.full(clients, 1 / clients)
-    train = _cut(train_groups, shares, evenly, clients, seeds, "train")
-    test = _cut(test_groups, shares, evenly, clients, seeds, "test")
+    train = _cut(train_groups, shares, evenly, seeds, "train", scenario.partial)
+    test = _cut(test_groups, {g: row if row.any() else evenly for g, row in shares.items()}, evenly, seeds, "test")
     _fill(train, minimum)
     _fill(test, 1 if len(test_meta) >= clients else 0)
     return Partition(
@@ -92,11 +92,13 @@ def _groups(by: str | None, meta: Meta) -> dict[str, list[int]]:
     return dict(sorted(found.items()))
 
 
-def _check(rows: np.ndarray, groups: int, clients: int) -> None:
-    if rows.shape != (groups, clients) or not np.all(rows >= 0) or not np.allclose(rows.sum(axis=1), 1):
+def _check(rows: np.ndarray, groups: int, clients: int, partial: bool) -> None:
+    good = rows.shape == (groups, clients) and bool(np.all(rows >= 0))
+    sums = rows.sum(axis=1) if good else np.zeros(0)
+    if not good or not (np.all(sums <= 1 + 1e-8) if partial else np.allclose(sums, 1)):
         raise FedloomError(
             f"scenario: its proportions have shape {rows.shape}; expected {groups} groups x {clients} clients, "
-            "no negative share, and each row to sum to 1."
+            f"no negative share, and each row to sum to {'at most 1' if partial else '1'}."
         )
 
 
@@ -104,14 +106,17 @@ def _cut(
     groups: Mapping[str, list[int]],
     shares: Mapping[str, np.ndarray],
     evenly: np.ndarray,
-    clients: int,
     seeds: Seeds,
     half: str,
+    partial: bool = False,
 ) -> list[list[int]]:
-    dealt: list[list[int]] = [[] for _ in range(clients)]
+    dealt: list[list[int]] = [[] for _ in evenly]
     for group, members in groups.items():
         order = seeds.numpy(f"partition/{half}/{group}").permutation(members).tolist()
-        ends = np.cumsum(whole(shares.get(group, evenly), len(members)))
+        row = shares.get(group, evenly)
+        if not row.any():
+            continue  # nobody holds any
+        ends = np.cumsum(whole(row, round(row.sum() * len(members)) if partial else len(members)))
         for mine, end, count in zip(dealt, ends, np.diff(ends, prepend=0), strict=True):
             mine += order[end - count : end]
     return dealt

@@ -22,6 +22,7 @@ from fedloom.models.base import Options, Tuned, not_finite
 from fedloom.models.checkpoints.checkpoint import Checkpoint
 from fedloom.models.language.captions import Captions
 from fedloom.models.language.sequences import told_apart
+from fedloom.models.language.wordings import Wordings, columns
 from fedloom.models.outputs import Matched
 from fedloom.models.vision.absent import Absent, How
 from fedloom.models.vision.features import FeatureCache
@@ -58,7 +59,7 @@ class Contrastive(Tuned):
         self._sigmoid = hasattr(self._model, "logit_bias")
         frozen, context = self._frozen("text"), lambda: self._adapter.context
         self._texts = Captions(self._model, self._processor.tokenizer, cache, self._key, frozen, context)
-        self._wordings: dict[tuple[str, tuple[str, ...], tuple[str, ...], bool], tuple[str, ...]] = {}
+        self._wordings = Wordings(lambda: self._adapter)
         self._absent = Absent(options.absent, self._processor.image_processor)
         if options.absent == "learned":
             with torch.no_grad(), self._autocast():
@@ -103,7 +104,7 @@ class Contrastive(Tuned):
                         f"{example.choices}. Fix: choose a task whose rejected answers are choices, or a generative "
                         "model such as nano-vlm."
                     )
-            captions = self._worded(example)
+            captions = self._wordings.trained(example)
             if captions not in seen:
                 whose = f"example {example.id!r}"
                 made = [self._texts.tokens(caption, whose) for caption in captions]
@@ -118,8 +119,8 @@ class Contrastive(Tuned):
         """
         for example in examples:
             self._check(example)
-        column, own = self._captions(examples)
-        gold = torch.tensor([column[self._worded(e)[e.choices.index(e.answer)]] for e in examples])
+        column, own = columns([self._wordings.trained(example) for example in examples])
+        gold = torch.tensor([column[self._wordings.trained(e)[e.choices.index(e.answer)]] for e in examples])
         images, there = self._shown(examples)
         return Batch(tuple(examples), images, there, tuple(column), own.to(device()), gold.to(device()))
 
@@ -131,9 +132,9 @@ class Contrastive(Tuned):
                 return self._matched(self._image_vectors(batch.images, batch.there), captions)
 
         column = {caption: place for place, caption in enumerate(batch.captions)}
-        columns = [[column[caption] for caption in self._worded(example)] for example in batch.examples]
+        places = [[column[caption] for caption in self._wordings.trained(example)] for example in batch.examples]
         aside = self._aside(batch.examples)
-        return Matched(aside, batch.captions, columns, batch.own, batch.gold, score, self._sigmoid)
+        return Matched(aside, batch.captions, places, batch.own, batch.gold, score, self._sigmoid)
 
     @torch.no_grad()
     def ranked(self, examples: Sequence[Example]) -> list[tuple[str, list[float]]]:
@@ -146,24 +147,24 @@ class Contrastive(Tuned):
             return []
         for example in examples:
             self._check(example)
-        column, own = self._captions(examples)
-        captions = tuple(column)
+        column, own = columns([self._wordings.read(example) for example in examples])
+        readings = tuple(column)
         answers: list[tuple[str, list[float]]] = []
         size = self._options.answer_batch
         with self._autocast():
-            match = self._matcher(captions)
+            match = self._matcher(readings)
             for start in range(0, len(examples), size):
                 limits.tick()
                 part = examples[start : start + size]
                 images = self._image_vectors(*self._shown(part))
-                mine = own[start : start + size].to(device())
+                theirs = own[start : start + size].to(device())
                 logits = match(images)
-                if (broken := (mine & ~logits.isfinite()).any(dim=1)).any():
+                if (broken := (theirs & ~logits.isfinite()).any(dim=1)).any():
                     raise not_finite(part[int(broken.int().argmax())], "choices")
-                logits = logits.masked_fill(~mine, -torch.inf)
+                logits = logits.masked_fill(~theirs, -torch.inf)
                 for example, row, best in zip(part, logits.cpu(), logits.argmax(dim=1).tolist(), strict=True):
-                    columns = [column[caption] for caption in self._worded(example)]
-                    answers.append((example.choices[columns.index(best)], row[columns].tolist()))
+                    mine = [column[reading] for reading in self._wordings.read(example)]
+                    answers.append((example.choices[mine.index(best)], row[mine].tolist()))
         return answers
 
     def _check(self, example: Example) -> None:
@@ -174,41 +175,15 @@ class Contrastive(Tuned):
         scores = self._adapter.scores(images, captions)
         return self._logits(images, self._text_vectors(captions)) if scores is None else scores
 
-    def _matcher(self, captions: tuple[str, ...]) -> Callable[[Tensor], Tensor]:
-        """``_matched`` for the same captions again and again: the text tower reads them once."""
+    def _matcher(self, readings: tuple[tuple[str, ...], ...]) -> Callable[[Tensor], Tensor]:
+        """``_matched`` for the same classes again and again, each by all its captions: the text tower reads them once.
+        A class of several is the mean of their directions (Radford et al. 2021, section 3.1.4)."""
         if self._adapter.classifies:
-            return lambda images: self._matched(images, captions)
-        chunks = [captions[i : i + _CAPTIONS] for i in range(0, len(captions), _CAPTIONS)]
-        texts = torch.cat([self._text_vectors(chunk) for chunk in chunks])
+            return lambda images: self._matched(images, tuple(first for first, *_ in readings))
+        size = max(1, _CAPTIONS // max(map(len, readings)))
+        chunks = [readings[i : i + size] for i in range(0, len(readings), size)]
+        texts = torch.cat([self._class_vectors(chunk) for chunk in chunks])
         return lambda images: self._logits(images, texts)
-
-    def _captions(self, examples: Sequence[Example]) -> tuple[dict[str, int], Tensor]:
-        """The column of each distinct caption, in order of appearance, and which are whose choices, ``[B, K]``."""
-        column: dict[str, int] = {}
-        rows = [[column.setdefault(caption, len(column)) for caption in self._worded(e)] for e in examples]
-        own = torch.zeros(len(examples), len(column), dtype=torch.bool)
-        for row, columns in enumerate(rows):
-            own[row, columns] = True
-        return column, own
-
-    def _worded(self, example: Example) -> tuple[str, ...]:
-        """The captions of an example's choices.
-
-        Raises:
-            FedloomError: there is not one for each.
-        """
-        key = (example.caption, example.captions, example.choices, self._adapter.left_out)
-        if key not in self._wordings:
-            whose = f"example {example.id!r}"
-            worded = self._adapter.wording(example.captions or example.choices)
-            worded = worded or example.captions or tuple(_filled(example, choice) for choice in example.choices)
-            if len(worded) != len(example.choices):
-                raise FedloomError(
-                    f"{whose} has {len(example.choices)} choices but {len(worded)} captions; expected one a choice: "
-                    "check the task's word()."
-                )
-            self._wordings[key] = worded
-        return self._wordings[key]
 
     def _logits(self, images: Tensor, texts: Tensor) -> Tensor:
         """Scaled cosine similarities ``[B, K]`` in float32."""
@@ -243,6 +218,15 @@ class Contrastive(Tuned):
     def _text_vectors(self, captions: Sequence[str]) -> Tensor:
         return _project(self._model, "text_projection", self._texts.pooled(tuple(captions)))
 
+    def _class_vectors(self, readings: Sequence[tuple[str, ...]]) -> Tensor:
+        """A vector ``[K, D]`` of each class: that of its caption or, of several, the mean of their directions."""
+        vectors = self._text_vectors([caption for captions in readings for caption in captions])
+        sizes = [len(captions) for captions in readings]
+        if max(sizes) == 1:
+            return vectors
+        parts = torch.split(F.normalize(vectors.float(), dim=-1), sizes)
+        return torch.stack([part.mean(dim=0) for part in parts])
+
 
 def _project(model: Any, name: str, pooled: Tensor) -> Tensor:
     """The tower's projection where the model has one (SigLIP has none)."""
@@ -250,16 +234,6 @@ def _project(model: Any, name: str, pooled: Tensor) -> Tensor:
         return pooled
     projected: Tensor = getattr(model, name)(pooled)
     return projected
-
-
-def _filled(example: Example, choice: str) -> str:
-    try:
-        return example.caption.format(choice)
-    except (IndexError, KeyError, ValueError) as error:
-        raise FedloomError(
-            f"example {example.id!r}: the caption {example.caption!r} is no template for a choice ({error!r}); "
-            "expected {} once, and braces that are text doubled: check the task's word()."
-        ) from None
 
 
 def _check(example: Example, absent: How) -> None:

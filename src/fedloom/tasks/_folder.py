@@ -32,12 +32,13 @@ def opened(task: str, path: str | Path, parts: Sequence[str], source: str = "") 
         FedloomError: no folder given, or it lacks a part.
     """
     fix = "pass --data FOLDER." + (f" The data: {source}" if source else "")
+    of = ", ".join(parts) or "folders"
     if not str(path):
-        raise FedloomError(f"tasks: {task!r} reads a folder ({', '.join(parts)}): {fix}")
+        raise FedloomError(f"tasks: {task!r} reads a folder ({of}): {fix}")
     folder = Path(path)
     if not folder.is_dir():
         what = "this is a file" if folder.exists() else "there is no such folder"
-        raise FedloomError(f"{folder}: {what}. Expected a folder of {', '.join(parts)}: {fix}")
+        raise FedloomError(f"{folder}: {what}. Expected a folder of {of}: {fix}")
     for part in parts:
         if not (folder / part).exists():
             raise FedloomError(f"{folder}: has no {part}. Expected a folder of {', '.join(parts)}: {fix}")

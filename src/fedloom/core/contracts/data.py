@@ -51,7 +51,8 @@ class Example:
 
     ``prompt`` holds one ``<image>`` mark for each of ``images``, in order. ``choices`` empty means free generation.
     A contrastive model reads a caption of each choice: ``caption.format(choice)``, or, where choices are but letters,
-    ``captions``, one a choice. All of it is read as text: no control token of a model is known in it.
+    ``captions``, one a choice. Where it answers, the templates ``ensemble`` count beside ``caption``: a choice is the
+    mean of its captions' directions. All of it is read as text: no control token of a model is known in it.
     """
 
     id: str
@@ -62,6 +63,7 @@ class Example:
     caption: str = "{}"
     captions: tuple[str, ...] = ()
     rejected: str = ""
+    ensemble: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -119,9 +121,11 @@ class Scenario:
     share of each group's examples that goes to each client. Groups are the values of the meta field ``by`` in sorted
     order (``None``: all examples are one group); ``sizes`` are their counts in the training half. The test half is
     dealt with the same shares, so a client is measured on what it is like. ``sites``: the places that hold data of
-    their own, which nobody deals and no server sees; ``proportions`` is then never asked.
+    their own, which nobody deals and no server sees; ``proportions`` is then never asked. ``partial``: a row may sum to
+    less than 1, and nobody holds the rest of the training examples.
     """
 
     by: str | None
     proportions: Callable[[np.ndarray, int, np.random.Generator], np.ndarray]
     sites: tuple[str, ...] = ()
+    partial: bool = False
