@@ -65,6 +65,22 @@ def image_folder(folder: Path, *sites: str, halves: Sequence[str] = (), each: in
     return folder
 
 
+def image_dataset(folder: Path, each: int = 5, splits: Sequence[str] = ("train", "test")) -> Path:
+    """What ``datasets`` saves of pictures of three classes."""
+    from datasets import ClassLabel, Dataset, DatasetDict, Features
+    from datasets import Image as Pictures
+
+    names, shade, made = ["red_fox", "hare", "mole-rat"], 0, {}
+    for split in splits:
+        rows: dict[str, list[Any]] = {"image": [], "label": []}
+        for number in range(each * len(names)):
+            rows["image"].append(Image.new("RGB", (40, 10), (shade := shade + 1, 90, 30)))
+            rows["label"].append(number % len(names))
+        made[split] = Dataset.from_dict(rows, Features({"image": Pictures(), "label": ClassLabel(names=names)}))
+    DatasetDict(made).save_to_disk(str(folder))
+    return folder
+
+
 def scienceqa_folder(folder: Path) -> Path:
     """A small folder in the layout of ScienceQA: questions with and without a picture and a hint."""
     problems: dict[str, Any] = {}
@@ -130,6 +146,7 @@ def _icon_question(kind: str, number: int, place: Path) -> dict[str, Any]:
 FOLDERS: dict[str, Callable[[Path], Path]] = {
     "nlvr": nlvr_folder,
     "image-folder": image_folder,
+    "image-dataset": image_dataset,
     "scienceqa": scienceqa_folder,
     "iconqa/choose_txt": iconqa_folder,
     "iconqa/choose_img": iconqa_folder,

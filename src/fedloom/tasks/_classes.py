@@ -10,12 +10,16 @@ from pydantic import Field
 from fedloom.core.contracts import Answered, Data, Example, Metric, Picture, Sample, Task
 from fedloom.core.errors import FedloomError
 from fedloom.core.metrics import accuracy_where, mean_of_classes
+from fedloom.core.seeds import Seeds
 from fedloom.core.shares import count
 from fedloom.tasks._common import asked, exact, literal, offered, prompt
 from fedloom.tasks._prompts import Prompts
 
 New = Annotated[float, Field(ge=0, lt=1)]
 """The share of the classes that nobody trains on."""
+
+Share = Annotated[float, Field(gt=0, lt=1)]
+"""The share of each class that is tested on."""
 
 QUESTION = "What is in the picture?"
 OFFERED = 20
@@ -75,6 +79,26 @@ class Classes:
         told = {"classes": BASE if known else NEW} if self.new else {}
         answer = self.names[place]
         return Sample(id, (picture,), None, QUESTION, choices, answer, meta={**meta, **told, "label": answer})
+
+
+def tested(groups: Sequence[str], share: float, seeds: Seeds, task: str) -> set[int]:
+    """Which of several records are tested on: a ``share`` of each group, but at least one where it has two.
+
+    Args:
+        groups: the group of each record, such as its label.
+        share: of each group.
+        seeds: what draws them, each group by a stream of its own.
+        task: its name, for the streams.
+    """
+    members: dict[str, list[int]] = {}
+    for place, group in enumerate(groups):
+        members.setdefault(group, []).append(place)
+    found = set[int]()
+    for group, places in members.items():
+        size = min(len(places) - 1, max(1, count(share, len(places))))
+        order = seeds.numpy(f"tasks/{task}/{group}").permutation(len(places)).tolist()
+        found.update(places[turn] for turn in order[:size])
+    return found
 
 
 def classed(

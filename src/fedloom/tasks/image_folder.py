@@ -8,20 +8,15 @@ FOLDER/north/cat/a.jpg                    with ``sites``: either of these, for e
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated
 
 from PIL import Image
-from pydantic import Field
 
 from fedloom.core.contracts import Data, Sample, Task
 from fedloom.core.errors import FedloomError
 from fedloom.core.seeds import Seeds
-from fedloom.core.shares import count
-from fedloom.tasks._classes import Classes, New, classed
+from fedloom.tasks._classes import Classes, New, Share, classed, tested
 from fedloom.tasks._folder import OnBad, gather, opened, picture
 from fedloom.tasks._prompts import read
-
-Share = Annotated[float, Field(gt=0, lt=1)]
 
 NAME = "image-folder"
 HALVES = {"train": ("train", "training"), "test": ("test", "val", "valid", "validation")}
@@ -127,19 +122,11 @@ def _inner(folder: Path) -> list[Path]:
 
 
 def _halved(files: Sequence[File], share: float, seeds: Seeds) -> list[File]:
-    """The files, of which those that no folder puts into a half are dealt: a ``share`` of each class of each site, but
-    at least one where it has two, is tested on."""
-    groups: dict[tuple[str, str], list[File]] = {}
-    for file in files:
-        groups.setdefault((file.site, file.label), []).append(file)
-    dealt = []
-    for (site, label), members in groups.items():
-        loose = [file for file in members if not file.half]
-        tests = min(len(loose) - 1, max(1, count(share, len(loose)))) if loose else 0
-        order = seeds.numpy(f"tasks/{NAME}/{site}/{label}").permutation(len(loose)).tolist()
-        dealt += [file for file in members if file.half]
-        dealt += [replace(loose[i], half="test" if turn < tests else "train") for turn, i in enumerate(order)]
-    return sorted(dealt, key=lambda file: file.parts)
+    """The files, of which those that no folder puts into a half are dealt: a ``share`` of each class of each site."""
+    loose = [file for file in files if not file.half]
+    drawn = tested([f"{file.site}/{file.label}" for file in loose], share, seeds, NAME)
+    dealt = [replace(file, half="test" if place in drawn else "train") for place, file in enumerate(loose)]
+    return sorted([*dealt, *(file for file in files if file.half)], key=lambda file: file.parts)
 
 
 def _sample(root: Path, file: File, classes: Classes) -> Sample:
