@@ -69,3 +69,25 @@ def test_what_is_no_class_is_refused_before_anything_is_trained(tiny: Tiny) -> N
 def test_it_needs_classes(tiny: Tiny) -> None:
     with pytest.raises(FedloomError, match=r"adapter.kind = 'head' needs the classes of the task"):
         backbone(tiny("clip"), adapter={"kind": "head"})
+
+
+@both
+def test_with_its_tower_the_vision_model_learns_too(model: str, tiny: Tiny) -> None:
+    """FedVM-LC: every parameter of the tower and its projection, and nothing of the text tower."""
+    made, plain = tuned("head", tiny(model), {"options": {"tower": True}}), tuned("head", tiny(model))
+    leaves = made.leaves()
+    own = {name for name in leaves if not name.startswith("head.")}
+    expected = {
+        name
+        for name, _ in made._model.named_parameters()
+        if {"vision_model", "visual_projection"} & set(name.split("."))
+    }
+    assert own == expected
+    assert leaves.keys() - own == plain.leaves().keys()
+    made.write({**made.read(), "head.weight": torch.randn(leaves["head.weight"].shape)})
+    made.loss(made.collate(examples())).mean().backward()
+    assert all(
+        leaf.grad is not None and leaf.grad.abs().sum() > 0
+        for name, leaf in made.leaves().items()
+        if "layers.0.mlp" in name
+    )
