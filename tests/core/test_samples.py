@@ -210,3 +210,9 @@ def test_what_read_and_metrics_give_is_checked_and_named() -> None:
         with pytest.raises(FedloomError, match=rf"task '.*': its metric 'f' of 0 answers {told}"):
             bad.metrics["f"]([], [])
     assert guarded(replace(task(one), metrics={"f": lambda s, a: None}), "refuse").metrics["f"]([], []) is None
+
+
+def test_an_ensemble_that_is_no_text_is_told_when_it_is_loaded() -> None:
+    own = task(word=lambda sample: replace(word(sample), ensemble=("a {}", 3)))  # type: ignore[arg-type]
+    with pytest.raises(FedloomError, match="its ensemble has 3; expected text"):
+        guarded(own, "refuse").load()

@@ -207,6 +207,9 @@ def test_examples_differ_where_any_word_or_pixel_does() -> None:
         replace(one, choices=("y", "x")),
         replace(one, caption="a {}"),
         replace(one, captions=("p", "q")),
+        replace(one, answer="y"),
+        replace(one, rejected="y"),
+        replace(one, ensemble=("one {}",)),
     ]
     known = {zero_shot.of_examples([each]) for each in [one, *changed]}
     assert len(known) == 1 + len(changed)

@@ -235,6 +235,10 @@ def _worded(task: Task, sample: Sample) -> Example:
     if not isinstance(example.rejected, str):
         raise ValueError(f"its rejected answer is {example.rejected!r}; {TEXT}.")
     check_text("its rejected answer", example.rejected)
+    for template in example.ensemble:
+        if not isinstance(template, str):
+            raise ValueError(f"its ensemble has {template!r}; {TEXT}.")
+        check_text("its ensemble", template)
     return example if example.rejected else replace(example, rejected=sample.rejected)
 
 

@@ -10,6 +10,7 @@ import hashlib
 import json
 import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -110,7 +111,7 @@ def of_examples(examples: Sequence[Example]) -> str:
     """SHA-256 of the examples in their order: every text, and the content of every picture."""
     digests, digest = Digests(), hashlib.sha256()
     for one in examples:
-        words = [one.id, one.prompt, one.choices, one.answer, one.caption, one.captions, one.rejected]
+        words = [getattr(one, field.name) for field in fields(one) if field.name != "images"]
         digest.update(json.dumps([*words, [digests.of(picture) for picture in one.images]]).encode())
     return digest.hexdigest()
 
