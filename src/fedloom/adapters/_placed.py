@@ -221,6 +221,18 @@ def parameters(module: Any, prefix: str) -> dict[str, tuple[nn.Module, str]]:
     return found
 
 
+def narrowed(base: Base, reduction: int) -> tuple[int, int]:
+    """D, and D / reduction, the inner width of an adapter on a contrastive model's vectors.
+
+    Raises:
+        FedloomError: the reduction does not divide D.
+    """
+    width = vector_width(base)
+    if width % reduction:
+        raise FedloomError(f"adapter.reduction = {reduction} does not divide the {width} entries of a vector.")
+    return width, width // reduction
+
+
 def vector_width(base: Base) -> int:
     """D, the width of a contrastive model's vectors."""
     if hasattr(base.model, "visual_projection"):

@@ -5,10 +5,9 @@ import math
 import torch
 from torch import Tensor, nn
 
-from fedloom.adapters._placed import Placed, matching, no_pairs, parameters, vector_width
+from fedloom.adapters._placed import Placed, matching, narrowed, no_pairs, parameters
 from fedloom.core.contracts import Adapter, Base
 from fedloom.core.device import device
-from fedloom.core.errors import FedloomError
 from fedloom.core.spec import AdapterSpec
 from fedloom.core.table import Count
 
@@ -45,11 +44,9 @@ class Attention(Placed):
 
     def __init__(self, base: Base, spec: AdapterSpec, reduction: int) -> None:
         matching(base, spec)
-        width = vector_width(base)
-        if width % reduction:
-            raise FedloomError(f"adapter.reduction = {reduction} does not divide the {width} entries of a vector.")
+        width, inner = narrowed(base, reduction)
         with torch.random.fork_rng(devices=[]):
-            first, last = nn.Linear(width, width // reduction), nn.Linear(width // reduction, width)
+            first, last = nn.Linear(width, inner), nn.Linear(inner, width)
         stream, bound = base.seeds.torch("adapter/init"), 1 / math.sqrt(width)
         with torch.no_grad():
             for value in (first.weight, first.bias):

@@ -7,10 +7,9 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from fedloom.adapters._placed import Placed, matching, no_pairs, parameters, vector_width
+from fedloom.adapters._placed import Placed, matching, narrowed, no_pairs, parameters
 from fedloom.core.contracts import Adapter, Base
 from fedloom.core.device import device
-from fedloom.core.errors import FedloomError
 from fedloom.core.spec import AdapterSpec
 from fedloom.core.table import Count
 
@@ -49,13 +48,9 @@ class Bottleneck(Placed):
 
     def __init__(self, base: Base, spec: AdapterSpec, reduction: int, ratio: float) -> None:
         matching(base, spec)
-        width = vector_width(base)
-        if width % reduction:
-            raise FedloomError(f"adapter.reduction = {reduction} does not divide the {width} entries of a vector.")
+        width, inner = narrowed(base, reduction)
         with torch.random.fork_rng(devices=[]):
-            first, last = (
-                nn.Linear(*size, bias=False) for size in ((width, width // reduction), (width // reduction, width))
-            )
+            first, last = nn.Linear(width, inner, bias=False), nn.Linear(inner, width, bias=False)
         stream = base.seeds.torch("adapter/init")
         with torch.no_grad():
             for layer in (first, last):
