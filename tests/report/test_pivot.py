@@ -100,7 +100,7 @@ def test_what_is_written(out: Path) -> None:
 
 def test_an_axis_that_changes_the_prompt_gives_a_zero_shot_line_each(tmp_path: Path) -> None:
     rows = []
-    for wording, zero in (("named", 0.2), ("agnostic", 0.4)):
+    for wording, zero in (("named", 0.2), ("agnostic", 0.4), ("also named", 0.2)):
         for row in ("A", "B"):
             one = cell(tmp_path, f"{row}{wording}", "left", 0, HALF)
             path = tmp_path / one.folder / "result.json"

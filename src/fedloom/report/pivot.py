@@ -167,7 +167,8 @@ def _marks(means: Mapping[Combination, float], scores: Scores) -> dict[Combinati
 
 
 def _zero_shot(rows: Sequence[Row], axis: str, columns: Sequence[str]) -> list[Line]:
-    """Zero-shot as a line, or a line for each value of those other axes that change it, such as a prompt's wording."""
+    """Zero-shot as a line, or a line for each value of those other axes that change it, such as a prompt's wording; of
+    values that have the same scores the first alone."""
     known = [row for row in rows if row.stats["zero_shot"].mean is not None]
     others = [key for key in (known[0].axes if known else ()) if key != axis]
     telling = [key for key in others if _changes(known, key)]
@@ -180,8 +181,13 @@ def _zero_shot(rows: Sequence[Row], axis: str, columns: Sequence[str]) -> list[L
         first = next((key for key in others if key not in telling), others[0] if others else axis)
         axes[first] = ZERO_SHOT if first not in telling else f"{ZERO_SHOT}, {axes[first]}"
         entries = {c: Entry(own[c].stats["zero_shot"]) if c in own else _NONE for c in columns}
-        lines.append(Line(axes, entries, ranked=False))
+        if not any(_means(line.entries) == _means(entries) for line in lines):
+            lines.append(Line(axes, entries, ranked=False))
     return lines
+
+
+def _means(entries: Mapping[str, Entry]) -> list[float | None]:
+    return [None if entry.stat.mean is None else round(entry.stat.mean, 9) for entry in entries.values()]
 
 
 def _changes(rows: Sequence[Row], key: str) -> bool:
