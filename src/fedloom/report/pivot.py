@@ -175,7 +175,7 @@ def _zero_shot(rows: Sequence[Row], axis: str, columns: Sequence[str]) -> list[L
     groups: dict[tuple[str, ...], dict[str, Row]] = {}
     for row in known:
         groups.setdefault(tuple(row.axes[key] for key in telling), {}).setdefault(row.axes[axis], row)
-    lines = []
+    lines: list[Line] = []
     for values, own in groups.items():
         axes = dict.fromkeys(others, "") | dict(zip(telling, values, strict=True))
         first = next((key for key in others if key not in telling), others[0] if others else axis)
