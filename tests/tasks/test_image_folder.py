@@ -10,6 +10,7 @@ from PIL import Image
 from fedloom.core import resolve
 from fedloom.core.contracts import Answered, Data, Task
 from fedloom.core.errors import FedloomError
+from fedloom.tasks._prompts import known, read
 from tests.tasks.folders import image_folder, paint
 
 NAMES = ("hare", "mole rat", "red fox")
@@ -181,3 +182,9 @@ def test_a_file_of_prompts_that_is_none_is_refused(tmp_path: Path, text: str, me
 def test_prompts_that_nobody_wrote_are_refused(tmp_path: Path) -> None:
     with pytest.raises(FedloomError, match=r"there is no 'fotos'.*photo"):
         task(tmp_path, prompts="fotos")
+
+
+@pytest.mark.parametrize("name", known())
+def test_prompts_that_ship_are_read(name: str) -> None:
+    assert all(template.count("{}") == 1 for template in read(name).templates)
+    assert read(name).called("red_fox") == "red fox"
