@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from fedloom.core import config
+from fedloom.core import config, sources
 from fedloom.core.config import dump, load
 from fedloom.core.errors import FedloomError
 
@@ -136,7 +136,7 @@ def test_bad_files(tmp_path: Path, text: str, message: str) -> None:
 
 
 def test_unknown_source_names_the_presets(monkeypatch: pytest.MonkeyPatch, small: Path) -> None:
-    monkeypatch.setattr(config, "PRESETS", small.parent)
+    monkeypatch.setattr(sources, "PRESETS", small.parent)
     assert load("small").rounds == 3
     with pytest.raises(FedloomError, match="Did you mean 'small'"):
         load("smal")
@@ -218,3 +218,40 @@ def test_an_error_tells_of_no_more_than_can_be_read() -> None:
     with pytest.raises(FedloomError, match="and 1995 more") as refused:
         config.parse("\n".join(f"k{number} = '{'x' * 2000}'" for number in range(2000)), "given")
     assert len(str(refused.value)) < 20_000
+
+
+# --- one file over another --------------------------------------------------------------------------------------------
+
+
+def test_a_file_lies_over_the_one_that_it_is_like(small: Path, tmp_path: Path) -> None:
+    """Keys are replaced one by one; an axis that names another choice takes none of the former one's options."""
+    (tmp_path / "over.toml").write_text(
+        'like = "small.toml"\n[scenario]\nname = "natural"\nby = "label"\n[client]\nlr = 0.5\n'
+    )
+    found, below = load(tmp_path / "over.toml"), load(small)
+    assert found.scenario.options == {"by": "label"}  # no alpha of dirichlet
+    assert (found.scenario.clients, found.rounds, found.client.lr) == (4, 3, 0.5)
+    assert found.task == below.task
+    assert load(tmp_path / "over.toml", ["scenario.by=pack"]).scenario.options == {"by": "pack"}
+
+
+def test_a_file_takes_neither_name_nor_comparison_of_what_it_is_like(tmp_path: Path) -> None:
+    (tmp_path / "mine.toml").write_text('like = "fedmllm"\nrounds = 2\n')
+    assert load(tmp_path / "mine.toml").name == ""
+    assert config.comparison(tmp_path / "mine.toml").axes == {}
+    (tmp_path / "next.toml").write_text('like = "mine.toml"\n[client]\nlr = 0.25\n')
+    found = load(tmp_path / "next.toml")
+    assert (found.rounds, found.client.lr, found.model.name) == (2, 0.25, "nano-vlm")
+
+
+def test_files_that_are_like_each_other_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.toml").write_text('like = "b.toml"\n')
+    (tmp_path / "b.toml").write_text('like = "a.toml"\n')
+    with pytest.raises(FedloomError, match=r"like = 'a.toml' comes back to where it began"):
+        load(tmp_path / "a.toml")
+    (tmp_path / "a.toml").write_text("like = 3\n")
+    with pytest.raises(FedloomError, match="like = 3: expected the name of a preset or a file"):
+        load(tmp_path / "a.toml")
+    (tmp_path / "a.toml").write_text('like = "quickstat"\n')
+    with pytest.raises(FedloomError, match="Did you mean 'quickstart'"):
+        load(tmp_path / "a.toml")

@@ -1,7 +1,6 @@
 """From an experiment file and ``--set`` overrides to a checked Experiment, and back to TOML."""
 
 import inspect
-import re
 import tomllib
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -11,11 +10,11 @@ import tomli_w
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from fedloom.core import compose, keys, needs, reading, resolve
+from fedloom.core import compose, keys, needs, reading, resolve, sources
 from fedloom.core.comparing import CompareTable
 from fedloom.core.errors import FedloomError, nearest
-from fedloom.core.files import on_disk, read_text
 from fedloom.core.keys import AXES, CHOICE, FREE, TABLES
+from fedloom.core.sources import COMPARE, PRESETS, about, presets
 from fedloom.core.spec import AdapterSpec
 from fedloom.core.table import AxisTable, spelled
 from fedloom.core.tables import DataTable, Experiment
@@ -25,6 +24,7 @@ __all__ = [
     "PRESETS",
     "CompareTable",
     "Experiment",
+    "about",
     "comparison",
     "dump",
     "load",
@@ -32,25 +32,11 @@ __all__ = [
     "without",
 ]
 
-PRESETS = Path(__file__).parent.parent / "presets"
-COMPARE = "compare"
-"""The table that an experiment file may have beside the experiment."""
-
 TOLD = 8
 """Things that are wrong with a file of which an error tells."""
 
 LONGEST = 400
 """Characters of a value in an error."""
-
-
-def presets() -> list[str]:
-    """The names of the experiments that ship."""
-    return sorted(path.stem for path in PRESETS.glob("*.toml"))
-
-
-def about(preset: str) -> str:
-    """What a preset is, in a line: the first of its file."""
-    return (PRESETS / f"{preset}.toml").read_text(encoding="utf-8").split("\n", 1)[0].lstrip("# ")
 
 
 def load(source: str | Path, overrides: Sequence[str] = ()) -> Experiment:
@@ -64,7 +50,7 @@ def load(source: str | Path, overrides: Sequence[str] = ()) -> Experiment:
     Raises:
         FedloomError: no such file or preset; not TOML; an unknown key; a value of the wrong type or out of bounds.
     """
-    raw = _read(_locate(source))
+    raw = sources.experiment(source)
     for text in sorted(overrides, key=_is_option):
         _override(raw, text)
     return _validate(raw, source)
@@ -77,29 +63,12 @@ def comparison(source: str | Path) -> CompareTable:
         FedloomError: no such file or preset, also for ``compare.like``; not TOML; an unknown key; a value of the wrong
             type or out of bounds.
     """
-    table = _read(_locate(source)).get(COMPARE, {})
-    if isinstance(table, dict) and isinstance(like := table.get("like"), str) and like:
-        other = _read(_locate(like)).get(COMPARE, {})
-        if not isinstance(other, dict) or not other or other.get("like"):
-            raise FedloomError(
-                f"{source}: compare.like = {like!r} has no [compare] of its own. Fix: name a file or preset that has."
-            )
-        table = _over(other, table)
+    table = sources.comparison(source)
     try:
         return CompareTable.model_validate(table)
     except ValidationError as error:
         known = [f"{COMPARE}.{key}" for key in CompareTable.model_fields]
         raise _refusal(source, error, lambda key: nearest(key, known), COMPARE) from None
-
-
-def _over(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
-    """Tables put over others: keys of ``above`` replace those of ``below``, table by table."""
-    tables = {key: _over(below[key], value) for key, value in above.items() if _both_tables(below.get(key), value)}
-    return {**below, **above, **tables}
-
-
-def _both_tables(*values: Any) -> bool:
-    return all(isinstance(value, dict) for value in values)
 
 
 def without(overrides: Sequence[str], *tables: str) -> list[str]:
@@ -180,27 +149,6 @@ def _validate(raw: dict[str, Any], source: str | Path) -> Experiment:
         raise _refusal(source, error, lambda key: keys.nearest_key(key, raw)) from None
 
 
-def _locate(source: str | Path) -> Path:
-    path = Path(source)
-    if path.suffix == ".toml" or on_disk(str(source)):
-        return path
-    name = re.sub("[/_]", "-", str(source))
-    if name not in presets():
-        raise FedloomError(f"{source}: no such experiment file, and no preset of that name. {nearest(name, presets())}")
-    return PRESETS / f"{name}.toml"
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        text = read_text(path)
-    except (OSError, UnicodeDecodeError) as error:
-        raise FedloomError(f"{path}: cannot be read as an experiment file: {error}.") from None
-    try:
-        return reading.toml(text)
-    except ValueError as error:
-        raise FedloomError(f"{path}: not valid TOML: {error}.") from None
-
-
 def _is_option(override: str) -> bool:
     """Whether an override is no choice of an axis (``method=fedprox``, ``method.name=fedprox``)."""
     table, _, leaf = override.partition("=")[0].partition(".")
@@ -226,8 +174,7 @@ def _override(raw: dict[str, Any], text: str) -> None:
     if leaf:
         inner[leaf] = _value(value)
         return
-    kept = {k: v for k, v in inner.items() if table not in FREE or k in map(spelled, FREE[table].model_fields)}
-    raw[table] = kept | {CHOICE[table]: value}
+    raw[table] = sources.bare(inner, table) | {CHOICE[table]: value}
 
 
 def _no_key(key: str, raw: dict[str, Any]) -> str:

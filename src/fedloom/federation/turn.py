@@ -17,7 +17,7 @@ from torch import Tensor
 
 from fedloom.core import limits, lora
 from fedloom.core import tree as trees
-from fedloom.core.contracts import Backbone, Example, Local, LocalRun, Method, Parcel, Tree
+from fedloom.core.contracts import Backbone, Example, Local, LocalRun, Method, Parcel, Preparer, Tree
 from fedloom.core.errors import FedloomError
 from fedloom.core.tables import ClientTable
 from fedloom.federation import gradients, optimisers, steps
@@ -79,6 +79,8 @@ def turn(pupil: Pupil, method: Method, *, received: Parcel, kept: dict[str, Tree
         if local.begin:
             local.begin(run)
         chosen = _chosen(local, run)
+        if isinstance(pupil.backbone, Preparer) and steps.seen(len(chosen), table) == len(chosen):
+            pupil.backbone.prepare([pupil.examples[place] for place in chosen])
         optimiser = optimisers.make(run.theta, table, pupil.lr, kept if local.goes_on else {})
         losses = yield from _learn(pupil, chosen, run, optimiser, local)
         if local.end:

@@ -204,6 +204,14 @@ class Tuned(ABC):
                 self._options.teacher.model.check(examples, trained)
         self._images.check((example.id, picture) for example in examples for picture in example.images)
 
+    def prepare(self, examples: Sequence[Example]) -> None:
+        """Compute what is kept of examples that will be asked for: what a frozen vision tower makes of their pictures.
+
+        Raises:
+            FedloomError: a picture cannot be opened.
+        """
+        self._images.prepare([picture for example in examples for picture in example.images])
+
     @abstractmethod
     def collate(self, examples: Sequence[Example]) -> Any:
         """A batch as ``loss`` wants it, on the device."""
@@ -284,11 +292,3 @@ class Tuned(ABC):
     @abstractmethod
     def ranked(self, examples: Sequence[Example]) -> list[tuple[str, list[float]]]:
         """An answer an example, and the numbers that rank its choices, in their order; none for generated text."""
-
-
-def not_finite(example: Example, what: str) -> FedloomError:
-    """The error of an example that the model has no finite scores for."""
-    return FedloomError(
-        f"example {example.id!r}: the model's scores of its {what} are not finite numbers; none is the likeliest. "
-        "Lower client.lr or the server's rate and start anew; before round 1, choose a whole checkpoint."
-    )

@@ -18,15 +18,16 @@ from fedloom.core.device import device
 from fedloom.core.errors import FedloomError
 from fedloom.core.seeds import Seeds
 from fedloom.core.spec import AdapterSpec
-from fedloom.models.base import Options, Tuned, not_finite
+from fedloom.models.base import Options, Tuned
 from fedloom.models.checkpoints.checkpoint import Checkpoint
 from fedloom.models.language.captions import Captions
 from fedloom.models.language.sequences import told_apart
 from fedloom.models.language.wordings import Wordings, columns
-from fedloom.models.outputs import Matched
+from fedloom.models.outputs import Matched, not_finite
 from fedloom.models.vision.absent import Absent, How
 from fedloom.models.vision.features import FeatureCache
 from fedloom.models.vision.images import Images
+from fedloom.models.vision.resting import Resting
 
 _CAPTIONS = 128  # captions encoded at once when the text tower learns
 
@@ -54,8 +55,10 @@ class Contrastive(Tuned):
         self, checkpoint: Checkpoint, spec: AdapterSpec | None, seeds: Seeds, cache: FeatureCache, options: Options
     ) -> None:
         super().__init__(checkpoint, spec, seeds, cache, options)
+        self._tower = self._resting(checkpoint.folder)
         encode = self._encode_pixels if self._frozen("vision") else None
-        self._images = Images(self._processor.image_processor, cache, self._key, encode)
+        idle = self._tower.rest if self._tower else lambda: None
+        self._images = Images(self._processor.image_processor, cache, self._key, encode, idle=idle)
         self._sigmoid = hasattr(self._model, "logit_bias")
         frozen, context = self._frozen("text"), lambda: self._adapter.context
         self._texts = Captions(self._model, self._processor.tokenizer, cache, self._key, frozen, context)
@@ -147,6 +150,7 @@ class Contrastive(Tuned):
             return []
         for example in examples:
             self._check(example)
+        self.prepare(examples)
         column, own = columns([self._wordings.read(example) for example in examples])
         readings = tuple(column)
         answers: list[tuple[str, list[float]]] = []
@@ -196,8 +200,14 @@ class Contrastive(Tuned):
 
     # --- the two towers; what stands before a projection can be frozen ------------------------------------------------
 
+    def _resting(self, folder: Path | None) -> Resting | None:
+        """The vision tower, where it is frozen and can be read anew."""
+        return Resting(self._model.vision_model, folder, "vision_model.") if folder and self._frozen("vision") else None
+
     def _encode_pixels(self, pixels: Tree) -> Tree:
         """The vision tower's pooled states ``[B, D]``."""
+        if self._tower:
+            self._tower.wake()
         with self._autocast():
             if hasattr(self._model, "visual_projection"):
                 return {"pooled": self._model.vision_model(**pixels).pooler_output}

@@ -189,3 +189,11 @@ def answered(example: Example, text: str) -> Example:
 def _answered(examples: Sequence[Example], texts: Sequence[str]) -> list[Example]:
     """Examples with other answers."""
     return [answered(example, text) for example, text in zip(examples, texts, strict=True)]
+
+
+def not_finite(example: Example, what: str) -> FedloomError:
+    """The error of an example that the model has no finite scores for."""
+    return FedloomError(
+        f"example {example.id!r}: the model's scores of its {what} are not finite numbers; none is the likeliest. "
+        "Lower client.lr or the server's rate and start anew; before round 1, choose a whole checkpoint."
+    )

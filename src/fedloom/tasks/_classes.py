@@ -30,12 +30,13 @@ BASE, NEW = "base", "new"
 @dataclass(frozen=True)
 class Classes:
     """The classes of a data set. ``labels``: what it calls them; ``new``: the share of them, the last in order, that
-    are tested on alone."""
+    are tested on alone; ``question``: what is asked of a picture."""
 
     task: str
     labels: tuple[str, ...]
     prompts: Prompts
     new: float = 0.0
+    question: str = QUESTION
 
     @cached_property
     def names(self) -> tuple[str, ...]:
@@ -78,7 +79,7 @@ class Classes:
         choices = self.names[: self.trained] if known else self.names[self.trained :]
         told = {"classes": BASE if known else NEW} if self.new else {}
         answer = self.names[place]
-        return Sample(id, (picture,), None, QUESTION, choices, answer, meta={**meta, **told, "label": answer})
+        return Sample(id, (picture,), None, self.question, choices, answer, meta={**meta, **told, "label": answer})
 
 
 def tested(groups: Sequence[str], share: float, seeds: Seeds, task: str) -> set[int]:

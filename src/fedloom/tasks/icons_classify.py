@@ -7,74 +7,69 @@ from PIL import Image
 from pydantic import Field
 
 from fedloom.core import limits
-from fedloom.core.contracts import Data, Example, Sample, Task
+from fedloom.core.contracts import Data, Sample, Task
+from fedloom.core.errors import FedloomError
 from fedloom.core.seeds import Seeds
-from fedloom.tasks._common import asked, check_names, exact, literal, prompt
+from fedloom.tasks._classes import Classes, New, classed
+from fedloom.tasks._common import check_names
+from fedloom.tasks._icons import packs as icons
 from fedloom.tasks._icons.deal import INKS, one
-from fedloom.tasks._icons.packs import PACKS, PRIVATE, classes, things
+from fedloom.tasks._icons.packs import PACKS, PRIVATE
 from fedloom.tasks._icons.scene import Item, Scene, draw
 from fedloom.tasks._icons.words import spoken
+from fedloom.tasks._prompts import read
 
 Shots = Annotated[int, Field(ge=1)]
+Number = Annotated[int, Field(ge=0)]
 
 NAME = "icons-classify"
 QUESTION = "What icon is this?"
-CAPTION = "a {} icon"
 TURN = 12.0
 """Most degrees that a picture is turned."""
 
 
 def icons_classify(
-    packs: tuple[str, ...] = tuple(PRIVATE), train_shots: Shots = 1, test_shots: Shots = 1, seed: int = 0
+    packs: tuple[str, ...] = tuple(PRIVATE),
+    train_shots: Shots = 1,
+    test_shots: Shots = 1,
+    classes: Number = 0,
+    prompts: str = "icons",
+    new: New = 0.0,
+    seed: int = 0,
 ) -> Task:
     """Name the drawn icon: 377 classes, a few pictures of each from every pack that draws it.
 
     Pictures differ in colour, size and place and are turned a little; the two halves are drawn from different streams.
+    ``classes``: so many of them, which ``seed`` draws (0: all).
+    ``prompts`` and ``new`` are those of ``image-folder``. Fields to partition by: ``label``, ``pack``.
 
     Raises:
-        FedloomError: an unknown pack.
+        FedloomError: an unknown pack or prompts, or more classes than there are; when the data are loaded, a number of
+            them or a share of new ones that leaves fewer than two of either kind.
     """
     check_names(NAME, "packs", packs, tuple(PACKS))
+    described, every = read(prompts), icons.classes()
+    if classes > len(every):
+        raise FedloomError(f"task.classes = {classes}: expected at most the {len(every)} that there are, or 0 for all.")
+    drawn = Seeds(seed).numpy(f"tasks/{NAME}/classes").permutation(len(every))[: classes or len(every)]
+    known = Classes(NAME, tuple(spoken(every[place]) for place in sorted(drawn)), described, new, QUESTION)
 
     def load() -> Data:
-        return Data(_half("train", packs, train_shots, seed), _half("test", packs, test_shots, seed))
+        return Data(_half("train", packs, train_shots, seed, known), _half("test", packs, test_shots, seed, known))
 
-    return Task(NAME, "accuracy", load, word, exact, _names)
-
-
-def word(sample: Sample) -> Example:
-    """``<image>\\nQuestion: What icon is this? Answer:``, and ``a {} icon`` for a contrastive model.
-
-    The classes are the choices; they are too many to stand in the prompt.
-    """
-    images = sample.images or ()
-    text = prompt(len(images), sample.text, asked(sample.question))
-    caption = f"{literal(sample.text)} {CAPTION}" if sample.text else CAPTION
-    return Example(sample.id, images, text, sample.choices, sample.answer, caption)
+    return classed(NAME, load, lambda: known.names, described, new)
 
 
-def _names() -> tuple[str, ...]:
-    return tuple(spoken(thing) for thing in classes())
-
-
-def _half(half: str, packs: tuple[str, ...], shots: int, seed: int) -> tuple[Sample, ...]:
-    choices = _names()
-    limits.draw(shots * sum(len(things(pack)) for pack in packs))
+def _half(half: str, packs: tuple[str, ...], shots: int, seed: int, known: Classes) -> tuple[Sample, ...]:
+    drawn = {pack: [thing for thing in icons.things(pack) if spoken(thing) in known.names] for pack in packs}
+    limits.draw(shots * sum(map(len, drawn.values())))
     samples = []
     for pack in packs:
-        for thing in things(pack):
+        for thing in drawn[pack]:
             limits.tick()
             rng = Seeds(seed).numpy(f"tasks/{NAME}/{half}/{pack}/{thing}")
             samples += [
-                Sample(
-                    id=f"{half}-{pack}-{thing}-{shot}",
-                    images=(_picture(rng, pack, thing),),
-                    text=None,
-                    question=QUESTION,
-                    choices=choices,
-                    answer=spoken(thing),
-                    meta={"pack": pack, "label": spoken(thing)},
-                )
+                known.sample(f"{half}-{pack}-{thing}-{shot}", _picture(rng, pack, thing), spoken(thing), pack=pack)
                 for shot in range(shots)
             ]
     return tuple(samples)

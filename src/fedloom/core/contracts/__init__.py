@@ -37,7 +37,7 @@ from fedloom.core.contracts.method import (
     nothing,
 )
 from fedloom.core.contracts.modality import Half, Modality, Seat
-from fedloom.core.contracts.model import Backbone, Examiner, Weigher
+from fedloom.core.contracts.model import Backbone, Examiner, Preparer, Weigher
 from fedloom.core.contracts.objective import Choices, Objective, Outputs, Pairs, Part, Predictions
 
 __all__ = [
@@ -69,6 +69,7 @@ __all__ = [
     "Personal",
     "Picture",
     "Predictions",
+    "Preparer",
     "Reduce",
     "Reply",
     "Sample",

@@ -60,6 +60,19 @@ class Weigher(Protocol):
 
 
 @runtime_checkable
+class Preparer(Protocol):
+    """A backbone that keeps what frozen parts make of examples, and can make it for many at once. Those of this package
+    do."""
+
+    def prepare(self, examples: Sequence[Example]) -> None:
+        """Compute what is kept of examples, all of which will be asked for.
+
+        Raises:
+            FedloomError: one cannot be read.
+        """
+
+
+@runtime_checkable
 class Examiner(Protocol):
     """A backbone that can tell before the first round whether it can take all examples. Those of this package can."""
 

@@ -34,7 +34,7 @@ _FILES = ["*.json", "*.txt", "*.model", "*.jinja"]
 class Checkpoint:
     """A base model as it was saved, frozen, on the device; ``identity``: the hash of each part that decides its outputs
     (``identity.py``). ``whole``: its language model is in it. ``parameters``: of the whole model, where the
-    language model is not. ``commit``: the hub's, of a model that came from there."""
+    language model is not. ``commit``: the hub's, of a model that came from there. ``folder``: where its files are."""
 
     name: str
     model: Any
@@ -44,6 +44,7 @@ class Checkpoint:
     whole: bool = True
     parameters: int | None = None
     commit: str = ""
+    folder: Path | None = None
 
     @property
     def fingerprint(self) -> str:
@@ -158,7 +159,7 @@ def read(name: str, folder: Path, dtype: str) -> Checkpoint:
         )
     model.requires_grad_(False).eval().to(device())
     parts = {identity.WEIGHTS: _hashed(files), **identity.files(folder)}
-    return Checkpoint(name, model, words, parts, generative, commit=commit_of(folder))
+    return Checkpoint(name, model, words, parts, generative, commit=commit_of(folder), folder=folder)
 
 
 def configuration(name: str, folder: Path) -> Any:

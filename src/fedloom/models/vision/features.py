@@ -56,6 +56,10 @@ class FeatureCache:
         if keep_on_disk and self._folder is not None:
             self._store(self._path(key), tree)
 
+    def holds(self, size: int) -> bool:
+        """Whether so many bytes can be kept at once."""
+        return size <= max(self._memory_limit, self._disk_limit if self._folder else 0)
+
     def _path(self, key: str) -> Path:
         assert self._folder is not None
         return self._folder / f"{key}.safetensors"

@@ -11,6 +11,7 @@ from fedloom.core.contracts import Picture, Tree
 from fedloom.core.device import device
 from fedloom.core.errors import FedloomError
 from fedloom.core.pictures import open_picture
+from fedloom.core.tree import nbytes
 from fedloom.models.checkpoints.checks import reason
 from fedloom.models.families.family import stacked
 from fedloom.models.vision.features import FeatureCache
@@ -25,6 +26,7 @@ class Images:
 
     ``part``: the cache's name for what ``encode`` makes. ``join`` makes a batch of pictures' trees; ``together``: how
     many pictures ``encode`` takes, 1 where their shapes differ. A ``grid`` that tells of a picture's shape is kept.
+    ``idle`` is called when pictures were asked for of which none had to be encoded, and after ``prepare``.
     """
 
     def __init__(
@@ -36,8 +38,9 @@ class Images:
         part: str = "vision",
         join: Callable[[Sequence[Tree]], Tree] = stacked,
         together: int = _TOGETHER,
+        idle: Callable[[], None] = lambda: None,
     ) -> None:
-        self._processor, self._cache, self._key, self.encode = processor, cache, key, encode
+        self._processor, self._cache, self._key, self.encode, self._idle = processor, cache, key, encode, idle
         self._part, self._join, self._together = part, join, together
         self._digests = Digests()
         self._grids: dict[str, tuple[int, ...]] = {}
@@ -57,6 +60,21 @@ class Images:
             FedloomError: a picture cannot be opened.
         """
         return self.joined(self.each(pictures))
+
+    def prepare(self, pictures: Sequence[Picture]) -> None:
+        """Encode pictures that will be asked for, so that nothing else need be in memory meanwhile; none where they
+        cannot all be kept.
+
+        Raises:
+            FedloomError: a picture cannot be opened.
+        """
+        if self.encode is None or not pictures:
+            return
+        (first,) = self.each(pictures[:1])
+        if self._cache.holds(len(pictures) * nbytes(first)):
+            for start in range(0, len(pictures), self._together):
+                self.each(pictures[start : start + self._together])
+        self._idle()
 
     def joined(self, trees: Sequence[Tree]) -> Tree:
         """The trees of several pictures as one batch on the device."""
@@ -122,6 +140,8 @@ class Images:
             for digest, tree in zip(part, self._encode([pictures[digest] for digest in part]), strict=True):
                 self._cache.put(self._key(self._part, digest), tree)
                 known[digest] = tree
+        if not unknown:
+            self._idle()
         return known
 
     def preprocess(self, picture: Picture) -> Tree:

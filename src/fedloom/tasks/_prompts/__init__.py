@@ -26,8 +26,10 @@ class Prompts:
     names: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
 
     def called(self, folder: str) -> str:
-        """What the class of a folder or label is called: as ``names`` has it, or with spaces for ``_`` and ``-``."""
-        return self.names.get(folder) or " ".join(folder.replace("_", " ").replace("-", " ").split())
+        """What the class of a folder or label is called: as ``names`` has it, or with spaces for ``_`` and, where no
+        space or ``_`` parts its words, for ``-``."""
+        whole = folder if "_" in folder or " " in folder else folder.replace("-", " ")
+        return self.names.get(folder) or " ".join(whole.replace("_", " ").split())
 
 
 def known() -> list[str]:
