@@ -11,7 +11,7 @@ from fedloom.federation.check import check_experiment
 WHOLE = "tests.core.test_needs:whole"
 EVERY = sorted(resolve.known("methods"))
 NEEDY = ["fed-sb", "feddpa-f", "fedex-lora", "fedsa-lora", "ffa-lora", "flexlora", "frlora", "hetlora", "lora-fair"]
-NEEDY += ["stacking", "fedilora", "yoco", "yoco-sign"]
+NEEDY += ["stacking", "fdylora", "fedilora", "yoco", "yoco-sign"]
 
 
 def whole(spec: AdapterSpec) -> Adapter:

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from fedloom.core.errors import FedloomError
-from fedloom.core.ranks import divergences, from_budgets, from_data, label_counts
+from fedloom.core.ranks import alphas, divergences, from_budgets, from_data, label_counts, spread
 
 
 def adapter(rank: int) -> dict[str, torch.Tensor]:
@@ -76,3 +76,24 @@ def test_labels_are_counted_by_client() -> None:
     assert counts.tolist() == [[0, 2, 0], [1, 0, 1], [1, 0, 0]]  # a, b, c
     with pytest.raises(FedloomError, match=r"rank_by = 'lable': example 0 .*Did you mean 'label'"):
         label_counts([[0]], meta, "lable")
+
+
+def test_normalised_divergences_begin_at_nothing_and_end_at_all() -> None:
+    """KL x and x / 2: raw shares 2/3 and 1/3; spread 1 and 0."""
+    counts = np.array([[4, 0], [2, 2]])
+    assert from_data(counts, 1, 10) == [7, 4]
+    assert from_data(counts, 1, 10, normalised=True) == [10, 1]
+    assert from_data(counts, 0, 32, normalised=True) == [32, 1]  # 0 is no rank
+    alike = np.array([[3, 1], [3, 1]])
+    assert from_data(alike, 0, 8) == from_data(alike, 0, 8, normalised=True) == [1, 1]
+    assert spread(np.array([2.0, 2.0])).tolist() == [1.0, 1.0]
+
+
+def test_an_alpha_is_its_share_of_all_examples() -> None:
+    """Shares 0.1, 0.3, 0.6; from 4 to 64: 4 + 60 x. Normalised: 0, 0.4, 1."""
+    assert alphas([10, 30, 60], 4, 64) == pytest.approx([10, 22, 40])
+    assert alphas([10, 30, 60], 4, 64, normalised=True) == pytest.approx([4, 28, 64])
+    assert alphas([5, 5], 4, 64, normalised=True) == pytest.approx([64, 64])
+    assert alphas([10, 30, 60], 0, 50) == pytest.approx([5, 15, 30])
+    with pytest.raises(FedloomError, match="the fewest examples would have alpha 0"):
+        alphas([10, 30, 60], 0, 64, normalised=True)

@@ -176,7 +176,7 @@ def test_a_reply_holds_what_the_method_says_that_it_tells_and_nothing_else(metho
 
 NEEDS = {
     **dict.fromkeys(["ffa-lora", "fedsa-lora"], "pairs"),
-    **dict.fromkeys(["fedilora", "flexlora", "hetlora", "lora-fair", "yoco", "yoco-sign"], "products"),
+    **dict.fromkeys(["fdylora", "fedilora", "flexlora", "hetlora", "lora-fair", "yoco", "yoco-sign"], "products"),
     **dict.fromkeys(["stacking", "fedex-lora", "frlora", "feddpa-f"], "weights"),
     "fed-sb": "squares",
 }

@@ -127,6 +127,11 @@ class Pairs(Placed):
             for drop in drops:
                 drop.eval()
 
+    def rescale(self, factor: float) -> None:
+        """From now on every B A counts ``factor`` times what alpha / rank says; 1 is as it was."""
+        for layer in self._layers.values():
+            layer.scaling["default"] = self.spec.scale * factor
+
     def weights(self) -> Tree:
         """The weight beside each pair, ``[d, k]``, by module."""
         return {module: layer.get_base_layer().weight for module, layer in self._layers.items()}

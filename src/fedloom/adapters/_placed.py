@@ -104,6 +104,9 @@ class Placed:
                 wrong.append(f"{name!r} is {list(tree[name].shape)}, expected {list(leaf.shape)}")
         refuse(self.base.name, what, wrong)
 
+    def rescale(self, factor: float) -> None:
+        """From now on every B A beside a layer counts ``factor`` times what alpha / rank says; 1 is as it was."""
+
     def training(self) -> AbstractContextManager[None]:
         """While it lasts, what is random in training is drawn, from torch's own stream: dropout."""
         return nullcontext()

@@ -73,6 +73,9 @@ class NanoAdapters(Pairs):
         super().__init__(base, spec, frozenset(), layers, _begin)
         self.modules = tuple(made.values())
 
+    def rescale(self, factor: float) -> None:
+        """Nothing: what a NanoAdapter adds has the one scale that a host knows."""
+
     def weights(self) -> Tree:
         """Nothing: a NanoAdapter sits beside no weight."""
         return {}

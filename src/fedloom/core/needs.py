@@ -40,6 +40,11 @@ def check(experiment: Experiment, method: Method, adapter: Adapter) -> None:
             f"adapter.{given}: clients differ in the rank of their LoRA pairs, and adapter.kind = {kind!r} has none. "
             "Fix: leave it out, or set adapter.kind = 'lora'."
         )
+    if table.alpha_from == "data" and (not adapter.pairs or adapter.codes):
+        raise FedloomError(
+            f"adapter.alpha_from = 'data': clients differ in the alpha of pairs beside layers, and adapter.kind = "
+            f"{kind!r} has none. Fix: leave it out, or set adapter.kind = 'lora'."
+        )
 
 
 def _others(adapter: Adapter) -> list[str]:

@@ -42,19 +42,48 @@ def from_budgets(adapter: Tree, budgets: Sequence[float], clients: Sequence[str]
     return ranks
 
 
-def from_data(counts: np.ndarray, lowest: int, highest: int) -> list[int]:
-    """Ranks between ``lowest`` and ``highest``, higher the more a client's labels differ from everyone's.
+def from_data(counts: np.ndarray, lowest: int, highest: int, normalised: bool = False) -> list[int]:
+    """Ranks between ``lowest``, but at least 1, and ``highest``, higher the more a client's labels differ from
+    everyone's.
 
     ``r_k = lowest + (highest - lowest) KL_k / sum_j KL_j``, rounded to the nearest whole number, halves to the even one
     (after rounding to six decimals, so that the last bits of a platform's logarithm decide nothing). ``counts``
-    ``[clients, labels]``: examples of each label. As in the code of FLoRA-CLIP's authors (arXiv 2404.15182); not
-    confirmed by its text. Clients whose data are all alike (0 / 0 there) all have ``lowest``.
+    ``[clients, labels]``: examples of each label. ``normalised``: the KL_k are first spread from 0 to 1 (``spread``).
+    As in the code of FLoRA-CLIP's authors (arXiv 2404.15182, fdylora); not confirmed by its text. Clients whose data
+    are all alike (0 / 0 there) all have ``lowest``.
     """
     apart = divergences(counts)
     if apart.mean() < ALIKE:
-        return [lowest] * len(counts)
-    shares = apart / apart.sum()
-    return [round(round(float(lowest + (highest - lowest) * share), 6)) for share in shares]
+        return [max(1, lowest)] * len(counts)
+    apart = spread(apart) if normalised else apart
+    shares = apart / max(apart.sum(), ALIKE)
+    return [max(1, round(round(float(lowest + (highest - lowest) * share), 6))) for share in shares]
+
+
+def alphas(examples: Sequence[int], lowest: float, highest: float, normalised: bool = False) -> list[float]:
+    """Alphas between ``lowest`` and ``highest``, higher the more of all examples a client has.
+
+    ``alpha_k = lowest + (highest - lowest) n_k / sum_j n_j``. ``examples``: n_k. ``normalised``: the shares are first
+    spread from 0 to 1 (``spread``). As in the same code, which rounds them to whole numbers, at least 1, and does not
+    divide them by the rank.
+
+    Raises:
+        FedloomError: a client's alpha is 0: its pairs would never learn.
+    """
+    shares = np.array(examples) / sum(examples)
+    found: list[float] = (lowest + (highest - lowest) * (spread(shares) if normalised else shares)).tolist()
+    if min(found) <= 0:
+        raise FedloomError(
+            "adapter.alpha_from = 'data': the client with the fewest examples would have alpha 0 and never learn. Set "
+            "adapter.min_alpha above 0, or adapter.normalised = false."
+        )
+    return found
+
+
+def spread(values: np.ndarray) -> np.ndarray:
+    """Values moved and stretched so that the least is 0 and the greatest 1; all 1 where they are alike."""
+    width = values.max() - values.min()
+    return (values - values.min()) / width if width > ALIKE else np.ones_like(values)
 
 
 def divergences(counts: np.ndarray) -> np.ndarray:

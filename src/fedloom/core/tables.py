@@ -59,10 +59,16 @@ class AdapterTable(AxisTable):
     """Of rank_from "list": client i has ranks[i % len(ranks)], or ``rank`` where there are none."""
     budgets: list[Positive] = []
     """Of "budget": the largest rank whose pairs take at most budgets[i % len(budgets)] megabytes."""
-    min_rank: Count = 1
-    """Of "data": the smallest rank of a client; the largest is ``rank``."""
+    min_rank: Limit = 1
+    """Of "data": what the ranks begin at, which are 1 at least; they end at ``rank``."""
     rank_by: str = "label"
     """Of "data": the field of the examples by which it is drawn."""
+    alpha_from: Literal["table", "data"] = "table"
+    """Where a client's alpha comes from: ``alpha``, or how large its share of the examples is."""
+    min_alpha: Annotated[float, Field(ge=0)] = 0.0
+    """Of alpha_from "data": what the alphas begin at; they end at ``alpha``."""
+    normalised: bool = False
+    """Of "data": how clients differ, and their shares, are first spread from 0 to 1."""
 
 
 class TaskTable(AxisTable):

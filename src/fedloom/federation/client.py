@@ -20,6 +20,7 @@ from fedloom.federation.evaluate import answered, keeps
 from fedloom.federation.facts import PRIVATE
 from fedloom.federation.kept import Kept
 from fedloom.federation.messages import check_ranks, coded_reply, cut
+from fedloom.federation.scaled import of_all, of_client, scaled, times
 from fedloom.federation.seen import mix
 from fedloom.federation.setup import Setup
 from fedloom.federation.start import begin_from, received, shared_start, take_start
@@ -137,20 +138,22 @@ class Trainer:
         kept = self._kept(job)
         parcel = self._opened(job, kept)
         examples, held = self._seen(job)
-        reply, keep = train(
-            setup.backbone,
-            examples,
-            self._method,
-            setup.experiment.client,
-            received=parcel,
-            kept=kept,
-            initial=setup.start(info),
-            rng=setup.seeds.numpy(f"{where}/batches"),
-            lr=steps.learning_rate(setup.experiment.client, job.round, setup.experiment.rounds),
-            scale=setup.scale,
-            number=lambda name: setup.seeds.number(f"{where}/{name}"),
-            modalities=held,
-        )
+        with scaled(setup.backbone, info.factor):
+            reply, keep = train(
+                setup.backbone,
+                examples,
+                self._method,
+                setup.experiment.client,
+                received=of_client(parcel, info.factor),
+                kept=kept,
+                initial=times(setup.start(info), 1 / info.factor),
+                rng=setup.seeds.numpy(f"{where}/batches"),
+                lr=steps.learning_rate(setup.experiment.client, job.round, setup.experiment.rounds),
+                scale=setup.scale * info.factor,
+                number=lambda name: setup.seeds.number(f"{where}/{name}"),
+                modalities=held,
+            )
+        reply = of_all(reply, info.factor)
         for checked in (reply, Parcel(keep)):  # what has diverged is neither sent nor kept
             wire.check(checked, {})
         start = cut(shared_start(setup, info, parcel.trees), reply)

@@ -39,6 +39,8 @@ def check_sites(experiment: Experiment, sites: Sequence[str], pooled: bool) -> N
     clients, name = experiment.scenario.clients, experiment.scenario.name
     if sites and len(sites) != clients:
         raise FedloomError(f"scenario.clients = {clients}, but scenario.names has {len(sites)} sites.")
+    if sites and experiment.adapter.alpha_from == "data":
+        raise FedloomError("adapter.alpha_from = 'data': no site knows how much the others hold. Leave it out.")
     if sites and (pooled or experiment.evaluation.where == "server"):
         fix = "Choose another method." if pooled else "Set evaluation.where = 'clients'."
         raise FedloomError(f"scenario {name!r}: the server has no data. {fix}")

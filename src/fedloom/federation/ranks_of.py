@@ -23,6 +23,21 @@ def check(table: AdapterTable) -> None:
         raise FedloomError(
             f"adapter.min_rank = {table.min_rank} is more than adapter.rank = {table.rank}. Lower it, or raise rank."
         )
+    if table.alpha_from == "data" and table.min_alpha > table.alpha:
+        raise FedloomError(
+            f"adapter.min_alpha = {table.min_alpha} is more than adapter.alpha = {table.alpha}. Lower it, or raise "
+            "alpha."
+        )
+    if table.min_alpha and table.alpha_from != "data":
+        raise FedloomError(
+            f"adapter.min_alpha = {table.min_alpha} is read where adapter.alpha_from = 'data', but it is "
+            f"{table.alpha_from!r}. Change it, or leave adapter.min_alpha out."
+        )
+    if table.normalised and "data" not in (table.rank_from, table.alpha_from):
+        raise FedloomError(
+            "adapter.normalised = true is read where adapter.rank_from or adapter.alpha_from is 'data', and neither "
+            "is. Set one of them, or leave adapter.normalised out."
+        )
 
 
 def listed(experiment: Experiment) -> list[int]:
@@ -57,7 +72,18 @@ def found(
     if table.rank_from == "budget":
         return _started(table, ranks.from_budgets(adapter(), table.budgets, held().names, table.rank))
     counts = ranks.label_counts(held().train, metas, table.rank_by)
-    return _started(table, ranks.from_data(counts, table.min_rank, table.rank))
+    return _started(table, ranks.from_data(counts, table.min_rank, table.rank, table.normalised))
+
+
+def factors(table: AdapterTable, held: Sequence[int]) -> list[float]:
+    """Each client's alpha over the table's; ``held``: how many examples each has.
+
+    Raises:
+        FedloomError: an alpha would be 0.
+    """
+    if table.alpha_from != "data":
+        return [1.0] * len(held)
+    return [found / table.alpha for found in ranks.alphas(held, table.min_alpha, table.alpha, table.normalised)]
 
 
 def _started(table: AdapterTable, each: list[int]) -> list[int]:
@@ -80,6 +106,11 @@ def check_method(experiment: Experiment, method: Method, each: Sequence[int]) ->
         raise FedloomError(
             f"adapter: the clients have ranks {list(each)}, but {name!r} cannot merge adapters of different rank. Use "
             f"{_mergers()}, or give every client the same rank."
+        )
+    if experiment.adapter.alpha_from == "data" and not (method.mixed_scales or method.pooled):
+        raise FedloomError(
+            f"adapter.alpha_from = 'data': {name!r} cannot merge adapters of different alpha. Use fdylora, or leave "
+            "adapter.alpha_from out."
         )
     if method.local.rank and experiment.adapter.init == "svd":
         raise FedloomError(

@@ -197,9 +197,11 @@ class Setup(Dealt):
         if self.method.pooled:
             return {POOL: ClientInfo(POOL, sum(map(len, held.train)), max(self.ranks))}
         rank = dict(zip(self.scenario.sites or held.names, self.ranks, strict=True))
+        counts = list(map(len, held.train))
+        factors = ranks_of.factors(self.experiment.adapter, counts)
         return {
-            name: ClientInfo(name, len(indices), rank[name])
-            for name, indices in zip(held.names, held.train, strict=True)
+            name: ClientInfo(name, count, rank[name], factor)
+            for name, count, factor in zip(held.names, counts, factors, strict=True)
         }
 
     def training_examples(self, client: str, round: int = 0) -> list[Example]:

@@ -1,29 +1,17 @@
 """Adapters of different ranks, averaged component by component over the clients that have it."""
 
-from dataclasses import dataclass
 from typing import Literal
 
 import torch
-from torch import Tensor
 
 from fedloom.core import lora
 from fedloom.core.contracts import ClientInfo, Local, LocalRun, Method, Parcel, Reduce, Server, State, Tree
 from fedloom.core.errors import FedloomError
-from fedloom.core.tree import WeightedSum
-from fedloom.methods._common import number, only_pairs, rest
+from fedloom.methods import _levels
+from fedloom.methods._common import number, only_pairs
 
 ALIKE = 0.95
 """With ``edit = "mix"``, a tensor of this cosine or more is left as it is."""
-
-
-@dataclass
-class Levels:
-    """Replies so far: the weighted sums of the pairs, float64, filled up with zeros to the largest rank; the weight
-    behind each component ``[rank]``; and the mean of all else."""
-
-    pairs: Tree
-    weights: Tensor
-    plain: WeightedSum
 
 
 def fedilora(edits: int = 1, edit: Literal["replace", "mix"] = "replace") -> Method:
@@ -69,7 +57,7 @@ def fedilora(edits: int = 1, edit: Literal["replace", "mix"] = "replace") -> Met
         if run.received.facts.get("rounds"):
             _edit(run, edits, edit)
 
-    reduce = Reduce(_lift, _merge, _lower, additive=True)
+    reduce = Reduce(_levels.lift, _levels.merge, _lower, additive=True)
     local = Local(end=end) if edits else Local()
     return Method(reduce, Server(init, step, send), local, mixed_ranks=True, needs="products")
 
@@ -89,27 +77,5 @@ def _edit(run: LocalRun, edits: int, edit: str) -> None:
             own.copy_((1 - cosines[name]) * begun + cosines[name] * own)
 
 
-def _lift(reply: Parcel, client: ClientInfo, start: Tree) -> Levels:
-    adapter, weight = reply.trees["adapter"], float(client.examples)
-    pairs = {name: weight * value.double() for name, value in adapter.items() if lora.is_pair(name)}
-    rank = max((len(a) for a, _ in lora.pairs(pairs).values()), default=0)
-    return Levels(pairs, torch.full((rank,), weight, dtype=torch.float64), WeightedSum.of(rest(adapter), weight))
-
-
-def _merge(left: Levels, right: Levels) -> Levels:
-    left.pairs, right.pairs = lora.level(left.pairs, right.pairs)
-    weights = [torch.zeros(max(len(left.weights), len(right.weights)), dtype=torch.float64) for _ in range(2)]
-    for filled, given in zip(weights, (left.weights, right.weights), strict=True):
-        filled[: len(given)] = given
-    if left.pairs.keys() != right.pairs.keys():
-        odd = min(left.pairs.keys() ^ right.pairs.keys())
-        raise FedloomError(f"Tensor {odd!r} is not in every client's reply. All must train the same modules.")
-    pairs = {name: value + right.pairs[name] for name, value in left.pairs.items()}
-    return Levels(pairs, weights[0] + weights[1], left.plain.merge(right.plain))
-
-
-def _lower(total: Levels) -> Parcel:
-    means = {
-        module: (a / total.weights[:, None], b / total.weights) for module, (a, b) in lora.pairs(total.pairs).items()
-    }
-    return Parcel({"adapter": total.plain.mean() | lora.tree(means)})
+def _lower(total: _levels.Levels) -> Parcel:
+    return _levels.mean(total, total.weights)

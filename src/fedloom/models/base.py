@@ -126,6 +126,10 @@ class Tuned(ABC):
         """Adapted layers whose weight another layer has too: an adapter there cannot be merged."""
         return usage.shared(self._model, self._adapter.layers, self._whole)
 
+    def rescale(self, factor: float) -> None:
+        """From now on every B A counts ``factor`` times what alpha / rank says; 1 is as it was."""
+        self._adapter.rescale(factor)
+
     def without_adapter(self) -> AbstractContextManager[None]:
         """While it lasts, the model is as it was before the adapter (``fedloom.adapters.Placed.without``)."""
         return self._adapter.without()

@@ -37,7 +37,7 @@ from fedloom.core.contracts.method import (
     nothing,
 )
 from fedloom.core.contracts.modality import Half, Modality, Seat
-from fedloom.core.contracts.model import Backbone, Examiner, Preparer, Weigher
+from fedloom.core.contracts.model import Backbone, Examiner, Preparer, Scaler, Weigher
 from fedloom.core.contracts.objective import Choices, Objective, Outputs, Pairs, Part, Predictions
 
 __all__ = [
@@ -74,6 +74,7 @@ __all__ = [
     "Reply",
     "Sample",
     "Sampler",
+    "Scaler",
     "Scenario",
     "Seat",
     "Server",

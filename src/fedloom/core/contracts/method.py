@@ -29,11 +29,12 @@ State = dict[str, Tree]
 
 @dataclass(frozen=True)
 class ClientInfo:
-    """What the server knows of a client."""
+    """What the server knows of a client. ``factor``: its alpha over that of the table [adapter]."""
 
     name: str
     examples: int
     rank: int
+    factor: float = 1.0
 
 
 Sampler = Callable[[Sequence[ClientInfo], int, np.random.Generator], list[ClientInfo]]
@@ -206,7 +207,8 @@ class Method:
     """How clients learn and how their replies are merged: both halves, in one file.
 
     ``trains`` and ``shares`` are predicates on adapter tensor names: what learns at the client, and what of it leaves
-    the client. ``mixed_ranks``: whether clients may have adapters of different rank. ``pooled``: all data in one
+    the client. ``mixed_ranks``, ``mixed_scales``: whether clients may have adapters of different rank, and of different
+    alpha. ``pooled``: all data in one
     place: one client that holds everybody's data, which is no federation at all. ``needs``: what it needs of an
     adapter, looked at when an experiment is read. ``besides``: what is merged beside; ``reduce`` and ``server``
     do it already (``fedloom.core.beside.attached``).
@@ -218,6 +220,7 @@ class Method:
     trains: Callable[[str], bool] = everything
     shares: Callable[[str], bool] = everything
     mixed_ranks: bool = False
+    mixed_scales: bool = False
     pooled: bool = False
     needs: Need = "any"
     besides: tuple[Beside, ...] = ()

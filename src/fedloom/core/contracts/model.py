@@ -73,6 +73,14 @@ class Preparer(Protocol):
 
 
 @runtime_checkable
+class Scaler(Protocol):
+    """A backbone whose pairs can count more or less. Those of this package can."""
+
+    def rescale(self, factor: float) -> None:
+        """From now on every B A counts ``factor`` times what alpha / rank says; 1 is as it was."""
+
+
+@runtime_checkable
 class Examiner(Protocol):
     """A backbone that can tell before the first round whether it can take all examples. Those of this package can."""
 
