@@ -20,9 +20,9 @@ from fedloom.methods.fednano import fednano
 from fedloom.methods.fednano_ef import fednano_ef
 from fedloom.methods.fedprox import fedprox
 from fedloom.models import AdapterSpec
-from fedloom.models.base import Options
 from fedloom.models.checkpoints.checkpoint import read
 from fedloom.models.generative import Generative
+from fedloom.models.options import Options
 from fedloom.models.vision.features import FeatureCache
 from tests.models.backbones import examples, shaken
 

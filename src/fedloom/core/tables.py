@@ -175,6 +175,8 @@ class ClientTable(Table):
     """The optimiser's weight decay."""
     max_steps: Limit = 0
     """The most steps in a round (0: no limit but ``epochs``)."""
+    augment: Literal["none", "crop", "crop-flip"] = "none"
+    """What a contrastive model's pictures go through in each step: nothing, a random crop, and a mirror besides."""
 
     def steps(self, examples: int) -> int:
         """Optimiser steps of a turn of a client that trains on so many examples."""

@@ -119,6 +119,7 @@ class Setup(Dealt):
             cache_limit_bytes=model.disk_cache_mb * 2**20,
             objective=config.build(self.experiment, "objective"),
             absent=model.absent,
+            augment=self.experiment.client.augment,
             normalise=model.normalise,
             max_new_tokens=model.max_new_tokens,
             answer_batch=self.experiment.evaluation.batch_size,

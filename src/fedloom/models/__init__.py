@@ -59,13 +59,14 @@ def load(
     classes: tuple[str, ...] = (),
     absent: Literal["refuse", "blank", "learned"] = "refuse",
     objective: Objective | None = None,
+    augment: Literal["none", "crop", "crop-flip"] = "none",
 ) -> Backbone:
     """The backbone ``name`` with a fresh adapter, contrastive or generative as its configuration says.
 
     Frozen features are kept in memory up to ``memory_limit_bytes`` and then in ``cache_dir`` up to
     ``cache_limit_bytes``; without ``cache_dir``, in memory alone. ``dtype`` ``"bfloat16"`` computes under autocast.
     ``objective``: what ``loss`` is (``None``: that of the answer). The other options are those of
-    ``fedloom.models.base.Options``. ``package.module:function`` is a user's own, called with ``adapter``, ``seeds``,
+    ``fedloom.models.options.Options``. ``package.module:function`` is a user's own, called with ``adapter``, ``seeds``,
     ``dtype`` and ``objective``, whichever of them it names, and returns a backbone. ``route`` says where the language
     model of a generative one is used (``fedloom.models.generative``). ``edge``: it is elsewhere, and nothing of it is
     read here; ``route(None)`` then says where. ``revision``: the commit, tag or branch of a model on the hub.
@@ -79,10 +80,10 @@ def load(
         return _own(name, bool(route), revision, adapter=adapter, seeds=seeds, dtype=dtype, objective=objective)
     use_device("")
     # Transformers takes seconds to import: `fedloom models` and a mistyped experiment need not wait for it.
-    from fedloom.models.base import Options
     from fedloom.models.checkpoints import checkpoint
     from fedloom.models.contrastive import Contrastive
     from fedloom.models.generative import Generative
+    from fedloom.models.options import Options
     from fedloom.models.vision.features import FeatureCache
 
     if edge:
@@ -94,17 +95,17 @@ def load(
     else:
         found = checkpoint.read(name, checkpoint.locate(name, NANO, revision=revision), dtype)
     cache = FeatureCache(cache_dir, cache_limit_bytes, memory_limit_bytes)
-    options = Options(dtype, normalise, max_new_tokens, answer_batch, classes, absent)
+    options = Options(dtype, normalise, max_new_tokens, answer_batch, classes, absent, augment=augment)
     if objective:
         taught = _teacher(objective, dtype, memory_limit_bytes, absent) if objective.teacher else None
         options = replace(options, objective=objective, teacher=taught)
-    _check_kind(name, found.generative, bool(route), absent)
+    _check_kind(name, found.generative, bool(route), absent, augment)
     if found.generative:
         return Generative(found, adapter, seeds, cache, options, route)
     return Contrastive(found, adapter, seeds, cache, options)
 
 
-def _check_kind(name: str, generative: bool, split: bool, absent: str) -> None:
+def _check_kind(name: str, generative: bool, split: bool, absent: str, augment: str) -> None:
     """Refuse what is asked of a model of the other kind.
 
     Raises:
@@ -114,6 +115,11 @@ def _check_kind(name: str, generative: bool, split: bool, absent: str) -> None:
         raise FedloomError(
             f"model.absent = {absent!r}: {name!r} answers in text, and reads an example without its picture as it is. "
             "Leave it out, or choose a model that matches pictures with captions, such as nano-clip."
+        )
+    if generative and augment != "none":
+        raise FedloomError(
+            f"client.augment = {augment!r}: {name!r} answers in text, and a part of a picture may answer its question "
+            "otherwise. Leave it out, or choose a model that matches pictures with captions, such as nano-clip."
         )
     if split and not generative:
         raise FedloomError(f"split: {name!r} has no language model that could be elsewhere. Set split.wire = 'none'.")
@@ -131,10 +137,10 @@ def _teacher(
     Raises:
         FedloomError: no such model, or one that fedloom cannot train.
     """
-    from fedloom.models.base import Options
     from fedloom.models.checkpoints import checkpoint
     from fedloom.models.contrastive import Contrastive
     from fedloom.models.generative import Generative
+    from fedloom.models.options import Options
     from fedloom.models.teacher import Teacher
     from fedloom.models.vision.features import FeatureCache
 

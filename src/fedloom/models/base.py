@@ -8,7 +8,6 @@ import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,7 +18,7 @@ from torch import Tensor
 
 from fedloom.adapters import Home, Placed
 from fedloom.core import resolve
-from fedloom.core.contracts import Base, Example, Objective, Outputs, Part, Tree
+from fedloom.core.contracts import Base, Example, Outputs, Part, Tree
 from fedloom.core.device import device
 from fedloom.core.errors import FedloomError
 from fedloom.core.pictures import RULES
@@ -28,13 +27,10 @@ from fedloom.core.spec import AdapterSpec
 from fedloom.core.table import Component
 from fedloom.models import usage
 from fedloom.models.checkpoints.checkpoint import Checkpoint
+from fedloom.models.options import Options
 from fedloom.models.outputs import Aside, undeclared
-from fedloom.models.teacher import Teacher
 from fedloom.models.vision.features import FeatureCache
 from fedloom.models.vision.images import Images
-
-ANSWER = Objective(lambda outputs: outputs.answers())
-"""What is minimised where nothing else is said."""
 
 UNOFFERED: dict[Part, str] = {
     "pairs": "answers in text and matches no pictures with captions. Choose objective 'answer' or 'classes', or a "
@@ -43,24 +39,6 @@ UNOFFERED: dict[Part, str] = {
     "or choose objective 'answer', 'classes' or 'preference'.",
 }
 """Why a model lacks a part of the outputs, and what would fit."""
-
-
-@dataclass(frozen=True)
-class Options:
-    """How a backbone computes. ``normalise``: rank choices by mean instead of summed log-likelihood.
-    ``max_new_tokens``: the longest free answer. ``answer_batch``: examples answered at once. ``classes``: the answers
-    that the task knows, for an adapter that asks for them. ``absent``: what stands in a contrastive model in the
-    place of a picture that is not there (``fedloom.models.vision.absent``). ``objective``: what is minimised, with
-    its ``teacher``."""
-
-    dtype: Literal["float32", "bfloat16"] = "float32"
-    normalise: bool = False
-    max_new_tokens: int = 16
-    answer_batch: int = 32
-    classes: tuple[str, ...] = ()
-    absent: Literal["refuse", "blank", "learned"] = "refuse"
-    objective: Objective = ANSWER
-    teacher: Teacher | None = None
 
 
 class Tuned(ABC):
@@ -157,7 +135,12 @@ class Tuned(ABC):
     def _dropout(self) -> AbstractContextManager[None]:
         """Dropout for one batch, where gradients are wanted. It is drawn from torch's global generator, which the
         training loop seeds before each step."""
-        return nullcontext() if self._steady or not torch.is_grad_enabled() else self._adapter.training()
+        return self._adapter.training() if self._training else nullcontext()
+
+    @property
+    def _training(self) -> bool:
+        """Whether what is random in training is drawn."""
+        return torch.is_grad_enabled() and not self._steady
 
     @contextmanager
     def steady(self) -> Iterator[None]:

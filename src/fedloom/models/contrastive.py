@@ -3,6 +3,7 @@
 logits[b, k] = exp(logit_scale) cos(image_b, caption_k) + logit_bias
 """
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,18 +17,23 @@ from fedloom.core import limits
 from fedloom.core.contracts import Example, Tree
 from fedloom.core.device import device
 from fedloom.core.errors import FedloomError
+from fedloom.core.pictures import open_picture
 from fedloom.core.seeds import Seeds
 from fedloom.core.spec import AdapterSpec
-from fedloom.models.base import Options, Tuned
+from fedloom.models.base import Tuned
 from fedloom.models.checkpoints.checkpoint import Checkpoint
 from fedloom.models.language.captions import Captions
 from fedloom.models.language.sequences import told_apart
 from fedloom.models.language.wordings import Wordings, columns
+from fedloom.models.options import Options
 from fedloom.models.outputs import Matched, not_finite
 from fedloom.models.vision.absent import Absent, How
+from fedloom.models.vision.augment import augmented
 from fedloom.models.vision.features import FeatureCache
 from fedloom.models.vision.images import Images
 from fedloom.models.vision.resting import Resting
+
+_log = logging.getLogger(__name__)
 
 _CAPTIONS = 128  # captions encoded at once when the text tower learns
 
@@ -64,6 +70,12 @@ class Contrastive(Tuned):
         self._texts = Captions(self._model, self._processor.tokenizer, cache, self._key, frozen, context)
         self._wordings = Wordings(lambda: self._adapter)
         self._absent = Absent(options.absent, self._processor.image_processor)
+        if options.augment != "none" and encode:
+            _log.warning(
+                "client.augment = %r: no picture is the same twice, so the frozen vision tower computes its features "
+                "in every step and none are kept for training.",
+                options.augment,
+            )
         if options.absent == "learned":
             with torch.no_grad(), self._autocast():
                 (start,) = self._projected(self._images.batch([self._absent.picture]))
@@ -113,6 +125,11 @@ class Contrastive(Tuned):
                 made = [self._texts.tokens(caption, whose) for caption in captions]
                 told_apart(f"{whose} (a text tower that reads {self._texts.longest} tokens)", captions, made)
                 seen.add(captions)
+
+    def prepare(self, examples: Sequence[Example]) -> None:
+        """As every backbone's; nothing where pictures are never the same twice."""
+        if self._options.augment == "none" or not self._training:
+            super().prepare(examples)
 
     def collate(self, examples: Sequence[Example]) -> Batch:
         """Pictures, and the distinct captions of all choices.
@@ -216,7 +233,11 @@ class Contrastive(Tuned):
     def _shown(self, examples: Sequence[Example]) -> tuple[Tree, Tensor]:
         """The examples' pictures, the blank one where there is none, and which of them are there, ``[B]``."""
         pictures = [e.images[0] if e.images else self._absent.picture for e in examples]
-        return self._images.batch(pictures), torch.tensor([bool(e.images) for e in examples], device=device())
+        there = torch.tensor([bool(e.images) for e in examples], device=device())
+        how = self._options.augment
+        if how == "none" or not self._training:
+            return self._images.batch(pictures), there
+        return self._images.unkept([augmented(open_picture(picture), how) for picture in pictures]), there
 
     def _projected(self, images: Tree) -> Tensor:
         pooled = (images if "pooled" in images else self._encode_pixels(images))["pooled"]

@@ -24,11 +24,12 @@ from fedloom.core.pictures import open_picture
 from fedloom.core.seeds import Seeds
 from fedloom.core.spec import FROZEN, AdapterSpec
 from fedloom.models import families
-from fedloom.models.base import Options, Tuned
+from fedloom.models.base import Tuned
 from fedloom.models.checkpoints import parts
 from fedloom.models.checkpoints.checkpoint import Checkpoint
 from fedloom.models.language.decoder import Language
 from fedloom.models.language.sequences import Words, pad, targets, without_marks
+from fedloom.models.options import Options
 from fedloom.models.outputs import Spoken, answered, not_finite
 from fedloom.models.vision.features import FeatureCache
 from fedloom.models.vision.images import Images

@@ -26,7 +26,7 @@ from fedloom.core.spec import AdapterSpec
 from fedloom.core.table import Component
 from fedloom.core.tree import nbytes
 from fedloom.models import NANO, families
-from fedloom.models.base import Options, Tuned
+from fedloom.models.base import Tuned
 from fedloom.models.checkpoints import checkpoint, checks, parts
 from fedloom.models.checkpoints.checkpoint import Checkpoint
 from fedloom.models.checkpoints.checks import CONTRASTIVE
@@ -34,6 +34,7 @@ from fedloom.models.configurations import configuration
 from fedloom.models.families.llava import Llava
 from fedloom.models.language.decoder import Language
 from fedloom.models.live import Live, saved
+from fedloom.models.options import Options
 from fedloom.models.vision.absent import NAME, width
 from fedloom.models.vision.features import FeatureCache
 

@@ -61,6 +61,17 @@ class Images:
         """
         return self.joined(self.each(pictures))
 
+    def unkept(self, pictures: Sequence[Picture]) -> Tree:
+        """The features, or pixels, of pictures that will not come again, as one batch on the device.
+
+        Raises:
+            FedloomError: a picture cannot be prepared.
+        """
+        if self.encode is None:
+            return self.joined([self.preprocess(picture) for picture in pictures])
+        parts = [pictures[start : start + self._together] for start in range(0, len(pictures), self._together)]
+        return self.joined([tree for part in parts for tree in self._encode(part)])
+
     def prepare(self, pictures: Sequence[Picture]) -> None:
         """Encode pictures that will be asked for, so that nothing else need be in memory meanwhile; none where they
         cannot all be kept.
