@@ -4,12 +4,14 @@ import base64
 import io
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from PIL import Image
 
+from fedloom.core.contracts import Task
 from fedloom.federation import inputs, result
 from fedloom.federation.setup import Setup
 from fedloom.report.runs import read
@@ -18,7 +20,7 @@ from tests.federation import toy
 Run = Callable[..., dict[str, Any]]
 
 KEYS = {
-    "": "fedloom seed metric zero_shot final best chance majority per_client worst_client rounds clients bytes "
+    "": "fedloom seed metric zero_shot final best chance majority per_client per_class worst_client rounds clients bytes "
     "figure metrics parameters seconds peak_memory_bytes left_out data versions measured unparsed",
     "bytes": "up down split_up split_down",
     "parameters": "total client trained shared",
@@ -41,6 +43,27 @@ def test_result_has_exactly_the_promised_keys(run: Run, tmp_path: Path) -> None:
     assert found["worst_client"] == min(entry["final"] for entry in found["per_client"])
     assert found["seconds"]["total"] >= found["seconds"]["train"] > 0
     assert found["peak_memory_bytes"] > 2**24
+
+
+def test_each_class_of_a_task_that_has_classes_is_told(run: Run, tmp_path: Path) -> None:
+    """By hand, out of the answers: the mean score of the test examples whose right answer it is."""
+    assert run()["per_class"] == {}  # the toy names no classes
+    found = run("task=tests.federation.test_result:classed", out="classed")
+    folder = tmp_path / "classed"
+    right = {sample.id: sample.answer for sample in toy.task().load().test}
+    for when in ("before", "after"):
+        told = json.loads((folder / f"{when}.json").read_text())
+        scores = dict(zip(told["ids"], told["scores"], strict=True))
+        for name, one in found["per_class"].items():
+            mine = [scores[id] for id, answer in right.items() if answer == name]
+            assert (one[when], one["tested"]) == (pytest.approx(sum(mine) / len(mine)), len(mine))
+    assert list(found["per_class"]) == [name for name in ("yes", "no") if name in right.values()]
+    assert sum(one["tested"] for one in found["per_class"].values()) == 9
+
+
+def classed() -> Task:
+    """The toy, which names its classes, one of which is no answer."""
+    return replace(toy.task(), classes=lambda: ("yes", "never", "no"))
 
 
 def test_the_run_folder_is_complete_and_the_report_reads_it(run: Run, tmp_path: Path) -> None:

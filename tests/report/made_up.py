@@ -32,7 +32,12 @@ QUESTION = "How many <b>stars</b> are there?<script>alert(1)</script>"
 
 
 def run_folder(
-    folder: Path, name: str = "made-up", clients: list[str] | None = None, gain: float = 0.33, method: str = "fedavg"
+    folder: Path,
+    name: str = "made-up",
+    clients: list[str] | None = None,
+    gain: float = 0.33,
+    method: str = "fedavg",
+    classes: dict[str, dict[str, float | int | None]] | None = None,
 ) -> Path:
     """Write a whole run folder of 12 rounds; one client is left out once."""
     names = PACKS if clients is None else clients
@@ -53,6 +58,7 @@ def run_folder(
     result = {
         **{"fedloom": "0.1.0", "seed": 0, "metric": "accuracy", "zero_shot": 0.412, "final": rounds[-1]["score"]},
         **{"best": max(one["score"] or 0 for one in rounds), "per_client": per_client, "worst_client": min(finals)},
+        "per_class": classes or {},
         **{"rounds": 12, "clients": len(names), "peak_memory_bytes": 812_000_000, "left_out": []},
         "bytes": {"up": 11_400_000, "down": 22_800_000, "split_up": 0, "split_down": 0},
         "parameters": {"total": 4_120_000, "trained": 98_304, "shared": 98_304},

@@ -359,3 +359,18 @@ def test_runs_side_by_side_have_a_column_of_unparsed_answers_where_there_are_any
     assert '<th scope="col">Unparsed answers</th>' in text
     assert "Every answer was parsed." not in text
     assert "&lt;b&gt;F1&lt;/b&gt;</th><td>10.0%</td><td>\u2013</td>" in text
+
+
+def test_classes_are_listed_the_worst_first(tmp_path: Path, one: Path) -> None:
+    told = {
+        "red <fox>": {"before": 0.25, "after": 0.75, "tested": 4},
+        "hare": {"before": None, "after": 0.5, "tested": 2},
+    }
+    page([run_folder(tmp_path, classes=told)], tmp_path / "report.html")
+    text = (tmp_path / "report.html").read_text()
+    rows = re.findall(r'<tr><th scope="row">([^<]*)</th><td>(\d+)</td><td>([^<]*)</td><td>([^<]*)</td></tr>', text)
+    assert ("hare", "2", MISSING, "50.0%") in rows
+    assert ("red &lt;fox&gt;", "4", "25.0%", "75.0%") in rows
+    assert text.index("hare</th>") < text.index("red &lt;fox&gt;</th>")
+    assert "Before and after, class by class" in text
+    assert "class by class" not in one.read_text()

@@ -92,3 +92,14 @@ def test_bytes_by_part_are_stacked(tmp_path: Path) -> None:
     assert [bar.get_x() for bar in up[:3]] == pytest.approx([0, 3.6, 4.05])
     assert [bar.get_width() for bar in up[:3]] == pytest.approx([3.6, 0.45, 0.081])
     assert sum(bars[1].get_width() for bars in axes.containers) == pytest.approx(7.2 + 0.009 + 0.018)
+
+
+def test_classes_stand_the_worst_first_and_of_many_the_worst_alone(tmp_path: Path) -> None:
+    told = {f"class {n:02}": {"before": 0.5, "after": ((n * 7) % 40) / 40, "tested": 3} for n in range(40)}
+    run = read(run_folder(tmp_path, classes=told))
+    ranked = sorted(run.result.per_class.items(), key=lambda item: item[1].after or 0.0)
+    axes = plots.classes(run, ranked).axes[0]
+    worst = sorted(told, key=lambda name: told[name]["after"])[: plots.MANY]
+    assert [label.get_text() for label in axes.get_yticklabels()] == [f"{name} \u00b7 3" for name in worst]
+    after = next(dots for dots in axes.collections if dots.get_label() == "after")
+    assert [x for x, _ in after.get_offsets()] == [told[name]["after"] for name in worst]

@@ -146,6 +146,7 @@ def _result(setup: Setup, folder: RunFolder, last: Checkpoint, before: Scores, a
         "chance": guessed.get("chance"),
         "majority": guessed.get("majority"),
         "per_client": per_client,
+        "per_class": _per_class(setup, before, after),
         "worst_client": min(measured) if measured else None,
         "rounds": setup.experiment.rounds,
         "clients": len(setup.partition.names),
@@ -185,6 +186,25 @@ def _per_client(setup: Setup, before: Scores, after: Scores) -> list[dict[str, A
         }
         for name, train, test in zip(held.names, held.train, held.test, strict=True)
     ]
+
+
+def _per_class(setup: Setup, before: Scores, after: Scores) -> dict[str, dict[str, float | int | None]]:
+    """The mean score of each class that is a right answer, in the task's order; none where clients answered, or the
+    task has no classes."""
+    if not setup.task.classes or not after.scores:
+        return {}
+    places: dict[str, list[int]] = {name: [] for name in setup.task.classes()}
+    for place, sample in enumerate(setup.data.test):
+        places.setdefault(sample.answer, []).append(place)
+
+    def mean(scores: list[float], mine: list[int]) -> float | None:
+        return sum(scores[place] for place in mine) / len(mine) if scores else None
+
+    return {
+        name: {"before": mean(before.scores, mine), "after": mean(after.scores, mine), "tested": len(mine)}
+        for name, mine in places.items()
+        if mine
+    }
 
 
 def _examples(setup: Setup, before: Scores, after: Scores) -> list[dict[str, Any]]:

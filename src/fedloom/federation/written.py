@@ -46,8 +46,7 @@ class Bytes(_Record):
 
 
 class ClientScore(_Record):
-    """One client's score on its own test examples (``None`` where it has none); ``examples`` it trained on, ``tested``
-    it is measured on (``None``: an older folder does not tell)."""
+    """One client's score on its own ``tested`` examples (``None``: none, or not told); ``examples``: trained on."""
 
     client: str
     examples: Whole
@@ -84,16 +83,17 @@ clients answered, the mean of such a metric over the clients, weighted by their 
 
 
 class Change(_Record):
-    """A figure before the first round and after the last; ``None`` where it is not defined, or not known."""
+    """A figure before the first round and after the last (``None``: not known), of ``tested`` examples or of all."""
 
     before: float | None = None
     after: float | None = None
+    tested: Whole | None = None
 
 
 class Result(_Record):
     """``result.json``. ``figure``: what ``zero_shot``, ``final`` and ``best`` are, ``MEAN``, ``WHOLE`` or ``CLIENTS``;
-    ``metrics``: every figure that the task has beside the mean of scores; ``unparsed``: the share of answers that
-    could not be parsed (of an older folder it is not known)."""
+    ``metrics``: every figure that the task has beside the mean of scores, ``per_class`` that mean by right answer where
+    the task has classes; ``unparsed``: the share of answers that could not be parsed (older folders: not known)."""
 
     fedloom: str
     seed: Whole
@@ -109,6 +109,7 @@ class Result(_Record):
     majority: Majority | None = None
     worst_client: float | None
     per_client: list[ClientScore]
+    per_class: dict[str, Change] = {}
     rounds: Whole
     clients: Whole
     bytes: Bytes
@@ -144,9 +145,8 @@ class Round(_Record):
 
 
 class Turn(_Record):
-    """A line of ``clients.jsonl``: one client in one round; ``error`` says why it was left out. ``parts_up``,
-    ``parts_down``: its bytes by what they are; older folders have none. ``split_up``, ``split_down``: bytes to and from
-    a language model that is elsewhere."""
+    """A line of ``clients.jsonl``: a client in a round; ``error``: why it was left out; ``parts_up``, ``parts_down``:
+    bytes by what they are (older folders: none); ``split_up``, ``split_down``: with a language model elsewhere."""
 
     round: Whole
     client: str

@@ -91,6 +91,16 @@ def _view(index: int, run: Run) -> dict[str, Any]:
     }
     if any(one.final is not None for one in run.result.per_client):
         view["clients"] = svg.inline(plots.clients(run), f"clients{index}", "score of each client before and after")
+    if run.result.per_class:
+        ranked = sorted(run.result.per_class.items(), key=lambda item: (item[1].after or 0.0, item[0]))
+        view["classes"] = ranked
+        few = len(ranked) <= plots.MANY
+        view["classes_told"] = (
+            "The number of test examples stands after the name." if few else f"The {plots.MANY} worst of {len(ranked)}."
+        )
+        view["by_class"] = svg.inline(
+            plots.classes(run, ranked), f"classes{index}", "score of each class before and after"
+        )
     if run.parts:
         label = f"megabytes up and down by part: {', '.join(words.part(name) for name in run.parts)}"
         view["parts"] = svg.inline(plots.bytes_by_part(run), f"parts{index}", label)

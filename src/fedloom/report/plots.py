@@ -1,13 +1,13 @@
 """The figures of a run, or of several laid over each other."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from itertools import accumulate
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from fedloom.federation.written import MEAN, ClientScore
+from fedloom.federation.written import MEAN, Change, ClientScore
 from fedloom.report import words
 from fedloom.report.lines import Line
 from fedloom.report.runs import Run, interval
@@ -99,35 +99,57 @@ def clients(run: Run) -> Figure:
     scored = sorted((one for one in run.result.per_client if one.final is not None), key=lambda one: one.final or 0)
     if len(scored) > MANY:
         return _distribution(scored, run)
-    figure, axes = canvas(height=0.9 + 0.26 * max(len(scored), 4), grid="x")
-    finals = [one.final or 0.0 for one in scored]
-    starts = [(row, one.zero_shot) for row, one in enumerate(scored) if one.zero_shot is not None]
-    if run.result.figure == MEAN:
-        _intervals(axes, scored, run.tested)
-    for row, start in starts:
-        axes.plot([start, finals[row]], [row, row], color=SERIES[0], alpha=0.3, linewidth=4, solid_capstyle="round")
+    tested = [run.tested.get(one.client) for one in scored]
+    names = [_label(words.client(one.client), number) for one, number in zip(scored, tested, strict=True)]
+    changes = [
+        Change(before=one.zero_shot, after=one.final, tested=number) for one, number in zip(scored, tested, strict=True)
+    ]
+    sure = run.result.figure == MEAN
+    return _changes(
+        names, changes, f"{run.result.metric} on the client's own test examples", run.result.zero_shot, sure
+    )
+
+
+def classes(run: Run, ranked: Sequence[tuple[str, Change]]) -> Figure:
+    """The score of each class before and after, of the worst where there are many; ``ranked``: the worst first."""
+    shown = ranked[:MANY]
+    names = [_label(name, one.tested) for name, one in shown]
+    return _changes(names, [one for _, one in shown], "mean score of the class", None, False)
+
+
+def _changes(
+    names: Sequence[str], changes: Sequence[Change], label: str, start: float | None, intervals: bool
+) -> Figure:
+    """Scores before and after, a row each, the first at the bottom. ``start``: where no row has a score before."""
+    figure, axes = canvas(height=0.9 + 0.26 * max(len(changes), 4), grid="x")
+    finals = [one.after or 0.0 for one in changes]
+    starts = [(row, one.before) for row, one in enumerate(changes) if one.before is not None]
+    if intervals:
+        _intervals(axes, changes)
+    for row, before in starts:
+        axes.plot([before, finals[row]], [row, row], color=SERIES[0], alpha=0.3, linewidth=4, solid_capstyle="round")
     if starts:
         rows, scores = zip(*starts, strict=True)
         axes.scatter(scores, rows, s=34, marker="D", color=SERIES[1], label="before", zorder=3)
-    elif run.result.zero_shot is not None:
-        axes.axvline(run.result.zero_shot, color=SERIES[1], linestyle="--", linewidth=1.4, label="before, all clients")
-    axes.scatter(finals, range(len(scored)), s=46, color=SERIES[0], label="after", zorder=3)
-    axes.set_yticks(range(len(scored)), [_label(one, run.tested.get(one.client)) for one in scored])
+    elif start is not None:
+        axes.axvline(start, color=SERIES[1], linestyle="--", linewidth=1.4, label="before, all clients")
+    axes.scatter(finals, range(len(changes)), s=46, color=SERIES[0], label="after", zorder=3)
+    axes.set_yticks(range(len(changes)), names)
     axes.spines["left"].set_visible(False)
     percent(axes.xaxis)
-    axes.set_xlabel(f"{run.result.metric} on the client's own test examples")
-    axes.set_ylim(-0.6, len(scored) - 0.4)
+    axes.set_xlabel(label)
+    axes.set_ylim(-0.6, len(changes) - 0.4)
     _legend(figure, axes)
     return figure
 
 
-def _label(one: ClientScore, tested: int | None) -> str:
-    """A client's name, and on how many examples it is measured."""
-    return plain(words.client(one.client), longest=20) + ("" if tested is None else f" \u00b7 {tested}")
+def _label(name: str, tested: int | None) -> str:
+    """A name, and on how many examples it is measured."""
+    return plain(name, longest=20) + ("" if tested is None else f" \u00b7 {tested}")
 
 
-def _intervals(axes: Axes, scored: Sequence[ClientScore], tested: Mapping[str, int]) -> None:
-    found = {row: ends for row, one in enumerate(scored) if (ends := interval(one.final, tested.get(one.client)))}
+def _intervals(axes: Axes, changes: Sequence[Change]) -> None:
+    found = {row: ends for row, one in enumerate(changes) if (ends := interval(one.after, one.tested))}
     for row, ends in found.items():
         label = "95% interval" if row == min(found) else None
         axes.plot(ends, [row, row], color=INK, alpha=0.55, linewidth=1, marker="|", markersize=6, label=label)
