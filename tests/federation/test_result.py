@@ -20,8 +20,8 @@ from tests.federation import toy
 Run = Callable[..., dict[str, Any]]
 
 KEYS = {
-    "": "fedloom seed metric zero_shot final best chance majority per_client per_class worst_client rounds clients bytes "
-    "figure metrics parameters seconds peak_memory_bytes left_out data versions measured unparsed",
+    "": "fedloom seed metric zero_shot final best chance majority per_client per_class worst_client rounds clients "
+    "bytes figure metrics parameters seconds peak_memory_bytes left_out data versions measured unparsed",
     "bytes": "up down split_up split_down",
     "parameters": "total client trained shared",
     "seconds": "total train evaluate server",

@@ -25,13 +25,19 @@ COLUMNS = {
     "bytes_down": "down",
     "split": "activations",
     "client": "parameters at a client",
+    "trained": "parameters trained",
+    "shared": "parameters sent",
     "seconds": "time",
+    "memory": "peak memory",
 }
 DIFFERENCE = ("against", "difference_points", "low_points", "high_points", "p", "p_holm", "seeds", "examples", "mark")
 """The columns of a CSV about the paired difference; see ``paired`` for the mark."""
 
 OF_A_SPLIT = ("split", "client")
 """Columns that are shown where a language model was elsewhere in some of the runs."""
+
+OF_ADAPTERS = ("trained", "shared", "memory")
+"""Columns that are shown where what was trained differs in size."""
 
 
 @dataclass(frozen=True)
@@ -182,8 +188,10 @@ def shown(column: str, one: Stat) -> str:
     """A statistic as people read it: ``72.0% ± 1.3``. The spread of bytes is said where it is above a thousandth."""
     if one.mean is None:
         return words.MISSING
-    if column == "client":
+    if column in ("client", "trained", "shared"):
         return words.number(round(one.mean))
+    if column == "memory":
+        return words.size(one.mean)
     if column in ("bytes_up", "bytes_down", "split"):
         told = (one.spread or 0.0) > one.mean / 1000
         return _sent(one.mean) + (f" ± {words.size(one.spread or 0.0)}" if told else "")
@@ -227,7 +235,8 @@ def _is_held(found: Sequence[Row]) -> bool:
 def _columns(found: Sequence[Row]) -> list[str]:
     """The columns that say something about these rows."""
     split, unparsed = (any(row.stats[column].mean for row in found) for column in ("split", "unparsed"))
-    hidden = (() if split else OF_A_SPLIT) + (() if unparsed else ("unparsed",))
+    alike = len({row.stats["trained"].mean for row in found}) == 1
+    hidden = (() if split else OF_A_SPLIT) + (() if unparsed else ("unparsed",)) + (OF_ADAPTERS if alike else ())
     return [column for column in COLUMNS if column not in hidden]
 
 
@@ -238,8 +247,10 @@ def _value(result: Result, column: str) -> float | None:
         return float(result.bytes.split_up + result.bytes.split_down)
     if column == "unparsed":
         return result.unparsed.after
-    if column == "client":
-        return result.parameters.get("client")
+    if column in ("client", "trained", "shared"):
+        return result.parameters.get(column)
+    if column == "memory":
+        return float(result.peak_memory_bytes)
     if column == "seconds":
         return result.seconds["total"]
     value: float | None = getattr(result, column)
