@@ -135,7 +135,7 @@ def test_what_was_trained_is_told_where_it_differs(tmp_path: Path) -> None:
     cells.append(({"row": "few"}, result(24, 12, 2 * 10**6)))
     header, _, first, second = markdown(rows(cells)).splitlines()
     assert header.endswith("| parameters trained | parameters sent | time | peak memory |")
-    assert first.endswith("| 3,000 | 3,000 | 143.2 s | 3.0 MB |")
+    assert first.endswith("| 3\u202f000 | 3\u202f000 | 143.2 s | 3.0 MB |")
     assert second.endswith("| 24 | 12 | 143.2 s ± 0.0 | 1.5 MB |")
     told = comma_separated(rows(cells)).splitlines()[0]
     assert "trained,trained_spread,shared,shared_spread,seconds,seconds_spread,memory,memory_spread" in told
