@@ -115,12 +115,17 @@ def test_a_checkpoint_that_changes_meanwhile_is_refused(tiny: Tiny) -> None:
     model.collate(examples(1))
 
 
-def test_features_kept_captions_once_and_at_their_own_length_leave_the_gradients_as_they_are(tiny: Tiny) -> None:
+def test_features_kept_captions_once_and_at_their_own_length_leave_the_gradients_as_they_are(
+    tiny: Tiny, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """By hand: pixels through the tower, a caption an example, filled up to all places that the tower reads."""
     batch = [*examples(4), *examples(2)]  # six pictures of four classes
     model = backbone(tiny("clip"), adapter={"kind": "full", "where": ("text",)}, objective=in_batch())
     model.prepare(batch)
+    read, pooled = [], model._texts.pooled
+    monkeypatch.setattr(model._texts, "pooled", lambda captions: read.append(captions) or pooled(captions))
     model.loss(model.collate(batch)).mean().backward()
+    assert [len(captions) for captions in read] == [4]  # of six examples
     raw = AutoModel.from_pretrained(tiny("clip"))
     processor = AutoProcessor.from_pretrained(tiny("clip"), backend="pil")
     places = raw.config.text_config.max_position_embeddings

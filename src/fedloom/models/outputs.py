@@ -84,8 +84,9 @@ class Matched(Aside):
         return chosen, torch.ones_like(chosen)
 
     def pairs(self) -> Pairs:
-        """Each picture against the caption of each answer, ``[B, B]``."""
-        logits = self._score(tuple(self._captions[column] for column in self._gold.tolist()))
+        """Each picture against the caption of each answer, ``[B, B]``; a caption that several have is read once."""
+        distinct, place = self._gold.unique(return_inverse=True)
+        logits = self._score(tuple(self._captions[column] for column in distinct.tolist()))[:, place]
         return Pairs(logits, self._gold[:, None] == self._gold[None, :], self._sigmoid)
 
     def predictions(self) -> Predictions:

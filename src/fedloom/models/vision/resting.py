@@ -1,13 +1,14 @@
 """A frozen tower whose outputs are kept need not stay in memory: its weights are let go, and read anew for what was
 never looked at."""
 
+import mmap
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from fedloom.core import memory
+from fedloom.core.device import device
 from fedloom.core.errors import FedloomError
 from fedloom.models.checkpoints.shards import Shards
 
@@ -28,14 +29,13 @@ class Resting:
     def __init__(self, module: Any, folder: Path, prefix: str) -> None:
         self._shards = Shards.of(folder)
         self._weights = [
-            _Weight(prefix + name, weight, torch.empty(0, dtype=weight.dtype, device=weight.device))
+            _Weight(prefix + name, weight, torch.empty(0, dtype=weight.dtype, device=weight.device), weight.nbytes)
             for name, weight in module.named_parameters()
             if prefix + name in self._shards.places and self._shards.entry(prefix + name).shape == weight.shape
         ]
         self._files = {self._shards.entry(weight.name).file for weight in self._weights}
         self._seen = self._stats()
         self.awake = True
-        memory.give_back_freed()
         self.rest()
 
     def rest(self) -> None:
@@ -58,8 +58,10 @@ class Resting:
                 f"model: the files in {str(self._shards.folder)!r} changed while they were in use. Put back what was "
                 "there, and start anew."
             )
+        room = _Room(sum(weight.bytes for weight in self._weights)) if device().type == "cpu" else None
         for weight in self._weights:
-            weight.live.data = self._shards.read(weight.name).to(weight.like)
+            value = self._shards.read(weight.name).to(weight.like)
+            weight.live.data = room.put(value) if room else value
         self.awake = True
 
     def _stats(self) -> dict[Path, Stat | None]:
@@ -68,11 +70,27 @@ class Resting:
 
 @dataclass(frozen=True)
 class _Weight:
-    """A weight in the model, its name in the files, and a tensor of its precision on its device."""
+    """A weight in the model, its name in the files, a tensor of its precision on its device, and its size there."""
 
     name: str
     live: torch.nn.Parameter
     like: torch.Tensor
+    bytes: int
+
+
+class _Room:
+    """Memory of ``size`` bytes that goes back to the system once no tensor is in it, which the C library's need not."""
+
+    def __init__(self, size: int) -> None:
+        self._map, self._used = mmap.mmap(-1, max(size, 1)), 0
+
+    def put(self, value: torch.Tensor) -> torch.Tensor:
+        """A copy of a tensor, in this room."""
+        if not value.numel():
+            return value
+        own = torch.frombuffer(self._map, dtype=value.dtype, count=value.numel(), offset=self._used).view(value.shape)
+        self._used += value.nbytes
+        return own.copy_(value)
 
 
 def _stat(file: Path) -> Any:
