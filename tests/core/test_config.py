@@ -244,10 +244,25 @@ def test_a_file_takes_neither_name_nor_comparison_of_what_it_is_like(tmp_path: P
     assert (found.rounds, found.client.lr, found.model.name) == (2, 0.25, "nano-vlm")
 
 
+def test_options_of_a_choice_two_files_below_stay_there(tmp_path: Path) -> None:
+    (tmp_path / "low.toml").write_text(SMALL.replace('"dirichlet"', '"natural"').replace("alpha = 0.3\n", ""))
+    (tmp_path / "middle.toml").write_text('like = "low.toml"\n[scenario]\nname = "dirichlet"\nalpha = 0.5\n')
+    (tmp_path / "top.toml").write_text('like = "middle.toml"\n[scenario]\nname = "natural"\n')
+    assert load(tmp_path / "low.toml").scenario.options == {"by": "pack"}
+    assert load(tmp_path / "middle.toml").scenario.options == {"alpha": 0.5}
+    assert load(tmp_path / "top.toml").scenario.options == {}
+
+
+def test_a_folder_does_not_hide_the_preset_of_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "flora-clip").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert load("flora-pets").client.batch_size == load("flora-clip").client.batch_size == 128
+
+
 def test_files_that_are_like_each_other_are_refused(tmp_path: Path) -> None:
     (tmp_path / "a.toml").write_text('like = "b.toml"\n')
     (tmp_path / "b.toml").write_text('like = "a.toml"\n')
-    with pytest.raises(FedloomError, match=r"like = 'a.toml' comes back to where it began"):
+    with pytest.raises(FedloomError, match=r"b.toml: like = 'a.toml' comes back to where it began"):
         load(tmp_path / "a.toml")
     (tmp_path / "a.toml").write_text("like = 3\n")
     with pytest.raises(FedloomError, match="like = 3: expected the name of a preset or a file"):

@@ -90,10 +90,10 @@ def test_normalised_divergences_begin_at_nothing_and_end_at_all() -> None:
 
 
 def test_an_alpha_is_its_share_of_all_examples() -> None:
-    """Shares 0.1, 0.3, 0.6; from 4 to 64: 4 + 60 x. Normalised: 0, 0.4, 1."""
-    assert alphas([10, 30, 60], 4, 64) == pytest.approx([10, 22, 40])
-    assert alphas([10, 30, 60], 4, 64, normalised=True) == pytest.approx([4, 28, 64])
-    assert alphas([5, 5], 4, 64, normalised=True) == pytest.approx([64, 64])
+    """Shares 0.1, 0.3, 0.6 of 60: 6, 18, 36, and 8 at least. Normalised: 0, 0.4, 1: 0, 24, 60."""
+    assert alphas([10, 30, 60], 8, 60) == pytest.approx([8, 18, 36])
+    assert alphas([10, 30, 60], 8, 60, normalised=True) == pytest.approx([8, 24, 60])
+    assert alphas([5, 5], 8, 60, normalised=True) == pytest.approx([60, 60])
     assert alphas([10, 30, 60], 0, 50) == pytest.approx([5, 15, 30])
     with pytest.raises(FedloomError, match="the fewest examples would have alpha 0"):
         alphas([10, 30, 60], 0, 64, normalised=True)

@@ -57,13 +57,13 @@ def test_each_class_of_a_task_that_has_classes_is_told(run: Run, tmp_path: Path)
         for name, one in found["per_class"].items():
             mine = [scores[id] for id, answer in right.items() if answer == name]
             assert (one[when], one["tested"]) == (pytest.approx(sum(mine) / len(mine)), len(mine))
-    assert list(found["per_class"]) == [name for name in ("yes", "no") if name in right.values()]
+    assert list(found["per_class"]) == sorted(set(right.values()))
     assert sum(one["tested"] for one in found["per_class"].values()) == 9
 
 
 def classed() -> Task:
-    """The toy, which names its classes, one of which is no answer."""
-    return replace(toy.task(), classes=lambda: ("yes", "never", "no"))
+    """The toy, which names its classes."""
+    return replace(toy.task(), classes=lambda: ("yes", "no"))
 
 
 def test_the_run_folder_is_complete_and_the_report_reads_it(run: Run, tmp_path: Path) -> None:

@@ -82,7 +82,7 @@ class Toy:
 
     def __init__(self, rank: int, scale: float, seeds: Seeds) -> None:
         a = torch.randn(rank, 4, generator=seeds.torch("toy"))
-        self.scale, self.base = scale, torch.zeros(2, 4)
+        self.scale, self.base, self.factor = scale, torch.zeros(2, 4), 1.0
         self.tree: Tree = {A: a.requires_grad_(), B: torch.zeros(2, rank, requires_grad=True)}
 
     def collate(self, examples: Sequence[Example]) -> tuple[Tensor, Tensor]:
@@ -90,7 +90,10 @@ class Toy:
         return torch.stack([features(example.id) for example in examples]), torch.eye(2)[wanted]
 
     def _forward(self, x: Tensor) -> Tensor:
-        return x @ (self.base + self.scale * self.tree[B] @ self.tree[A]).T
+        return x @ (self.base + self.factor * self.scale * self.tree[B] @ self.tree[A]).T
+
+    def rescale(self, factor: float) -> None:
+        self.factor = factor
 
     def loss(self, batch: tuple[Tensor, Tensor]) -> Tensor:
         return (self._forward(batch[0]) - batch[1]).square().sum(dim=1)

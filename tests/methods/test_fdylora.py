@@ -91,10 +91,10 @@ def test_a_client_trains_with_its_own_alpha(kind: str, tiny: Tiny) -> None:
 
 
 def test_a_client_has_the_alpha_of_its_share() -> None:
-    """Six examples each of eighteen: 1 + 3 / 3 = 2 of 4."""
+    """Six examples each of eighteen: a third of 4."""
     given = ["method=fdylora", "adapter.alpha_from=data", "adapter.alpha=4.0", "adapter.min_alpha=1.0"]
     setup = Setup(toy.experiment(*given))
-    assert [info.factor for info in setup.clients.values()] == pytest.approx([0.5] * 3)
+    assert [info.factor for info in setup.clients.values()] == pytest.approx([1 / 3] * 3)
     setup = Setup(toy.experiment(*given, "adapter.normalised=true"))
     assert [info.factor for info in setup.clients.values()] == [1.0] * 3
     pooled = Setup(toy.experiment(*given[1:], "method=centralised"))
@@ -110,6 +110,10 @@ def test_a_client_has_the_alpha_of_its_share() -> None:
         ),
         (["method=fdylora", "adapter.min_alpha=2.0"], "min_alpha = 2.0 is read where adapter.alpha_from = 'data'"),
         (["method=fdylora", "adapter.normalised=true"], "normalised = true is read where"),
+        (
+            ["method=fdylora", 'method.with=["ditto"]', "adapter.alpha_from=data"],
+            "has clients keep an adapter of their own",
+        ),
         (
             ["method=fdylora", "adapter.alpha_from=data", "adapter.min_alpha=99.0"],
             "min_alpha = 99.0 is more than adapter.alpha",

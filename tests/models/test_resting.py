@@ -49,7 +49,8 @@ def test_it_sleeps_until_a_picture_is_new_and_is_then_what_was_saved(kind: str, 
     model.collate(examples(2))
     for name, weight in vision.named_parameters():
         torch.testing.assert_close(weight.data, saved[f"vision_model.{name}"], rtol=0, atol=0)
-    model.collate(examples(2))  # all of them known
+    model.prepare(examples(2))  # all of them known
+    model.collate(examples(2))
     assert size(model) == 0
     model.collate(examples(4))
     assert size(model) == sum(saved[f"vision_model.{name}"].numel() for name, _ in vision.named_parameters())
@@ -86,6 +87,24 @@ def test_a_turn_looks_at_all_its_pictures_first_and_at_no_more_than_it_sees(
     turn(model, max_steps=1)
     assert len(looked) == 1
     assert len(model._cache._memory) == 2  # of four pictures those of the one batch
+
+
+def test_a_tower_whose_features_are_not_kept_stays_awake(tiny: Tiny) -> None:
+    for options in ({"memory_limit_bytes": 0}, {"augment": "crop"}):
+        model = backbone(tiny("clip"), adapter=TEXT, **options)
+        turn(model)
+        assert size(model) > 0
+        model.answer(examples(4))
+        assert size(model) > 0
+
+
+def test_a_picture_that_comes_twice_is_looked_at_once(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
+    model, looked = backbone(tiny("clip"), adapter=TEXT), []
+    preprocess = model._images.preprocess
+    monkeypatch.setattr(model._images, "preprocess", lambda picture: looked.append(1) or preprocess(picture))
+    model.prepare([*examples(3), *examples(3)])
+    assert len(looked) == 3
+    assert size(model) == 0
 
 
 def test_pictures_that_cannot_all_be_kept_are_not_looked_at_twice(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -127,16 +127,15 @@ def test_the_end_of_a_run_tells_unparsed_answers_always_and_other_figures() -> N
 def test_what_was_trained_is_told_where_it_differs(tmp_path: Path) -> None:
     base = read(run_folder(tmp_path)).result
 
-    def result(trained: int, shared: int, peak: int) -> Result:
-        sizes = {"total": 4_120_000, "trained": trained, "shared": shared}
-        return base.model_copy(update={"parameters": sizes, "peak_memory_bytes": peak})
+    def result(trained: int, shared: int) -> Result:
+        return base.model_copy(update={"parameters": {"total": 4_120_000, "trained": trained, "shared": shared}})
 
-    cells = [({"row": "all"}, result(3_000, 3_000, 3 * 10**6)), ({"row": "few"}, result(24, 12, 10**6))]
-    cells.append(({"row": "few"}, result(24, 12, 2 * 10**6)))
+    cells = [({"row": "all"}, result(3_000, 3_000)), ({"row": "few"}, result(24, 12))]
+    cells.append(({"row": "few"}, result(24, 12)))
     header, _, first, second = markdown(rows(cells)).splitlines()
-    assert header.endswith("| parameters trained | parameters sent | time | peak memory |")
-    assert first.endswith("| 3\u202f000 | 3\u202f000 | 143.2 s | 3.0 MB |")
-    assert second.endswith("| 24 | 12 | 143.2 s ± 0.0 | 1.5 MB |")
+    assert header.endswith("| parameters trained | parameters sent | time |")
+    assert first.endswith("| 3\u202f000 | 3\u202f000 | 143.2 s |")
+    assert second.endswith("| 24 | 12 | 143.2 s ± 0.0 |")
     told = comma_separated(rows(cells)).splitlines()[0]
-    assert "trained,trained_spread,shared,shared_spread,seconds,seconds_spread,memory,memory_spread" in told
+    assert "trained,trained_spread,shared,shared_spread,seconds,seconds_spread" in told
     assert "parameters trained" not in markdown(rows(cells[1:])).splitlines()[0]

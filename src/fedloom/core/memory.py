@@ -31,3 +31,10 @@ def give_back_freed() -> None:
     """
     with suppress(OSError, AttributeError):
         ctypes.CDLL(None).mallopt(_MMAP_THRESHOLD, 1 << 20)
+
+
+def trim() -> None:
+    """Have what is freed by now go back to the system, where the system's C library is glibc; what comes after is
+    allocated as ever."""
+    with suppress(OSError, AttributeError):
+        ctypes.CDLL(None).malloc_trim(0)

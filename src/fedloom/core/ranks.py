@@ -61,17 +61,18 @@ def from_data(counts: np.ndarray, lowest: int, highest: int, normalised: bool = 
 
 
 def alphas(examples: Sequence[int], lowest: float, highest: float, normalised: bool = False) -> list[float]:
-    """Alphas between ``lowest`` and ``highest``, higher the more of all examples a client has.
+    """Alphas of ``lowest`` at least and ``highest`` at most, higher the more of all examples a client has.
 
-    ``alpha_k = lowest + (highest - lowest) n_k / sum_j n_j``. ``examples``: n_k. ``normalised``: the shares are first
-    spread from 0 to 1 (``spread``). As in the same code, which rounds them to whole numbers, at least 1, and does not
-    divide them by the rank.
+    ``alpha_k = max(lowest, highest n_k / sum_j n_j)``. ``examples``: n_k. ``normalised``: the shares are first spread
+    from 0 to 1 (``spread``). As in the same code with its minimum of 0: there the alphas are rounded to whole numbers,
+    1 at least, and are not divided by the rank.
 
     Raises:
         FedloomError: a client's alpha is 0: its pairs would never learn.
     """
     shares = np.array(examples) / sum(examples)
-    found: list[float] = (lowest + (highest - lowest) * (spread(shares) if normalised else shares)).tolist()
+    shares = spread(shares) if normalised else shares
+    found: list[float] = np.maximum(lowest, highest * shares).tolist()
     if min(found) <= 0:
         raise FedloomError(
             "adapter.alpha_from = 'data': the client with the fewest examples would have alpha 0 and never learn. Set "

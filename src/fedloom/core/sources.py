@@ -6,7 +6,7 @@ from typing import Any
 
 from fedloom.core import reading
 from fedloom.core.errors import FedloomError, nearest
-from fedloom.core.files import on_disk, read_text
+from fedloom.core.files import is_folder, on_disk, read_text
 from fedloom.core.keys import CHOICE, FREE
 from fedloom.core.table import spelled
 
@@ -36,20 +36,22 @@ def experiment(source: str | Path) -> dict[str, Any]:
     Raises:
         FedloomError: no such file or preset, not TOML, or files that are like each other in a ring.
     """
-    path = locate(source)
-    raw, seen = read(path), [path.resolve()]
-    while like := raw.pop(LIKE, ""):
-        if not isinstance(like, str):
-            raise FedloomError(f"{source}: like = {like!r}: expected the name of a preset or a file.")
-        path = locate(like, path)
-        if path.resolve() in seen:
-            raise FedloomError(
-                f"{source}: like = {like!r} comes back to where it began. Leave it out of one of the files."
-            )
-        seen.append(path.resolve())
-        below = {key: value for key, value in read(path).items() if key not in OWN}
-        raw = over(_without_options(below, raw), raw)
-    return raw
+    return _resolved(locate(source), ())
+
+
+def _resolved(path: Path, above: tuple[Path, ...]) -> dict[str, Any]:
+    """The tables of ``path``, which those ``above`` are like, one by one."""
+    raw = read(path)
+    like = raw.pop(LIKE, "")
+    if not isinstance(like, str):
+        raise FedloomError(f"{path}: like = {like!r}: expected the name of a preset or a file.")
+    if not like:
+        return raw
+    seen, other = (*above, path.resolve()), locate(like, path)
+    if other.resolve() in seen:
+        raise FedloomError(f"{path}: like = {like!r} comes back to where it began. Leave it out of one of the files.")
+    below = {key: value for key, value in _resolved(other, seen).items() if key not in OWN}
+    return over(_without_options(below, raw), raw)
 
 
 def comparison(source: str | Path) -> dict[str, Any]:
@@ -102,9 +104,9 @@ def locate(source: str | Path, beside: Path | None = None) -> Path:
     path = Path(source)
     if beside and path.suffix == ".toml" and (beside.parent / path).is_file():
         return beside.parent / path
-    if path.suffix == ".toml" or on_disk(str(source)):
-        return path
     name = re.sub("[/_]", "-", str(source))
+    if path.suffix == ".toml" or (on_disk(str(source)) and not (name in presets() and is_folder(str(source)))):
+        return path
     if name not in presets():
         raise FedloomError(f"{source}: no such experiment file, and no preset of that name. {nearest(name, presets())}")
     return PRESETS / f"{name}.toml"

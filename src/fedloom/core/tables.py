@@ -66,7 +66,7 @@ class AdapterTable(AxisTable):
     alpha_from: Literal["table", "data"] = "table"
     """Where a client's alpha comes from: ``alpha``, or how large its share of the examples is."""
     min_alpha: Annotated[float, Field(ge=0)] = 0.0
-    """Of alpha_from "data": what the alphas begin at; they end at ``alpha``."""
+    """Of alpha_from "data": the smallest alpha of a client; the largest is ``alpha``."""
     normalised: bool = False
     """Of "data": how clients differ, and their shares, are first spread from 0 to 1."""
 

@@ -107,10 +107,16 @@ def check_method(experiment: Experiment, method: Method, each: Sequence[int]) ->
             f"adapter: the clients have ranks {list(each)}, but {name!r} cannot merge adapters of different rank. Use "
             f"{_mergers()}, or give every client the same rank."
         )
-    if experiment.adapter.alpha_from == "data" and not (method.mixed_scales or method.pooled):
+    own = experiment.adapter.alpha_from == "data"
+    if own and not (method.mixed_scales or method.pooled):
         raise FedloomError(
             f"adapter.alpha_from = 'data': {name!r} cannot merge adapters of different alpha. Use fdylora, or leave "
             "adapter.alpha_from out."
+        )
+    if own and method.local.personal:
+        raise FedloomError(
+            f"adapter.alpha_from = 'data': {experiment.method.title!r} has clients keep an adapter of their own, which "
+            "has the table's alpha. Leave one of the two out."
         )
     if method.local.rank and experiment.adapter.init == "svd":
         raise FedloomError(

@@ -189,11 +189,11 @@ def _per_client(setup: Setup, before: Scores, after: Scores) -> list[dict[str, A
 
 
 def _per_class(setup: Setup, before: Scores, after: Scores) -> dict[str, dict[str, float | int | None]]:
-    """The mean score of each class that is a right answer, in the task's order; none where clients answered, or the
-    task has no classes."""
+    """The mean score of each class that is a right answer, by name; none where clients answered, or the task has no
+    classes."""
     if not setup.task.classes or not after.scores:
         return {}
-    places: dict[str, list[int]] = {name: [] for name in setup.task.classes()}
+    places: dict[str, list[int]] = {}
     for place, sample in enumerate(setup.data.test):
         places.setdefault(sample.answer, []).append(place)
 
@@ -202,8 +202,7 @@ def _per_class(setup: Setup, before: Scores, after: Scores) -> dict[str, dict[st
 
     return {
         name: {"before": mean(before.scores, mine), "after": mean(after.scores, mine), "tested": len(mine)}
-        for name, mine in places.items()
-        if mine
+        for name, mine in sorted(places.items())
     }
 
 

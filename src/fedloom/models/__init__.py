@@ -77,6 +77,8 @@ def load(
     if dtype not in ("float32", "bfloat16"):
         raise FedloomError(f"model: dtype {dtype!r} is not offered. {nearest(dtype, ('float32', 'bfloat16'))}")
     if ":" in name and not on_disk(name):
+        if augment != "none":
+            raise FedloomError(f"client.augment = {augment!r}: {name!r} is a backbone of your own. Leave it out.")
         return _own(name, bool(route), revision, adapter=adapter, seeds=seeds, dtype=dtype, objective=objective)
     use_device("")
     # Transformers takes seconds to import: `fedloom models` and a mistyped experiment need not wait for it.
@@ -100,6 +102,11 @@ def load(
         taught = _teacher(objective, dtype, memory_limit_bytes, absent) if objective.teacher else None
         options = replace(options, objective=objective, teacher=taught)
     _check_kind(name, found.generative, bool(route), absent, augment)
+    if augment != "none" and objective and objective.teacher:
+        raise FedloomError(
+            f"client.augment = {augment!r}: the teacher {objective.teacher!r} would look at whole pictures. Leave "
+            "augment out, or choose an objective without a teacher."
+        )
     if found.generative:
         return Generative(found, adapter, seeds, cache, options, route)
     return Contrastive(found, adapter, seeds, cache, options)

@@ -191,14 +191,6 @@ class Tuned(ABC):
                 self._options.teacher.model.check(examples, trained)
         self._images.check((example.id, picture) for example in examples for picture in example.images)
 
-    def prepare(self, examples: Sequence[Example]) -> None:
-        """Compute what is kept of examples that will be asked for: what a frozen vision tower makes of their pictures.
-
-        Raises:
-            FedloomError: a picture cannot be opened.
-        """
-        self._images.prepare([picture for example in examples for picture in example.images])
-
     @abstractmethod
     def collate(self, examples: Sequence[Example]) -> Any:
         """A batch as ``loss`` wants it, on the device."""

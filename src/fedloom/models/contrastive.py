@@ -63,8 +63,7 @@ class Contrastive(Tuned):
         super().__init__(checkpoint, spec, seeds, cache, options)
         self._tower = self._resting(checkpoint.folder)
         encode = self._encode_pixels if self._frozen("vision") else None
-        idle = self._tower.rest if self._tower else lambda: None
-        self._images = Images(self._processor.image_processor, cache, self._key, encode, idle=idle)
+        self._images = Images(self._processor.image_processor, cache, self._key, encode)
         self._sigmoid = hasattr(self._model, "logit_bias")
         frozen, context = self._frozen("text"), lambda: self._adapter.context
         self._texts = Captions(self._model, self._processor.tokenizer, cache, self._key, frozen, context)
@@ -127,9 +126,15 @@ class Contrastive(Tuned):
                 seen.add(captions)
 
     def prepare(self, examples: Sequence[Example]) -> None:
-        """As every backbone's; nothing where pictures are never the same twice."""
-        if self._options.augment == "none" or not self._training:
-            super().prepare(examples)
+        """Have a frozen vision tower look at all pictures that will be asked for, and let its weights go; not where
+        they cannot all be kept, or are never the same twice.
+
+        Raises:
+            FedloomError: a picture cannot be opened.
+        """
+        kept = self._options.augment == "none" or not self._training
+        if kept and self._images.prepare([picture for example in examples for picture in example.images]):
+            self._rest()
 
     def collate(self, examples: Sequence[Example]) -> Batch:
         """Pictures, and the distinct captions of all choices.
@@ -220,6 +225,11 @@ class Contrastive(Tuned):
     def _resting(self, folder: Path | None) -> Resting | None:
         """The vision tower, where it is frozen and can be read anew."""
         return Resting(self._model.vision_model, folder, "vision_model.") if folder and self._frozen("vision") else None
+
+    def _rest(self) -> None:
+        """Let the vision tower's weights go, but where the next step will want them."""
+        if self._tower and self._options.augment == "none":
+            self._tower.rest()
 
     def _encode_pixels(self, pixels: Tree) -> Tree:
         """The vision tower's pooled states ``[B, D]``."""

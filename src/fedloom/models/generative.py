@@ -77,9 +77,8 @@ class Generative(Tuned):
         if route and not self._frozen("language"):
             raise FedloomError(FROZEN)
         part, encode = self._frozen_part()
-        self._images = Images(
-            self._family.pixels, cache, self._key, encode, part, self._family.join, self._family.together
-        )
+        family = self._family
+        self._images = Images(family.pixels, cache, self._key, encode, part, family.join, family.together)
         longest = self._model.config.get_text_config().max_position_embeddings
         self._embed = self._model.get_input_embeddings()
         rows: int = self._embed.num_embeddings

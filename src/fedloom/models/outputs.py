@@ -85,8 +85,10 @@ class Matched(Aside):
 
     def pairs(self) -> Pairs:
         """Each picture against the caption of each answer, ``[B, B]``; a caption that several have is read once."""
-        distinct, place = self._gold.unique(return_inverse=True)
-        logits = self._score(tuple(self._captions[column] for column in distinct.tolist()))[:, place]
+        columns = self._gold.tolist()
+        place = {column: number for number, column in enumerate(dict.fromkeys(columns))}
+        logits = self._score(tuple(self._captions[column] for column in place))
+        logits = logits[:, [place[column] for column in columns]]
         return Pairs(logits, self._gold[:, None] == self._gold[None, :], self._sigmoid)
 
     def predictions(self) -> Predictions:

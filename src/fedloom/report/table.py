@@ -28,7 +28,6 @@ COLUMNS = {
     "trained": "parameters trained",
     "shared": "parameters sent",
     "seconds": "time",
-    "memory": "peak memory",
 }
 DIFFERENCE = ("against", "difference_points", "low_points", "high_points", "p", "p_holm", "seeds", "examples", "mark")
 """The columns of a CSV about the paired difference; see ``paired`` for the mark."""
@@ -36,7 +35,7 @@ DIFFERENCE = ("against", "difference_points", "low_points", "high_points", "p", 
 OF_A_SPLIT = ("split", "client")
 """Columns that are shown where a language model was elsewhere in some of the runs."""
 
-OF_ADAPTERS = ("trained", "shared", "memory")
+OF_ADAPTERS = ("trained", "shared")
 """Columns that are shown where what was trained differs in size."""
 
 
@@ -190,8 +189,6 @@ def shown(column: str, one: Stat) -> str:
         return words.MISSING
     if column in ("client", "trained", "shared"):
         return words.number(round(one.mean))
-    if column == "memory":
-        return words.size(one.mean)
     if column in ("bytes_up", "bytes_down", "split"):
         told = (one.spread or 0.0) > one.mean / 1000
         return _sent(one.mean) + (f" ± {words.size(one.spread or 0.0)}" if told else "")
@@ -249,8 +246,6 @@ def _value(result: Result, column: str) -> float | None:
         return result.unparsed.after
     if column in ("client", "trained", "shared"):
         return result.parameters.get(column)
-    if column == "memory":
-        return float(result.peak_memory_bytes)
     if column == "seconds":
         return result.seconds["total"]
     value: float | None = getattr(result, column)

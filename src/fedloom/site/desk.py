@@ -237,4 +237,5 @@ def _loaded(setup: Setup) -> tuple[object, ...]:
     """What decides model, start adapter and data."""
     given = setup.experiment
     placed = given.task, given.data, given.scenario, given.modality, given.evaluation
-    return given.model, given.adapter, given.objective, given.split, setup.host, given.seed, *setup.forms, *placed
+    model = given.model, given.adapter, given.objective, given.client.augment, given.split, setup.host
+    return *model, given.seed, *setup.forms, *placed

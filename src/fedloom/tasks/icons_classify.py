@@ -61,7 +61,7 @@ def icons_classify(
 
 
 def _half(half: str, packs: tuple[str, ...], shots: int, seed: int, known: Classes) -> tuple[Sample, ...]:
-    drawn = {pack: [thing for thing in icons.things(pack) if spoken(thing) in known.names] for pack in packs}
+    drawn = {pack: [thing for thing in icons.things(pack) if spoken(thing) in known.labels] for pack in packs}
     limits.draw(shots * sum(map(len, drawn.values())))
     samples = []
     for pack in packs:

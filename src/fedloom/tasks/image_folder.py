@@ -50,7 +50,8 @@ def image_folder(
 ) -> Task:
     """Name the class of a picture: any folder of ``class/name.jpg``, or of ``train`` and ``test`` folders of these.
 
-    A class is called what its folder is called, with spaces for ``_`` and ``-``. ``sites``: the outermost folders are
+    A class is called what its folder is called, with spaces for ``_`` and, where neither a space nor ``_`` is in it,
+    for ``-``. ``sites``: the outermost folders are
     places that hold pictures, each laid out like that; ``site`` is then a field to partition by, beside ``label``.
     ``test_share``: the share of each class that is the test half where there is no folder ``test``, ``val`` or
     ``validation``; ``seed`` decides which pictures. ``prompts``: how a picture of a class is described, by the name

@@ -61,8 +61,8 @@ class Weigher(Protocol):
 
 @runtime_checkable
 class Preparer(Protocol):
-    """A backbone that keeps what frozen parts make of examples, and can make it for many at once. Those of this package
-    do."""
+    """A backbone that keeps what frozen parts make of examples, and can make it for many at once. Those that match
+    pictures with captions do."""
 
     def prepare(self, examples: Sequence[Example]) -> None:
         """Compute what is kept of examples, all of which will be asked for.

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from PIL import Image
 
+from fedloom.core import limits
 from fedloom.core.contracts import Picture, Tree
 from fedloom.core.device import device
 from fedloom.core.errors import FedloomError
@@ -26,7 +27,6 @@ class Images:
 
     ``part``: the cache's name for what ``encode`` makes. ``join`` makes a batch of pictures' trees; ``together``: how
     many pictures ``encode`` takes, 1 where their shapes differ. A ``grid`` that tells of a picture's shape is kept.
-    ``idle`` is called when pictures were asked for of which none had to be encoded, and after ``prepare``.
     """
 
     def __init__(
@@ -38,9 +38,8 @@ class Images:
         part: str = "vision",
         join: Callable[[Sequence[Tree]], Tree] = stacked,
         together: int = _TOGETHER,
-        idle: Callable[[], None] = lambda: None,
     ) -> None:
-        self._processor, self._cache, self._key, self.encode, self._idle = processor, cache, key, encode, idle
+        self._processor, self._cache, self._key, self.encode = processor, cache, key, encode
         self._part, self._join, self._together = part, join, together
         self._digests = Digests()
         self._grids: dict[str, tuple[int, ...]] = {}
@@ -72,20 +71,23 @@ class Images:
         parts = [pictures[start : start + self._together] for start in range(0, len(pictures), self._together)]
         return self.joined([tree for part in parts for tree in self._encode(part)])
 
-    def prepare(self, pictures: Sequence[Picture]) -> None:
-        """Encode pictures that will be asked for, so that nothing else need be in memory meanwhile; none where they
-        cannot all be kept.
+    def prepare(self, pictures: Sequence[Picture]) -> bool:
+        """Encode pictures that will be asked for, so that nothing else need be in memory meanwhile. Whether all of them
+        are kept now; where they cannot be, none is encoded but the first.
 
         Raises:
             FedloomError: a picture cannot be opened.
         """
-        if self.encode is None or not pictures:
-            return
-        (first,) = self.each(pictures[:1])
-        if self._cache.holds(len(pictures) * nbytes(first)):
-            for start in range(0, len(pictures), self._together):
-                self.each(pictures[start : start + self._together])
-        self._idle()
+        distinct = list({self._digests.of(picture): picture for picture in pictures}.values())
+        if self.encode is None or not distinct or not self._cache.holds(1):
+            return False
+        (first,) = self.each(distinct[:1])
+        if not self._cache.holds(len(distinct) * nbytes(first)):
+            return False
+        for start in range(0, len(distinct), self._together):
+            limits.tick()
+            self.each(distinct[start : start + self._together])
+        return True
 
     def joined(self, trees: Sequence[Tree]) -> Tree:
         """The trees of several pictures as one batch on the device."""
@@ -151,8 +153,6 @@ class Images:
             for digest, tree in zip(part, self._encode([pictures[digest] for digest in part]), strict=True):
                 self._cache.put(self._key(self._part, digest), tree)
                 known[digest] = tree
-        if not unknown:
-            self._idle()
         return known
 
     def preprocess(self, picture: Picture) -> Tree:

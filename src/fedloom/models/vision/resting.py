@@ -8,12 +8,16 @@ from typing import Any
 
 import torch
 
+from fedloom.core import memory
 from fedloom.core.device import device
 from fedloom.core.errors import FedloomError
 from fedloom.models.checkpoints.shards import Shards
 
 Stat = tuple[int, int]
 """Size and time of change of a file."""
+
+ALIGNED = 64
+"""Bytes to a multiple of which each weight begins, as torch's own do: the bits of a product may depend on it."""
 
 
 class Resting:
@@ -44,6 +48,7 @@ class Resting:
             self.awake = False
             for weight in self._weights:
                 weight.live.data = weight.like.clone()
+            memory.trim()  # of what the tower made on its way
 
     def wake(self) -> None:
         """Have the weights in memory.
@@ -58,7 +63,7 @@ class Resting:
                 f"model: the files in {str(self._shards.folder)!r} changed while they were in use. Put back what was "
                 "there, and start anew."
             )
-        room = _Room(sum(weight.bytes for weight in self._weights)) if device().type == "cpu" else None
+        room = _Room(sum(weight.bytes + ALIGNED for weight in self._weights)) if device().type == "cpu" else None
         for weight in self._weights:
             value = self._shards.read(weight.name).to(weight.like)
             weight.live.data = room.put(value) if room else value
@@ -82,14 +87,15 @@ class _Room:
     """Memory of ``size`` bytes that goes back to the system once no tensor is in it, which the C library's need not."""
 
     def __init__(self, size: int) -> None:
-        self._map, self._used = mmap.mmap(-1, max(size, 1)), 0
+        private = {"flags": mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS} if hasattr(mmap, "MAP_PRIVATE") else {}
+        self._map, self._used = mmap.mmap(-1, max(size, 1), **private), 0
 
     def put(self, value: torch.Tensor) -> torch.Tensor:
         """A copy of a tensor, in this room."""
         if not value.numel():
             return value
         own = torch.frombuffer(self._map, dtype=value.dtype, count=value.numel(), offset=self._used).view(value.shape)
-        self._used += value.nbytes
+        self._used += -(-value.nbytes // ALIGNED) * ALIGNED
         return own.copy_(value)
 
 
