@@ -39,11 +39,11 @@ def test_a_turn_begins_at_the_model_that_was_sent_and_ends_in_the_scale_of_all(
     reply = turns.Trainer(setup, Kept(tmp_path)).run(Job(1, "0", wire.pack(Parcel({"adapter": sent}))))
     assert not reply.error
     assert setup.backbone.factor == 1  # type: ignore[attr-defined]
-    found = wire.unpack(reply.parcel).trees["adapter"]
+    found = wire.unpack(reply.parcel, max_bytes=1 << 20).trees["adapter"]
     alone = Setup(toy.experiment("method=fedavg", "adapter.alpha=3.0"))
     begin = Parcel({"adapter": {**sent, toy.B: sent[toy.B] / 1.5}})
     other = turns.Trainer(alone, Kept(tmp_path / "alone")).run(Job(1, "0", wire.pack(begin)))
-    expected = wire.unpack(other.parcel).trees["adapter"]
+    expected = wire.unpack(other.parcel, max_bytes=1 << 20).trees["adapter"]
     torch.testing.assert_close(found[toy.B], 1.5 * expected[toy.B], rtol=1e-5, atol=1e-6)
     torch.testing.assert_close(found[toy.A], expected[toy.A], rtol=1e-5, atol=1e-6)
     assert began[: len(began) // 2] == pytest.approx(began[len(began) // 2 :], rel=1e-5)  # step by step

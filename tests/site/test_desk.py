@@ -447,7 +447,14 @@ def test_a_shared_model_gives_the_bytes_of_a_fresh_one(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "sets",
-    ["seed=1", "adapter.rank=1", "scenario=quantity", "evaluation.limit=4", "model.dtype=bfloat16"],
+    [
+        "seed=1",
+        "adapter.rank=1",
+        "scenario=quantity",
+        "evaluation.limit=4",
+        "model.dtype=bfloat16",
+        "client.augment=crop",
+    ],
 )
 def test_another_model_adapter_seed_or_data_is_loaded_anew(tmp_path: Path, loads: list[str], sets: str) -> None:
     here = desk(tmp_path)
