@@ -33,7 +33,7 @@ class Resting:
     def __init__(self, module: Any, folder: Path, prefix: str) -> None:
         self._shards = Shards.of(folder)
         self._weights = [
-            _Weight(prefix + name, weight, torch.empty(0, dtype=weight.dtype, device=weight.device), weight.nbytes)
+            _Weight(prefix + name, weight, weight.shape, weight.dtype, weight.nbytes)
             for name, weight in module.named_parameters()
             if prefix + name in self._shards.places and self._shards.entry(prefix + name).shape == weight.shape
         ]
@@ -47,7 +47,7 @@ class Resting:
         if self.awake:
             self.awake = False
             for weight in self._weights:
-                weight.live.data = weight.like.clone()
+                weight.live.data = torch.empty(0, dtype=weight.dtype, device=weight.live.device)
             memory.trim()  # of what the tower made on its way
 
     def wake(self) -> None:
@@ -65,8 +65,9 @@ class Resting:
             )
         room = _Room(sum(weight.bytes + ALIGNED for weight in self._weights)) if device().type == "cpu" else None
         for weight in self._weights:
-            value = self._shards.read(weight.name).to(weight.like)
-            weight.live.data = room.put(value) if room else value
+            place = room.place(weight) if room else torch.empty(weight.shape, dtype=weight.dtype, device=device())
+            self._shards.read_into(weight.name, place)
+            weight.live.data = place
         self.awake = True
 
     def _stats(self) -> dict[Path, Stat | None]:
@@ -75,11 +76,12 @@ class Resting:
 
 @dataclass(frozen=True)
 class _Weight:
-    """A weight in the model, its name in the files, a tensor of its precision on its device, and its size there."""
+    """A weight in the model, its name in the files, and what it is there: shape, precision and size."""
 
     name: str
     live: torch.nn.Parameter
-    like: torch.Tensor
+    shape: torch.Size
+    dtype: torch.dtype
     bytes: int
 
 
@@ -90,13 +92,14 @@ class _Room:
         private = {"flags": mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS} if hasattr(mmap, "MAP_PRIVATE") else {}
         self._map, self._used = mmap.mmap(-1, max(size, 1), **private), 0
 
-    def put(self, value: torch.Tensor) -> torch.Tensor:
-        """A copy of a tensor, in this room."""
-        if not value.numel():
-            return value
-        own = torch.frombuffer(self._map, dtype=value.dtype, count=value.numel(), offset=self._used).view(value.shape)
-        self._used += -(-value.nbytes // ALIGNED) * ALIGNED
-        return own.copy_(value)
+    def place(self, weight: _Weight) -> torch.Tensor:
+        """Where a weight can be read into."""
+        count = weight.shape.numel()
+        if not count:
+            return torch.empty(weight.shape, dtype=weight.dtype)
+        found = torch.frombuffer(self._map, dtype=weight.dtype, count=count, offset=self._used)
+        self._used += -(-weight.bytes // ALIGNED) * ALIGNED
+        return found.view(weight.shape)
 
 
 def _stat(file: Path) -> Any:
