@@ -8,7 +8,10 @@ import pytest
 import torch
 from PIL import Image
 
+from fedloom.core import resolve
 from fedloom.core.errors import FedloomError
+from fedloom.core.seeds import Seeds
+from fedloom.models import AdapterSpec, load
 from fedloom.models.vision.augment import AREA, augmented
 from tests.models.backbones import backbone, examples
 
@@ -74,6 +77,11 @@ def test_steps_see_other_pictures_and_nothing_of_them_is_kept(
     assert model.weighed(examples()) == plain.weighed(examples())
 
 
-def test_a_model_that_answers_in_text_is_refused(tiny: Tiny) -> None:
+def test_what_it_does_not_go_together_with_is_refused(tiny: Tiny) -> None:
     with pytest.raises(FedloomError, match=r"client\.augment = 'crop': .* answers in text"):
         backbone(tiny("llava"), augment="crop")
+    taught = resolve.build("objectives", "distil", {"teacher": str(tiny("clip"))})
+    with pytest.raises(FedloomError, match=r"the teacher .* would look at whole pictures"):
+        backbone(tiny("clip"), augment="crop", objective=taught)
+    with pytest.raises(FedloomError, match="is a backbone of your own"):
+        load("tests.federation.toy:own", adapter=AdapterSpec(), seeds=Seeds(0), augment="crop")

@@ -7,7 +7,7 @@ from fedloom.methods._common import only_pairs
 
 
 def fdylora() -> Method:
-    """A and B of any ranks, filled up with zeros to the largest and averaged; clients may have an alpha of their own.
+    """A and B of any ranks, filled up with zeros and averaged; clients may have an alpha of their own.
 
     ``fdylora`` of FLoRA's code (arXiv 2404.15182; not confirmed by its text). With p_k client k's share of the
     examples, and A_k, B_k filled up with zeros to the largest rank::

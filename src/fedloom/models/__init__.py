@@ -77,9 +77,8 @@ def load(
     if dtype not in ("float32", "bfloat16"):
         raise FedloomError(f"model: dtype {dtype!r} is not offered. {nearest(dtype, ('float32', 'bfloat16'))}")
     if ":" in name and not on_disk(name):
-        if augment != "none":
-            raise FedloomError(f"client.augment = {augment!r}: {name!r} is a backbone of your own. Leave it out.")
-        return _own(name, bool(route), revision, adapter=adapter, seeds=seeds, dtype=dtype, objective=objective)
+        given = {"adapter": adapter, "seeds": seeds, "dtype": dtype, "objective": objective}
+        return _own(name, bool(route), revision, augment, **given)
     use_device("")
     # Transformers takes seconds to import: `fedloom models` and a mistyped experiment need not wait for it.
     from fedloom.models.checkpoints import checkpoint
@@ -101,19 +100,14 @@ def load(
     if objective:
         taught = _teacher(objective, dtype, memory_limit_bytes, absent) if objective.teacher else None
         options = replace(options, objective=objective, teacher=taught)
-    _check_kind(name, found.generative, bool(route), absent, augment)
-    if augment != "none" and objective and objective.teacher:
-        raise FedloomError(
-            f"client.augment = {augment!r}: the teacher {objective.teacher!r} would look at whole pictures. Leave "
-            "augment out, or choose an objective without a teacher."
-        )
+    _check_kind(name, found.generative, bool(route), absent, augment, objective.teacher if objective else "")
     if found.generative:
         return Generative(found, adapter, seeds, cache, options, route)
     return Contrastive(found, adapter, seeds, cache, options)
 
 
-def _check_kind(name: str, generative: bool, split: bool, absent: str, augment: str) -> None:
-    """Refuse what is asked of a model of the other kind.
+def _check_kind(name: str, generative: bool, split: bool, absent: str, augment: str, teacher: str) -> None:
+    """Refuse what is asked of a model of the other kind, and what does not go together.
 
     Raises:
         FedloomError: naming the key, and what would fit.
@@ -127,6 +121,11 @@ def _check_kind(name: str, generative: bool, split: bool, absent: str, augment: 
         raise FedloomError(
             f"client.augment = {augment!r}: {name!r} answers in text, and a part of a picture may answer its question "
             "otherwise. Leave it out, or choose a model that matches pictures with captions, such as nano-clip."
+        )
+    if augment != "none" and teacher:
+        raise FedloomError(
+            f"client.augment = {augment!r}: the teacher {teacher!r} would look at whole pictures. Leave augment out, "
+            "or choose an objective without a teacher."
         )
     if split and not generative:
         raise FedloomError(f"split: {name!r} has no language model that could be elsewhere. Set split.wire = 'none'.")
@@ -161,7 +160,7 @@ def _teacher(
     return Teacher(kind(found, None, Seeds(0), FeatureCache(None, 0, 0), Options(dtype, absent=shown)), limit)
 
 
-def _own(name: str, split: bool, revision: str, **given: object) -> Backbone:
+def _own(name: str, split: bool, revision: str, augment: str, **given: object) -> Backbone:
     """The backbone that a user's own function ``name`` makes of what it asks for of ``given``.
 
     Raises:
@@ -169,6 +168,8 @@ def _own(name: str, split: bool, revision: str, **given: object) -> Backbone:
     """
     if revision:
         raise FedloomError(f"model.revision = {revision!r}: {name!r} is a function of your own. Leave it out.")
+    if augment != "none":
+        raise FedloomError(f"client.augment = {augment!r}: {name!r} is a backbone of your own. Leave it out.")
     if split:
         raise FedloomError(f"split: {name!r} is a backbone of your own, which is not split. Set split.wire = 'none'.")
     objective = given.get("objective")
