@@ -1,6 +1,7 @@
 """A learnt context against the model that reads the same words itself."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -22,6 +23,17 @@ def test_begun_with_words_it_reads_what_the_model_itself_reads(model: str, tiny:
     with torch.no_grad():
         assert torch.equal(made.loss(made.collate(examples())), plain.loss(plain.collate(said)))
     assert made.answer(examples(8)) == plain.answer([replace(e, caption="a photo of a {}.") for e in examples(8)])
+
+
+def test_a_class_is_read_as_in_the_sentence_by_a_tokenizer_that_knows_spaces() -> None:
+    """A byte-level BPE has other pieces for a word that no space stands before."""
+    made = tuned("prompts", Path("nano-clip"), {"options": {"words": "an icon of a"}})
+    plain = backbone(Path("nano-clip"), adapter={"rank": 1})
+    names = ("cat", "paper airplane", "bell")
+    asked = [replace(e, choices=names, answer=names[n % 3]) for n, e in enumerate(examples())]
+    said = [replace(e, caption="an icon of a {}.") for e in asked]
+    with torch.no_grad():
+        assert torch.equal(made.loss(made.collate(asked)), plain.loss(plain.collate(said)))
 
 
 @both

@@ -96,5 +96,5 @@ class Context(Placed):
         return 0 if self.left_out else self._length
 
     def wording(self, choices: tuple[str, ...]) -> tuple[str, ...]:
-        """``[CLASS].``"""
-        return () if self.left_out else tuple(f"{choice}." for choice in choices)
+        """``[CLASS].``, with the space that parts it from the context: without it some tokenizers read another word."""
+        return () if self.left_out else tuple(f" {choice}." for choice in choices)
