@@ -67,8 +67,7 @@ OVERRIDES = ("client.lr=0.01", "method=fedprox", 'scenario.names=["a","b"]', "ad
 
 
 def _texts(folder: Path) -> Iterator[Target]:
-    presets = tuple((config.PRESETS / f"{name}.toml").read_bytes() for name in config.presets())
-    yield Target("experiment", presets, _parsed, TOML)
+    yield Target("experiment", tuple(map(_preset, config.presets())), _parsed, TOML)
     yield Target("--set", tuple(text.encode() for text in OVERRIDES), _overridden)
     rules = folder / "site.toml"
     yield Target("site.toml", (RULES.encode(), b""), _placed(rules, lambda: policy.read(rules)), TOML)
@@ -76,6 +75,12 @@ def _texts(folder: Path) -> Iterator[Target]:
     for name in ("mercy", "St.Mary"):
         identity.draw(tokens, name)
     yield _of_file("tokens", tokens, lambda: identity.Identity(tokens), TOML)
+
+
+def _preset(name: str) -> bytes:
+    """A preset as it is written or, where it lies over another, as it travels: whole."""
+    written = (config.PRESETS / f"{name}.toml").read_bytes()
+    return config.dump(config.load(name)).encode() if b"\nlike = " in written.split(b"\n[")[0] else written
 
 
 def _parsed(blob: bytes) -> object:
