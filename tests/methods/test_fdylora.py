@@ -13,32 +13,15 @@ from fedloom.core.contracts import Parcel, Tree
 from fedloom.core.errors import FedloomError
 from fedloom.core.tables import ClientTable
 from fedloom.federation import client as turns
-from fedloom.federation.scaled import of_all, of_client, scaled, times
+from fedloom.federation.scaled import parcel_times, scaled, times
 from fedloom.federation.setup import Setup
 from fedloom.methods.fdylora import fdylora
 from tests.federation import toy
-from tests.methods.helpers import Turn, client, step
+from tests.methods.helpers import step
+from tests.methods.test_fedilora import START, TURNS, A, B, pair
 from tests.models.backbones import backbone, examples
 
 Tiny = Callable[[str], Path]
-A, B = "m" + lora.A, "m" + lora.B
-
-
-def pair(a: list[list[float]], b: list[list[float]]) -> Tree:
-    return {A: torch.tensor(a), B: torch.tensor(b)}
-
-
-START = pair([[9.0, 9.0], [9.0, 9.0], [5.0, 7.0]], [[9.0, 9.0, 3.0]])
-
-
-def ending(after: Tree) -> Turn:
-    return lambda begun: after
-
-
-TURNS = [
-    (client("small", 1, 1), ending(pair([[1.0, 2.0]], [[4.0]]))),
-    (client("large", 3, 2), ending(pair([[5.0, 6.0], [7.0, 8.0]], [[8.0, 2.0]]))),
-]
 
 
 def test_pairs_are_filled_up_with_zeros_and_averaged_by_examples() -> None:
@@ -59,11 +42,11 @@ def test_an_r_between_is_refused() -> None:
 def test_what_travels_is_in_one_scale() -> None:
     """Alpha 3 where the table says 2: f = 1.5. B 6 was sent: 4 there. B 4 comes back: 6 for everyone; A as it is."""
     sent = Parcel({"adapter": pair([[1.0, 2.0]], [[6.0]])}, {"rounds": 1})
-    there = of_client(sent, 1.5)
+    there = parcel_times(sent, 1 / 1.5)
     assert there.trees["adapter"][B].tolist() == [[4.0]]
     assert there.trees["adapter"][A].tolist() == [[1.0, 2.0]]
     assert there.facts == {"rounds": 1}
-    assert of_all(there, 1.5).trees["adapter"][B].tolist() == [[6.0]]
+    assert parcel_times(there, 1.5).trees["adapter"][B].tolist() == [[6.0]]
     assert times(START, 1.0) is START
 
 

@@ -20,7 +20,7 @@ from fedloom.federation.evaluate import answered, keeps
 from fedloom.federation.facts import PRIVATE
 from fedloom.federation.kept import Kept
 from fedloom.federation.messages import check_ranks, coded_reply, cut
-from fedloom.federation.scaled import of_all, of_client, scaled, times
+from fedloom.federation.scaled import parcel_times, scaled, times
 from fedloom.federation.seen import mix
 from fedloom.federation.setup import Setup
 from fedloom.federation.start import begin_from, received, shared_start, take_start
@@ -144,7 +144,7 @@ class Trainer:
                 examples,
                 self._method,
                 setup.experiment.client,
-                received=of_client(parcel, info.factor),
+                received=parcel_times(parcel, 1 / info.factor),
                 kept=kept,
                 initial=times(setup.start(info), 1 / info.factor),
                 rng=setup.seeds.numpy(f"{where}/batches"),
@@ -153,7 +153,7 @@ class Trainer:
                 number=lambda name: setup.seeds.number(f"{where}/{name}"),
                 modalities=held,
             )
-        reply = of_all(reply, info.factor)
+        reply = parcel_times(reply, info.factor)
         for checked in (reply, Parcel(keep)):  # what has diverged is neither sent nor kept
             wire.check(checked, {})
         start = cut(shared_start(setup, info, parcel.trees), reply)

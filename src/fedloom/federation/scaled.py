@@ -33,18 +33,9 @@ def scaled(backbone: Backbone, factor: float) -> Iterator[None]:
         backbone.rescale(1.0)
 
 
-def of_client(parcel: Parcel, factor: float) -> Parcel:
-    """What a client was sent, in its own scale."""
-    return (
-        parcel
-        if factor == 1
-        else Parcel({slot: times(t, 1 / factor) for slot, t in parcel.trees.items()}, parcel.facts)
-    )
-
-
-def of_all(parcel: Parcel, factor: float) -> Parcel:
-    """A client's reply, in everyone's scale."""
-    return parcel if factor == 1 else Parcel({slot: times(t, factor) for slot, t in parcel.trees.items()}, parcel.facts)
+def parcel_times(parcel: Parcel, factor: float) -> Parcel:
+    """A parcel with every B times ``factor``: 1 / f on its way into a client's scale, f on its way out of it."""
+    return Parcel({slot: times(tree, factor) for slot, tree in parcel.trees.items()}, parcel.facts)
 
 
 def times(tree: Tree, factor: float) -> Tree:

@@ -17,7 +17,7 @@ class Options:
     ``max_new_tokens``: the longest free answer. ``answer_batch``: examples answered at once. ``classes``: the answers
     that the task knows, for an adapter that asks for them. ``absent``: what stands in a contrastive model in the
     place of a picture that is not there (``fedloom.models.vision.absent``). ``objective``: what is minimised, with
-    its ``teacher``."""
+    its ``teacher``. ``augment``: what a training step does to a contrastive model's pictures."""
 
     dtype: Literal["float32", "bfloat16"] = "float32"
     normalise: bool = False
