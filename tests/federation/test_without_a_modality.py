@@ -52,7 +52,7 @@ class Reader(toy.Toy):
     def __init__(self, rank: int, scale: float, seeds: Seeds) -> None:
         size = len(THINGS) + len(WORDS)
         a = torch.randn(rank, size, generator=seeds.torch("reader")) / rank**0.5
-        self.scale, self.base = scale, torch.zeros(len(OFFICES), size)
+        self.scale, self.base, self.factor = scale, torch.zeros(len(OFFICES), size), 1.0
         self.tree: Tree = {A: a.requires_grad_(), B: torch.zeros(len(OFFICES), rank, requires_grad=True)}
 
     def collate(self, examples: Sequence[Example]) -> tuple[Tensor, Tensor]:
