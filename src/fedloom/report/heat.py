@@ -1,5 +1,7 @@
 """A comparison's table of two ways as a picture: darker where the score is higher, the best of a column framed."""
 
+from typing import Any
+
 import numpy as np
 from matplotlib import rc_context
 from matplotlib.axes import Axes
@@ -11,7 +13,12 @@ from fedloom.report.pivot import Pivot
 from fedloom.report.svg import INK, PAPER, SERIES, STYLE, plain
 
 LONGEST = 40
-"""A longer name of a line is cut."""
+"""A longer name of a line or a column is cut."""
+
+UPRIGHT = 6
+"""Where a column's name has more letters, all are slanted, so that none lies over its neighbour."""
+
+SLANTED: dict[str, Any] = {"rotation": 35, "ha": "left", "va": "bottom", "rotation_mode": "anchor"}
 
 
 def heat(found: Pivot) -> Figure:
@@ -37,8 +44,9 @@ def heat(found: Pivot) -> Figure:
             axes.text(column, row, text, ha="center", va="center", fontsize=8, color=ink)
         axes.set_xlim(-0.5, len(found.columns) - 0.5)
         axes.set_ylim(len(found.lines) - 0.5, -0.5)
-        axes.set_xticks(range(len(found.columns)), [plain(column, longest=12) for column in found.columns])
+        names = [plain(column, longest=LONGEST) for column in found.columns]
         axes.xaxis.tick_top()
+        axes.set_xticks(range(len(found.columns)), names, **(SLANTED if max(map(len, names)) > UPRIGHT else {}))
         axes.set_yticks(range(len(found.lines)), [plain(line.name, longest=LONGEST) for line in found.lines])
         for spine in axes.spines.values():
             spine.set_visible(False)
