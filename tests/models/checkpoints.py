@@ -1,6 +1,7 @@
 """Tiny checkpoints of the real architecture classes, made and saved by the tests themselves."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -217,6 +218,51 @@ def instructblip(folder: Path) -> Path:
         vision_config=SHARP,
         qformer_config={**QFORMER, "vocab_size": len(asked)},
         text_config=llama(words),
+        num_query_tokens=3,
+        image_token_index=4,
+    )
+    model = InstructBlipForConditionalGeneration(config)
+    torch.nn.init.normal_(model.query_tokens)
+    model.save_pretrained(folder)
+    InstructBlipProcessor(BlipImageProcessorPil(size=SQUARE), words, asked, num_query_tokens=3).save_pretrained(folder)
+    return folder
+
+
+def t5(words: PreTrainedTokenizerFast, **options: Any) -> dict[str, Any]:
+    """The configuration of a T5 of two blocks."""
+    text = {"model_type": "t5", "d_model": 16, "d_kv": 8, "d_ff": 32, "num_layers": 2, "num_heads": 2}
+    text |= {"vocab_size": len(words), "dropout_rate": 0.0, "pad_token_id": 0, "eos_token_id": 3}
+    # Of the smallest models the usual start says next to nothing.
+    text |= {"decoder_start_token_id": 0, "initializer_factor": 2.0, "feed_forward_proj": "gated-gelu"}
+    return text | options
+
+
+def blip2_t5(folder: Path) -> Path:
+    """A BLIP-2 of a two-layer Q-Former with 3 queries and a T5 of two blocks, whose output layer is its own."""
+    torch.manual_seed(0)
+    words = tokenizer(bos=False, eos=True)
+    config = Blip2Config(
+        vision_config=SHARP,
+        qformer_config=QFORMER,
+        text_config=t5(words, tie_word_embeddings=False, initializer_factor=1.0),
+        num_query_tokens=3,
+        image_token_index=4,
+    )
+    model = Blip2ForConditionalGeneration(config)
+    torch.nn.init.normal_(model.query_tokens)
+    model.save_pretrained(folder)
+    Blip2Processor(BlipImageProcessorPil(size=SQUARE), words, num_query_tokens=3).save_pretrained(folder)
+    return folder
+
+
+def instructblip_t5(folder: Path) -> Path:
+    """An InstructBLIP of a two-layer Q-Former with 3 queries and a T5 of two blocks, whose output layer is tied."""
+    torch.manual_seed(0)
+    words, asked = tokenizer(bos=False, eos=True), tokenizer(bos=True, eos=True)
+    config = InstructBlipConfig(
+        vision_config=SHARP,
+        qformer_config={**QFORMER, "vocab_size": len(asked)},
+        text_config=t5(words),
         num_query_tokens=3,
         image_token_index=4,
     )

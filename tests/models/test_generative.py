@@ -14,9 +14,7 @@ from transformers import (
     AriaProcessor,
     AutoModelForImageTextToText,
     AutoProcessor,
-    Blip2Config,
     CLIPImageProcessorPil,
-    InstructBlipConfig,
     LlavaOnevisionConfig,
     LlavaOnevisionImageProcessorPil,
     LlavaProcessor,
@@ -208,14 +206,6 @@ def test_a_model_of_no_known_family_is_refused(configuration: type, told: str) -
     processor = llava_processor(LlavaOnevisionImageProcessorPil(size={"height": 16, "width": 16}))
     with pytest.raises(FedloomError, match=told):
         families.of(model, processor, "theirs")
-
-
-@pytest.mark.parametrize("configuration", [Blip2Config, InstructBlipConfig])
-def test_an_encoder_decoder_behind_a_q_former_is_refused(configuration: type) -> None:
-    with torch.device("meta"):
-        model = AutoModelForImageTextToText.from_config(configuration(text_config={"model_type": "t5"}))
-    with pytest.raises(FedloomError, match=r"is an encoder-decoder; expected a decoder alone"):
-        families.of(model, None, "theirs")
 
 
 def llava_processor(pictures: Any) -> Any:

@@ -3,6 +3,7 @@
 model.language_model.layers.3.self_attn.q_proj                  component "language", kind "q"
                                                                 addresses language.3.q, language.self.q
 model.qformer.encoder.layer.2.crossattention.attention.query    addresses qformer.2.q, qformer.cross.q ...
+language_model.decoder.block.3.layer.1.EncDecAttention.q        addresses language.3.q, language.cross.q ...
 """
 
 import re
@@ -33,8 +34,9 @@ _KINDS: dict[str, tuple[Kind, ...]] = {
     **dict.fromkeys(("k_proj", "key", "k"), ("k",)),
     **dict.fromkeys(("v_proj", "value", "v"), ("v",)),
     **dict.fromkeys(("qkv", "qkv_proj", "in_proj_qkv"), ("q", "k", "v")),
-    **dict.fromkeys(("o_proj", "out_proj", "projection", "proj"), ("o",)),
+    **dict.fromkeys(("o_proj", "out_proj", "projection", "proj", "o"), ("o",)),
     **dict.fromkeys(("fc1", "fc2", "gate_proj", "up_proj", "down_proj", "gate_up_proj"), ("mlp",)),
+    **dict.fromkeys(("wi", "wi_0", "wi_1", "wo"), ("mlp",)),
 }
 
 
@@ -65,12 +67,21 @@ def addresses(name: str, generative: bool) -> list[str]:
         return []
     parts = name.split(".")
     what = _kind(parts, where)
-    blocks = [part for part in parts if part.isdigit()][-1:]
+    blocks = _numbers(parts)[-1:]
     if what in ("q", "k", "v", "o", "qkv"):
-        blocks.append("cross" if re.search(r"cross_?att|encoder_attn", name) else "self")
+        blocks.append("cross" if re.search(r"cross_?att|encoder_attn|EncDecAtt", name) else "self")
     blocks += parts[-2:-1] or parts
     owners = ["qformer", where] if "qformer" in parts else [where]
     return [f"{owner}.{block}.{what}" for owner in owners for block in dict.fromkeys(blocks)]
+
+
+def _numbers(parts: list[str]) -> list[str]:
+    """The numbers in a layer's name, without those that T5 gives the parts of a block."""
+    return [
+        part
+        for before, part in zip(["", *parts], parts, strict=False)
+        if part.isdigit() and not (before == "layer" and "block" in parts)
+    ]
 
 
 def _kind(parts: list[str], where: Component) -> str:

@@ -9,6 +9,7 @@ rows of its passage is told by its family (``fedloom.models.families``).
 """
 
 import hashlib
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -28,6 +29,7 @@ from fedloom.models.base import Tuned
 from fedloom.models.checkpoints import parts
 from fedloom.models.checkpoints.checkpoint import Checkpoint
 from fedloom.models.language.decoder import Language
+from fedloom.models.language.encoder_decoder import EncoderDecoder, apart
 from fedloom.models.language.sequences import Words, pad, targets, without_marks
 from fedloom.models.options import Options
 from fedloom.models.outputs import Spoken, answered, not_finite
@@ -59,8 +61,7 @@ class Generative(Tuned):
     ``route``: where its language model is; ``None``: here.
 
     Raises:
-        FedloomError: the model places its pictures in a way that is not known here, or something is to learn that is
-            elsewhere.
+        FedloomError: pictures are placed in a way that is not known here, or something is to learn that is elsewhere.
     """
 
     def __init__(
@@ -73,26 +74,30 @@ class Generative(Tuned):
         route: Route | None = None,
     ) -> None:
         super().__init__(checkpoint, spec, seeds, cache, options)
-        self._family = families.of(self._model, self._processor, self.name)
+        family = self._family = families.of(self._model, self._processor, self.name)
         if route and not self._frozen("language"):
             raise FedloomError(FROZEN)
         part, encode = self._frozen_part()
-        family = self._family
         self._images = Images(family.pixels, cache, self._key, encode, part, family.join, family.together)
-        longest = self._model.config.get_text_config().max_position_embeddings
+        self._apart = apart(self._model)
+        # An encoder-decoder counts no positions: it reads a text of any length.
+        longest = getattr(self._model.config.get_text_config(), "max_position_embeddings", sys.maxsize)
         self._embed = self._model.get_input_embeddings()
         rows: int = self._embed.num_embeddings
-        self._words = Words(self._processor.tokenizer, self._family.image_token, longest, self._family.front, rows)
+        self._words = Words(self._processor.tokenizer, family.image_token, longest, family.front, rows, self._apart)
         self._sizes: dict[tuple[int, int], Sequence[int]] = {}
-        language = Language(self._model, options.dtype) if checkpoint.whole else None
-        middle = route(language) if route else language
-        assert middle is not None
-        self._middle: Middle = middle
+        self._middle = self._language(checkpoint.whole, options.dtype, route)
         self.vocabulary = {**self._processor.tokenizer.get_vocab(), "": rows}
         parts_of: tuple[Part, ...] = ("answers", "choices", "likelihoods")
         self.offers = parts_of if route else (*parts_of, "predictions")
         self._check_objective()
         self.client_parameters = parts.beside_language(self._model) if route else self.total_parameters
+
+    def _language(self, whole: bool, dtype: str, route: Route | None) -> Middle:
+        """The language model, here or wherever ``route`` says."""
+        if route:
+            return route(Language(self._model, dtype) if whole else None)
+        return EncoderDecoder(self._model, dtype) if self._apart else Language(self._model, dtype)
 
     def collate(self, examples: Sequence[Example]) -> Batch:
         """Prompts with their answers and pictures.
@@ -103,9 +108,9 @@ class Generative(Tuned):
         prompts = [self._prompt(e) for e in examples]
         answers = [[*self._words.answer(e, e.answer), self._words.end] for e in examples]
         # The end is predicted but never read.
-        rows = [[*p, *a[:-1]] for p, a in zip(prompts, answers, strict=True)]
+        rows = prompts if self._apart else [[*p, *a[:-1]] for p, a in zip(prompts, answers, strict=True)]
         tokens, mask = (t.to(device()) for t in pad(rows, self._words.end))
-        asked = targets(prompts, answers)
+        asked = targets([[0]] * len(prompts) if self._apart else prompts, answers)
         target = Target(asked.keep.to(device()), asked.wanted.to(device()))
         return Batch(tuple(examples), tokens, mask, self._pictures(examples), self._names(examples, rows), target)
 
@@ -186,18 +191,15 @@ class Generative(Tuned):
     def _losses(self, batch: Batch) -> Tensor:
         """Mean cross-entropy over the tokens of each example's answer and its end, ``[B]``."""
         with self._dropout(), self._autocast():
-            return self._middle.losses(self._read(batch), batch.target)
+            passage = self._passage(batch.tokens, batch.mask, batch.images, batch.keys)
+            return self._middle.losses(passage, batch.target)
 
     def _next(self, batch: Batch) -> Tensor:
         """Logits of the next token at each place of an answer, ``[B, S, V]``."""
-        assert isinstance(self._middle, Language)
+        assert isinstance(self._middle, Language | EncoderDecoder)
         with self._dropout(), self._autocast():
-            passage = self._read(batch)
-            embeddings, keep = passage.embeddings(), batch.target.keep
-            return self._middle.logits(embeddings, passage.mask, keep, positions=passage.positions)
-
-    def _read(self, batch: Batch) -> Passage:
-        return self._passage(batch.tokens, batch.mask, batch.images, batch.keys)
+            passage = self._passage(batch.tokens, batch.mask, batch.images, batch.keys)
+            return self._middle.next(passage, batch.target)
 
     @torch.no_grad()
     def ranked(self, examples: Sequence[Example]) -> list[tuple[str, list[float]]]:
@@ -273,10 +275,9 @@ class Generative(Tuned):
         """The rows that the connector makes of pictures, from whatever of them was kept."""
         if "seen" in images:
             return images
-        return self._family.connect(images if "states" in images else self._sighted(images))
-
-    def _sighted(self, pixels: Tree) -> Tree:
-        return {**self._family.see(pixels), **{name: pixels[name] for name in _BESIDE if name in pixels}}
+        if "states" not in images:
+            images = {**self._family.see(images), **{name: images[name] for name in _BESIDE if name in images}}
+        return self._family.connect(images)
 
     def _frozen_part(self) -> tuple[str, Callable[[Tree], Tree] | None]:
         """How pixels become what is kept of a picture, up to the first part that learns, and its name in the cache;
@@ -284,11 +285,8 @@ class Generative(Tuned):
         if not self._frozen("vision"):
             return "pixels", None
         if self._frozen("connector") and not self._family.reads_prompt:
-            return "seen", self._after_connector
+            return "seen", lambda pixels: self._connected(self._before_connector(pixels))
         return "states", self._before_connector
-
-    def _after_connector(self, pixels: Tree) -> Tree:
-        return self._connected(self._before_connector(pixels))
 
     @torch.no_grad()
     def _connected(self, states: Tree) -> Tree:

@@ -20,7 +20,7 @@ from fedloom.core.components import CONTEXT
 from fedloom.core.contracts import Outputs, Tree, everything
 from fedloom.core.device import use_device
 from fedloom.core.errors import FedloomError
-from fedloom.core.passage import Where
+from fedloom.core.passage import Passage, Target, Where
 from fedloom.core.seeds import Seeds
 from fedloom.core.spec import AdapterSpec
 from fedloom.core.table import Component
@@ -33,6 +33,7 @@ from fedloom.models.checkpoints.checks import CONTRASTIVE
 from fedloom.models.configurations import configuration
 from fedloom.models.families.llava import Llava
 from fedloom.models.language.decoder import Language
+from fedloom.models.language.encoder_decoder import EncoderDecoder, apart
 from fedloom.models.live import Live, saved
 from fedloom.models.options import Options
 from fedloom.models.vision.absent import NAME, width
@@ -225,9 +226,9 @@ class Meta(Tuned):
             change = self._adapter.spec.scale * (adapter.codes(base[:, part].clone()) @ adapter.up.T)
             base = base.slice_scatter(base[:, part] + change.to(base.dtype), 1, part.start, part.stop)
         mask, keep = torch.ones(batch.examples, length, dtype=torch.bool), torch.zeros(batch.answer, dtype=torch.long)
-        logits = Language(self._model, self._options.dtype).logits(base, mask, keep)
         wanted = torch.zeros(batch.examples, batch.answer, dtype=torch.long)
-        return F.cross_entropy(logits.transpose(1, 2), wanted)
+        language = EncoderDecoder if apart(self._model) else Language
+        return language(self._model, self._options.dtype).losses(Passage(base, mask), Target(keep, wanted)).mean()
 
     def _contrast(self, batch: Batch) -> Tensor:
         """The loss over classes as ``Contrastive`` computes it."""

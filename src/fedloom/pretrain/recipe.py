@@ -2,20 +2,29 @@
 
 import json
 import time
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from transformers import CLIPProcessor, CLIPVisionModel, LlavaForConditionalGeneration, PreTrainedTokenizerFast
+from tokenizers import Tokenizer
+from transformers import (
+    CLIPProcessor,
+    CLIPVisionModel,
+    InstructBlipVisionModel,
+    LlavaForConditionalGeneration,
+    PreTrainedTokenizerFast,
+)
 
 from fedloom import __version__
 from fedloom.core import reading, shares
 from fedloom.core.errors import FedloomError, nearest
 from fedloom.core.seeds import Seeds
+from fedloom.pretrain import qformer
 from fedloom.pretrain.claims import ClaimsRecipe
 from fedloom.pretrain.clip import ClipRecipe, train_clip
+from fedloom.pretrain.qformer import QFormerRecipe, train_qformer
 from fedloom.pretrain.tokens import train_tokenizer, wrap
-from fedloom.pretrain.tower import Tell, TowerRecipe, train_tower
+from fedloom.pretrain.tower import Tell, TowerRecipe, clip_tower, train_tower
 from fedloom.pretrain.vlm import (
     SEEN_SKILLS,
     UNSEEN_SKILLS,
@@ -27,7 +36,7 @@ from fedloom.pretrain.vlm import (
 )
 from fedloom.tasks._icons.packs import PRIVATE, PUBLIC
 
-NAMES = ("nano-clip", "nano-vlm")
+NAMES = ("nano-clip", "nano-vlm", "nano-qformer")
 TOWER = "tower"
 
 
@@ -38,14 +47,15 @@ Made = tuple[dict[str, Any], dict[str, float]]
 def pretrain(
     name: str, out: Path, *, seed: int, scale: float, tower: Path | None, tell: Tell, begin: Path | None = None
 ) -> dict[str, Any]:
-    """Make ``nano-clip`` or ``nano-vlm`` and save it (fp16) with its ``recipe.json`` in the folder ``out``.
+    """Make one of the nano models and save it (fp16) with its ``recipe.json`` in the folder ``out``.
 
-    ``tower``: a folder with stage 1's tower; it is made and saved there first where it is not there. ``scale``: a
+    ``tower``: a folder with stage 1's tower; it is made and saved there first where it is not there. ``nano-qformer``
+    has one of another shape than the other two. ``scale``: a
     factor on the number of pictures and examples of every stage (1: the recipe of the shipped models). ``begin``: a
     ``nano-vlm`` that has two stages behind it, of which only the third is done; no tower is then needed.
 
     Raises:
-        FedloomError: an unknown name, ``out`` exists, or ``begin`` is no such model.
+        FedloomError: an unknown name, ``out`` exists, the tower is another model's, or ``begin`` is no such model.
     """
     if name not in NAMES:
         raise FedloomError(f"pretrain: there is no {name!r}. {nearest(name, NAMES)}")
@@ -56,10 +66,10 @@ def pretrain(
         return _go_on(name, begin, out, seeds, scale, tell)
     stage1 = tower or out.with_name(f"{out.name}-{TOWER}")
     if not (stage1 / "config.json").exists():
-        _make_tower(stage1, seeds, scale, tell)
-    vision = CLIPVisionModel.from_pretrained(stage1)
+        _make_tower(stage1, name, seeds, scale, tell)
+    vision = _tower(stage1, name)
     begun = time.perf_counter()
-    make = _make_clip if name == "nano-clip" else _make_vlm
+    make = {"nano-clip": _make_clip, "nano-vlm": _make_vlm, "nano-qformer": _make_qformer}[name]
     recipe, scores = make(out, vision, seeds, scale, tell)
     written = {
         "name": name,
@@ -78,14 +88,42 @@ def pretrain(
     return written
 
 
-def _make_tower(out: Path, seeds: Seeds, scale: float, tell: Tell) -> None:
-    recipe = TowerRecipe()
-    recipe = TowerRecipe(images=_scaled(recipe.images, recipe.batch, scale))
+def _make_tower(out: Path, name: str, seeds: Seeds, scale: float, tell: Tell) -> None:
+    recipe, make = (qformer.TOWER, qformer.untrained) if name == "nano-qformer" else (TowerRecipe(), clip_tower)
+    recipe = replace(recipe, images=_scaled(recipe.images, recipe.batch, scale))
     begun = time.perf_counter()
-    model, scores = train_tower(recipe, seeds, tell)
+    model, scores = train_tower(recipe, seeds, tell, make)
     model.save_pretrained(out)
     written = {"recipe": asdict(recipe), "seconds": round(time.perf_counter() - begun, 1), "scores": scores}
     (out / "recipe.json").write_text(json.dumps(written, indent=1) + "\n")
+
+
+def _tower(folder: Path, name: str) -> Any:
+    """The tower of the folder, of the class that the model has.
+
+    Raises:
+        FedloomError: it is another model's.
+    """
+    kind = InstructBlipVisionModel if name == "nano-qformer" else CLIPVisionModel
+    found = reading.json_of((folder / "config.json").read_text(encoding="utf-8")).get("model_type")
+    if found != kind.config_class.model_type:
+        raise FedloomError(
+            f"pretrain: {folder} holds a tower of type {found!r}, and {name} has one of type "
+            f"{kind.config_class.model_type!r}. Fix: give another folder with --tower, or leave it out."
+        )
+    return kind.from_pretrained(folder)
+
+
+def _make_qformer(out: Path, tower: InstructBlipVisionModel, seeds: Seeds, scale: float, tell: Tell) -> Made:
+    backend = train_tokenizer(seeds).backend_tokenizer.to_str()
+    words = wrap(Tokenizer.from_str(backend), "$A </s>")
+    asked = wrap(Tokenizer.from_str(backend), "<s> $A </s>")
+    recipe = QFormerRecipe()
+    recipe = QFormerRecipe(examples=_scaled(recipe.examples, recipe.batch, scale))
+    model, made, scores = train_qformer(recipe, tower, words, asked, seeds, tell)
+    model.half().save_pretrained(out)
+    made.save_pretrained(out)
+    return asdict(recipe), scores
 
 
 def _make_clip(out: Path, tower: CLIPVisionModel, seeds: Seeds, scale: float, tell: Tell) -> Made:

@@ -4,6 +4,7 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -59,6 +60,11 @@ def tower_config(recipe: TowerRecipe) -> CLIPVisionConfig:
     )
 
 
+def clip_tower(recipe: TowerRecipe) -> CLIPVisionModel:
+    """The tower of nano-clip and nano-vlm, untrained."""
+    return CLIPVisionModel(tower_config(recipe))
+
+
 def schedule(step: int, steps: int, warmup: int = 200) -> float:
     """Linear warm-up, then a cosine down to zero."""
     return min(1.0, (step + 1) / warmup) * 0.5 * (1 + math.cos(math.pi * min(1.0, step / steps)))
@@ -73,17 +79,20 @@ def dense_loss(hidden: Tensor, heads: nn.ModuleDict, labels: dict[str, Tensor]) 
     return total
 
 
-def patches(tower: CLIPVisionModel, pictures: Tensor) -> Tensor:
+def patches(tower: Any, pictures: Tensor) -> Tensor:
     """``[B, 16, width]``: the last layer's patch features, without the class token."""
     hidden: Tensor = tower(pixel_values=pictures).last_hidden_state
     return hidden[:, 1:]
 
 
-def train_tower(recipe: TowerRecipe, seeds: Seeds, tell: Tell) -> tuple[CLIPVisionModel, dict[str, float]]:
-    """Train the tower on the public packs; returns it with its scores on public and on private packs."""
+def train_tower(
+    recipe: TowerRecipe, seeds: Seeds, tell: Tell, make: Callable[[TowerRecipe], Any] = clip_tower
+) -> tuple[Any, dict[str, float]]:
+    """Train the tower that ``make`` builds on the public packs; it, and its scores on public and on private packs."""
     torch.manual_seed(seeds.number("tower/init"))
-    tower = CLIPVisionModel(tower_config(recipe))
-    nn.init.normal_(tower.embeddings.position_embedding.weight, std=0.3)  # an icon is put together from its places
+    tower = make(recipe)
+    positions = tower.embeddings.position_embedding
+    nn.init.normal_(getattr(positions, "weight", positions), std=0.3)  # an icon is put together from its places
     heads = nn.ModuleDict(
         {head: nn.Sequential(nn.LayerNorm(recipe.width), nn.Linear(recipe.width, size)) for head, size in HEADS.items()}
     )
@@ -111,7 +120,7 @@ def train_tower(recipe: TowerRecipe, seeds: Seeds, tell: Tell) -> tuple[CLIPVisi
 
 
 @torch.no_grad()
-def score_tower(tower: CLIPVisionModel, heads: nn.ModuleDict, seeds: Seeds, batches: int = 3) -> dict[str, float]:
+def score_tower(tower: Any, heads: nn.ModuleDict, seeds: Seeds, batches: int = 3) -> dict[str, float]:
     """Share of patches labelled rightly, where a thing is, for the main heads on public and on private packs."""
     tower.eval()
     scores: dict[str, float] = {}

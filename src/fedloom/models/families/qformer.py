@@ -1,7 +1,7 @@
 """BLIP-2 and InstructBLIP: a Q-Former asks a picture a fixed number of queries; InstructBLIP's hears the prompt too."""
 
 from collections.abc import Sequence
-from typing import Any
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -14,21 +14,9 @@ from fedloom.models.language.tokens import Tokens
 
 
 class Blip2(Family):
-    """A Q-Former that is asked nothing. All pictures' tokens stand before the prompt, and before its beginning mark.
-
-    Raises:
-        FedloomError: its language model is an encoder-decoder.
-    """
+    """A Q-Former that is asked nothing. All pictures' tokens stand before the prompt, and before its beginning mark."""
 
     front = True
-
-    def __init__(self, model: Any, processor: Any) -> None:
-        super().__init__(model, processor)
-        if not model.config.use_decoder_only_language_model:
-            raise FedloomError(
-                f"model: the language model of this {model.config.model_type!r} is an encoder-decoder; expected a "
-                "decoder alone, as in blip2-opt or instructblip-vicuna."
-            )
 
     def shown(self, grid: Sequence[int]) -> str:
         """An image token a query."""
@@ -60,9 +48,9 @@ class InstructBlip(Blip2):
 
     reads_prompt = True
 
-    def __init__(self, model: Any, processor: Any) -> None:
-        super().__init__(model, processor)
-        self._tokens = Tokens(processor.qformer_tokenizer)
+    @cached_property
+    def _tokens(self) -> Tokens:
+        return Tokens(self.processor.qformer_tokenizer)
 
     def question(self, prompt: str, whose: str) -> Tensor:
         """Ids of the prompt in the Q-Former's own words, ``[q]``.

@@ -10,6 +10,7 @@ from fedloom.core.device import device
 from fedloom.core.errors import FedloomError
 from fedloom.core.passage import Passage, Speech, Target
 from fedloom.models.language import decoding
+from fedloom.models.language.encoder_decoder import apart
 
 
 class Language:
@@ -22,10 +23,11 @@ class Language:
     """
 
     def __init__(self, model: Any, dtype: str) -> None:
-        if getattr(model.config, "is_encoder_decoder", False) or not getattr(
-            model.config, "use_decoder_only_language_model", True
-        ):
-            raise FedloomError("model: its language model is an encoder-decoder; expected a decoder alone.")
+        if getattr(model.config, "is_encoder_decoder", False) or apart(model):
+            raise FedloomError(
+                "model: its language model is an encoder-decoder, which cannot be served apart from the rest. Set "
+                "split.wire = 'none', or choose a model with a decoder alone."
+            )
         self._decoder, self._head = decoder(model), model.get_output_embeddings()
         self._embed = model.get_input_embeddings()
         self._half = dtype == "bfloat16"
@@ -51,10 +53,13 @@ class Language:
             )
             return self._head(out.last_hidden_state[:, keep]).float()  # type: ignore[no-any-return]
 
+    def next(self, passage: Passage, target: Target) -> Tensor:
+        """Logits ``[B, K, V]`` in float32 of the next token at each place of ``target``."""
+        return self.logits(passage.embeddings(), passage.mask, target.keep, positions=passage.positions)
+
     def losses(self, passage: Passage, target: Target) -> Tensor:
         """Mean cross-entropy over the tokens of each row's answer and its end, ``[B]``."""
-        logits = self.logits(passage.embeddings(), passage.mask, target.keep, positions=passage.positions)
-        return target.losses(logits)
+        return target.losses(self.next(passage, target))
 
     @torch.no_grad()
     def rank(self, passage: Passage, continuations: Sequence[tuple[int, Sequence[int]]], speech: Speech) -> list[float]:

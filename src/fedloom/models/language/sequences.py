@@ -21,13 +21,22 @@ class Words:
 
     What is trained on, ranked, and gone on from are these ids. ``image``: the token whose places pictures take.
     ``longest``: the model's limit in tokens; ``rows``: how many it has embeddings of. ``front``: pictures stand before
-    the whole prompt and its beginning mark, wherever their marks are.
+    the whole prompt and its beginning mark, wherever their marks are. ``apart``: prompt and answer are texts of their
+    own, the first with the tokenizer's end, as an encoder-decoder reads them.
 
     Raises:
         FedloomError: the tokenizer lacks a token that the model needs.
     """
 
-    def __init__(self, tokenizer: Any, image: str, longest: int, front: bool = False, rows: int | None = None) -> None:
+    def __init__(
+        self,
+        tokenizer: Any,
+        image: str,
+        longest: int,
+        front: bool = False,
+        rows: int | None = None,
+        apart: bool = False,
+    ) -> None:
         if tokenizer.eos_token_id is None:
             raise FedloomError(
                 "model: its tokenizer has no eos_token, so that no answer could end. Name one in its "
@@ -43,7 +52,7 @@ class Words:
         self._tokens = Tokens(tokenizer, (image,))
         self.image_id: int = found
         self.end: int = tokenizer.eos_token_id
-        self._longest, self._rows = longest, rows
+        self._longest, self._rows, self._apart = longest, rows, apart
         for token, number in ((image, self.image_id), (tokenizer.eos_token, self.end)):
             self._known([number], f"model: token {token!r}")
         self._prompts: dict[tuple[str, ...], list[int]] = {}
@@ -84,10 +93,10 @@ class Words:
             between = prompt.split(IMAGE)
             parts = [part for pair in zip(between, [*pictures, ""], strict=True) for part in pair]
             ids = [*self._tokens.before, *self._tokens.ids(parts, whose)]
-        return self._known(ids, whose)
+        return self._known([*ids, *self._tokens.after] if self._apart else ids, whose)
 
     def answer(self, example: Example, answer: str) -> list[int]:
-        """Ids of ``answer`` as it follows the prompt after a space, without the end.
+        """Ids of ``answer`` as it follows the prompt after a space, or as a text of its own, without the end.
 
         Raises:
             FedloomError: it is no text.
@@ -104,7 +113,9 @@ class Words:
 
     def _anchor(self, example: Example) -> str:
         """What an answer is tokenised behind, since some tokenizers spell a word by what stands before it: the last
-        word of the prompt, or the picture's token where a picture is its end."""
+        word of the prompt, or the picture's token where a picture is its end; nothing where it is a text of its own."""
+        if self._apart:
+            return ""
         text = without_marks(example.prompt) if self._front else example.prompt.rstrip()
         _, mark, last = text.rpartition(IMAGE)
         words = last.split()
