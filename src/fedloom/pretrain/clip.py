@@ -11,7 +11,7 @@ from transformers import CLIPConfig, CLIPModel, CLIPTextConfig, CLIPVisionModel,
 
 from fedloom.core.seeds import Seeds
 from fedloom.pretrain.pictures import pixels, restyle
-from fedloom.pretrain.tower import Tell, TowerRecipe, schedule, tower_config
+from fedloom.pretrain.tower import Tell, TowerRecipe, half, schedule, tower_config
 from fedloom.tasks._icons.packs import PRIVATE, PUBLIC, classes, things
 from fedloom.tasks._icons.scene import COLOURS, Item, Scene, draw
 from fedloom.tasks._icons.words import spoken
@@ -72,7 +72,7 @@ def train_clip(
     for step in range(steps):
         pictures, labels = icons(rng, list(PUBLIC), recipe.batch, augment=True)
         caption = CAPTIONS[rng.integers(len(CAPTIONS))]
-        with torch.autocast("cpu", dtype=torch.bfloat16):
+        with half():
             logits = similarity(model, pictures, name_tokens(tokenizer, caption))
         loss = F.cross_entropy(logits.float(), labels)
         optimiser.zero_grad()

@@ -33,14 +33,14 @@ from fedloom.models.families.qformer import InstructBlip
 from fedloom.models.language.encoder_decoder import EncoderDecoder
 from fedloom.models.language.sequences import Words, pad, targets, without_marks
 from fedloom.pretrain.pictures import DEVIATION, MEAN, pixels
-from fedloom.pretrain.tower import Tell, TowerRecipe, schedule
+from fedloom.pretrain.tower import Tell, TowerRecipe, half, schedule
 from fedloom.pretrain.vlm import asked, caption, example_of
 from fedloom.tasks._icons.packs import PRIVATE, PUBLIC
 from fedloom.tasks._icons.question import Kind
 from fedloom.tasks._icons.scene import CANVAS
 from fedloom.tasks._icons.skills import SKILLS, question
 
-TOWER = TowerRecipe(width=160, layers=5, heads=5)
+TOWER = TowerRecipe(images=130_000, width=160, layers=5, heads=5)
 """The tower's sizes and schedule: the model fits in 8 MB with it."""
 
 LESSONS = {"caption": 0.35, "choose_txt": 0.45, "fill_in_blank": 0.2}
@@ -147,7 +147,7 @@ class Reader:
     def __init__(self, model: InstructBlipForConditionalGeneration, made: InstructBlipProcessor) -> None:
         self.model, self.family = model, InstructBlip(model, made)
         self.words = Words(made.tokenizer, IMAGE, 10**6, front=True, apart=True)
-        self._language = EncoderDecoder(model, "bfloat16")
+        self._language = EncoderDecoder(model, "float32")
 
     def prompt(self, example: Example) -> list[int]:
         """Ids of the prompt, with the queries' places before it."""
@@ -177,14 +177,14 @@ class Reader:
 
     def losses(self, batch: Batch) -> Tensor:
         """Mean cross-entropy of each answer, ``[B]``."""
-        with torch.autocast("cpu", dtype=torch.bfloat16):
+        with half():
             return self._language.losses(self.passage(batch), batch.target)
 
     @torch.no_grad()
     def right(self, examples: Sequence[Example]) -> float:
         """The share of questions whose likeliest choice is the answer."""
         rows = [(row, self.answer(e, c)[:-1]) for row, e in enumerate(examples) for c in e.choices]
-        with torch.autocast("cpu", dtype=torch.bfloat16):
+        with half():
             found = self._language.rank(self.passage(self.batch(examples)), rows, Speech(self.words.end))
         parts = torch.split(torch.tensor(found), [len(e.choices) for e in examples])
         chosen = [e.choices[int(scores.argmax())] == e.answer for e, scores in zip(examples, parts, strict=True)]

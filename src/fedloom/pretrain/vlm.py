@@ -35,7 +35,7 @@ from fedloom.pretrain import claims
 from fedloom.pretrain.claims import ClaimsRecipe
 from fedloom.pretrain.pictures import DEVIATION, MEAN, PATCHES, pixels, random_scene
 from fedloom.pretrain.tokens import LENGTH
-from fedloom.pretrain.tower import Tell, TowerRecipe, schedule, tower_config
+from fedloom.pretrain.tower import Tell, TowerRecipe, half, schedule, tower_config
 from fedloom.tasks._icons.packs import PRIVATE, PUBLIC
 from fedloom.tasks._icons.question import Kind, Question
 from fedloom.tasks._icons.scene import CANVAS, Scene, draw
@@ -233,7 +233,7 @@ def _train(
     begun = time.perf_counter()
     for step in range(steps):
         pictures, tokens, mask, wanted = next(stream)
-        with torch.autocast("cpu", dtype=torch.bfloat16):
+        with half():
             loss = answer_losses(model, tokens, mask, pictures, wanted).mean()
         optimiser.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
@@ -278,7 +278,7 @@ def likeliest(model: LlavaForConditionalGeneration, words: Words, example: Examp
         answer = [*words.answer(example, choice), words.end]
         rows.append((pictures, [*before, *answer], [*[IGNORE] * len(before), *answer]))
     every, tokens, mask, wanted = gather(rows, words.end)
-    with torch.autocast("cpu", dtype=torch.bfloat16):
+    with half():
         losses = answer_losses(model, tokens, mask, every, wanted)
     return example.choices[int((losses * (wanted != IGNORE).sum(dim=1)).argmin())]
 
