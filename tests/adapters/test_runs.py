@@ -11,10 +11,11 @@ from fedloom.core import config
 from fedloom.core.config import Experiment
 from fedloom.core.errors import FedloomError
 from fedloom.federation.evaluate import Evaluator
+from fedloom.federation.exchange import Stopped
 from fedloom.federation.setup import Setup
 from fedloom.planning.plan import plan
 from tests.adapters.kinds import INIT, NAMES, OPTIONS, equal
-from tests.federation.test_record import outcome
+from tests.federation.test_record import after, outcome
 
 SMALL = """
 rounds = 2
@@ -52,7 +53,12 @@ def experiment(kind: str, *sets: str) -> Experiment:
 def test_a_run_resumes_with_the_same_bits_and_is_exported(kind: str, tmp_path: Path) -> None:
     whole, parted = tmp_path / "whole", tmp_path / "parted"
     engines.run(experiment(kind), whole)
-    engines.run(experiment(kind, "rounds=1"), parted)
+    if kind == "adalora":  # its ranks fall over the length of the run
+        with pytest.raises(Stopped):
+            engines.run(experiment(kind), parted, stop=after(3))
+        assert len((parted / "rounds.jsonl").read_text().splitlines()) == 1
+    else:
+        engines.run(experiment(kind, "rounds=1"), parted)
     engines.run(experiment(kind), parted, resume=True)
     assert outcome(whole) == outcome(parted)
     engines.export(parted, tmp_path / "out")

@@ -65,7 +65,7 @@ def write(
     else:
         pairs = fold(pairs, lora.pairs(dict(base)), spec.scale)
         settings = _folded_config(spec, {m.removeprefix(PREFIX): a.shape[0] for m, (a, _) in pairs.items()})
-    _write(folder, lora.tree(pairs), settings, home, card)
+    write_settings(folder, lora.tree(pairs), settings, home, card)
 
 
 def write_tree(folder: Path, tree: Tree, spec: AdapterSpec, modules: Sequence[str], home: Home, card: str) -> None:
@@ -74,7 +74,7 @@ def write_tree(folder: Path, tree: Tree, spec: AdapterSpec, modules: Sequence[st
     (rank,) = ranks
     options = {"r": rank, "lora_alpha": spec.scale * rank}
     names = [module.removeprefix(PREFIX) for module in modules]
-    _write(folder, tree, config(spec, names, **options), home, card)
+    write_settings(folder, tree, config(spec, names, **options), home, card)
 
 
 def write_own(
@@ -125,7 +125,8 @@ def tensors(folder: Path, file: str = TENSORS) -> Tree:
         raise FedloomError(f"{folder / file}: cannot be read: {error}.") from None
 
 
-def _write(folder: Path, found: Tree, settings: "LoraConfig", home: Home, card: str) -> None:
+def write_settings(folder: Path, found: Tree, settings: "LoraConfig", home: Home, card: str) -> None:
+    """Write tensors that bear PEFT's names under PEFT's ``settings``."""
     settings.base_model_name_or_path = home.base
     settings.auto_mapping = {"base_model_class": home.kind, "parent_library": home.module}
     settings.inference_mode = True

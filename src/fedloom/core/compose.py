@@ -23,7 +23,7 @@ Hook = Callable[..., Any]
 def compose(*parts: Local, names: Sequence[str] = ()) -> Local:
     """One client half of several, each with a ``LocalRun.scratch`` of its own.
 
-    - ``fits``, ``begin``, ``gradient`` and ``end``: one after the other, in the order of the parts.
+    - ``fits``, ``begin``, ``gradient``, ``after`` and ``end``: one after the other, in the order of the parts.
     - ``term``: the sum.
     - ``send`` and ``keep``: all slots; two parts never have the same one.
     - ``rank``, ``personal``, ``backward``, ``choose``: that of the part which has one, and one at most has.
@@ -65,6 +65,7 @@ def compose(*parts: Local, names: Sequence[str] = ()) -> Local:
         choose=_alone(parts, "choose"),
         backward=_alone(parts, "backward"),
         end=_in_order(parts, "end"),
+        after=_in_order(parts, "after"),
         fits=_all_fit(parts),
     )
 

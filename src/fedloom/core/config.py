@@ -12,6 +12,7 @@ from pydantic_core import ErrorDetails
 
 from fedloom.core import compose, keys, needs, reading, resolve, sources
 from fedloom.core.comparing import CompareTable
+from fedloom.core.contracts import Adapter
 from fedloom.core.errors import FedloomError, nearest
 from fedloom.core.keys import AXES, CHOICE, FREE, TABLES
 from fedloom.core.sources import COMPARE, PRESETS, about, presets
@@ -129,7 +130,9 @@ def build(experiment: Experiment, key: str) -> Any:
     built = resolve.build(AXES[key], table.choice, table.options, **given)
     if key == "method":
         built = compose.extended(built, experiment.method, experiment.seed)
-        needs.check(experiment, built, build(experiment, "adapter"))
+        adapter: Adapter = build(experiment, "adapter")
+        needs.check(experiment, built, adapter)
+        built = adapter.governs(built, experiment.rounds) if adapter.governs else built
     return built
 
 

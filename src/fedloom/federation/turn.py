@@ -174,6 +174,9 @@ def _learn(
                 local.gradient(run)
             optimisers.set_rate(optimiser, steps.step_rate(pupil.table, run.lr, run.steps, run.total))
             optimiser.step()
+            if local.after:
+                with torch.no_grad():
+                    local.after(run)
         except Exception as error:
             reason = str(error) if isinstance(error, FedloomError) else f"{type(error).__name__}: {error}"
             raise FedloomError(f"{where}: {reason}") from error

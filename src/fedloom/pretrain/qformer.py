@@ -1,8 +1,9 @@
 """Nano-qformer: a Q-Former that reads the question, and a small T5, on a frozen tower of their own.
 
-The tower learns from dense labels, as that of the other nano models (``tower``). Then queries, Q-Former, projection and
-T5 learn from captions and from questions of the public skills, worded in the public ways, on public packs: what clients
-must learn lies in the pictures, in the questions and in the language, so that an adapter's place makes a difference.
+The tower begins as the first layers of nano-vlm's and learns from dense labels (``tower``). Then queries, Q-Former,
+projection and T5 learn from captions and from questions of the public skills, worded in the public ways, on public
+packs: what clients must learn lies in the pictures, in the questions and in the language, so that an adapter's place
+makes a difference.
 """
 
 import time
@@ -21,6 +22,7 @@ from transformers import (
     InstructBlipQFormerConfig,
     InstructBlipVisionConfig,
     InstructBlipVisionModel,
+    LlavaForConditionalGeneration,
     PreTrainedTokenizerFast,
     T5Config,
 )
@@ -29,6 +31,7 @@ from fedloom.core.contracts import IMAGE, Example
 from fedloom.core.passage import Passage, Speech, Target
 from fedloom.core.pictures import open_picture
 from fedloom.core.seeds import Seeds
+from fedloom.models import NANO
 from fedloom.models.families.qformer import InstructBlip
 from fedloom.models.language.encoder_decoder import EncoderDecoder
 from fedloom.models.language.sequences import Words, pad, targets, without_marks
@@ -40,11 +43,13 @@ from fedloom.tasks._icons.question import Kind
 from fedloom.tasks._icons.scene import CANVAS
 from fedloom.tasks._icons.skills import SKILLS, question
 
-TOWER = TowerRecipe(images=130_000, width=160, layers=5, heads=5)
-"""The tower's sizes and schedule: the model fits in 8 MB with it."""
+TOWER = TowerRecipe(images=130_000, lr=1e-3, layers=4)
+"""The tower's sizes and schedule: the model fits in 8 MB with it, and it begins as the first layers of nano-vlm's."""
 
 LESSONS = {"caption": 0.35, "choose_txt": 0.45, "fill_in_blank": 0.2}
 """Share of the batches with captions and with each kind of question; a Q-Former has one picture a question."""
+
+PARTS = ("weight", "bias")
 
 STEP = 16
 """Batches are padded to a multiple of so many tokens: new shapes cost a compilation each in bfloat16 on a CPU."""
@@ -78,9 +83,28 @@ def vision_config(recipe: TowerRecipe) -> InstructBlipVisionConfig:
     )
 
 
-def untrained(recipe: TowerRecipe) -> InstructBlipVisionModel:
-    """The tower, untrained."""
-    return InstructBlipVisionModel(vision_config(recipe))
+def begun(recipe: TowerRecipe) -> InstructBlipVisionModel:
+    """The tower with the weights of the first layers of nano-vlm's, which was trained on the same pictures."""
+    tower = InstructBlipVisionModel(vision_config(recipe))
+    theirs = LlavaForConditionalGeneration.from_pretrained(NANO["nano-vlm"], dtype="float32").model.vision_tower
+    held = theirs.embeddings
+    state = {
+        "embeddings.class_embedding": held.class_embedding[None, None],
+        "embeddings.position_embedding": held.position_embedding.weight[None],
+        "embeddings.patch_embedding.weight": held.patch_embedding.weight,
+        "embeddings.patch_embedding.bias": torch.zeros(recipe.width),
+        "post_layernorm.weight": torch.ones(recipe.width),
+        "post_layernorm.bias": torch.zeros(recipe.width),
+    }
+    for number, layer in enumerate(theirs.encoder.layers[: recipe.layers]):
+        own, attention = f"encoder.layers.{number}.", layer.self_attn
+        three = attention.q_proj, attention.k_proj, attention.v_proj
+        state |= {own + f"self_attn.qkv.{part}": torch.cat([getattr(one, part) for one in three]) for part in PARTS}
+        same = {"self_attn.projection": attention.out_proj, "mlp.fc1": layer.mlp.fc1, "mlp.fc2": layer.mlp.fc2}
+        same |= {"layer_norm1": layer.layer_norm1, "layer_norm2": layer.layer_norm2}
+        state |= {f"{own}{name}.{part}": getattr(one, part) for name, one in same.items() for part in PARTS}
+    tower.load_state_dict(state)
+    return tower
 
 
 def config(recipe: QFormerRecipe, tower: TowerRecipe, words: PreTrainedTokenizerFast, asked: int) -> InstructBlipConfig:

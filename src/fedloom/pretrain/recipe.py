@@ -89,7 +89,7 @@ def pretrain(
 
 
 def _make_tower(out: Path, name: str, seeds: Seeds, scale: float, tell: Tell) -> None:
-    recipe, make = (qformer.TOWER, qformer.untrained) if name == "nano-qformer" else (TowerRecipe(), clip_tower)
+    recipe, make = (qformer.TOWER, qformer.begun) if name == "nano-qformer" else (TowerRecipe(), clip_tower)
     recipe = replace(recipe, images=_scaled(recipe.images, recipe.batch, scale))
     begun = time.perf_counter()
     model, scores = train_tower(recipe, seeds, tell, make)

@@ -62,7 +62,9 @@ def tower_config(recipe: TowerRecipe) -> CLIPVisionConfig:
 
 def clip_tower(recipe: TowerRecipe) -> CLIPVisionModel:
     """The tower of nano-clip and nano-vlm, untrained."""
-    return CLIPVisionModel(tower_config(recipe))
+    tower = CLIPVisionModel(tower_config(recipe))
+    nn.init.normal_(tower.embeddings.position_embedding.weight, std=0.3)  # an icon is put together from its places
+    return tower
 
 
 def half() -> torch.autocast:
@@ -97,8 +99,6 @@ def train_tower(
     torch.manual_seed(seeds.number("tower/init"))
     tower = make(recipe)
     tower.set_attn_implementation("eager")  # the fused one's backward is slower on a CPU
-    positions = tower.embeddings.position_embedding
-    nn.init.normal_(getattr(positions, "weight", positions), std=0.3)  # an icon is put together from its places
     heads = nn.ModuleDict(
         {head: nn.Sequential(nn.LayerNorm(recipe.width), nn.Linear(recipe.width, size)) for head, size in HEADS.items()}
     )

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from fedloom.core.contracts.method import Method
 from fedloom.core.seeds import Seeds
 
 
@@ -33,9 +34,12 @@ class Adapter:
     and gives a ``fedloom.adapters.Placed``. ``pairs``: it is made of LoRA pairs, which some methods need. ``codes``: it
     adapts what the language model reads, and can be sent as low-rank codes. ``classes``: it has a part for each of the
     task's answers, which must be known. ``squares``: a square R stands between B and A of every pair.
+    ``governs(method, rounds)``: the method of a run of so many rounds with what the kind has its server and clients do
+    besides, such as to spend a budget of ranks.
 
     Raises:
-        FedloomError: of ``touches`` and ``place``: the model has no place for it.
+        FedloomError: of ``touches`` and ``place``: the model has no place for it; of ``governs``: the method or the run
+            does not fit.
     """
 
     touches: Callable[[Base], frozenset[str]]
@@ -44,3 +48,4 @@ class Adapter:
     codes: bool = False
     classes: bool = False
     squares: bool = False
+    governs: Callable[[Method, int], Method] | None = None

@@ -91,7 +91,7 @@ class Local:
 
     ``fits(adapter)`` is called before a run begins, with everyone's start adapter; it raises a ``FedloomError`` where
     the method can do nothing with that. A turn asks for the others in this order, ``term``, ``backward`` and
-    ``gradient`` anew in every step:
+    ``gradient`` and ``after`` anew in every step:
 
     - ``begin(run)``: called before all else.
     - ``choose(run)``: which of the client's examples the turn trains on, the personal adapter's as well: different
@@ -104,6 +104,8 @@ class Local:
       do to the term's, so a term beside it must not look at examples.
     - ``gradient(run)``: called after backward and before the optimiser's step; may change ``.grad`` of ``run.theta`` in
       place: every leaf has one, zero where the batch does not depend on it.
+    - ``after(run)``: called after each of the optimiser's steps, while ``.grad`` is still that of the step; may change
+      the leaves of ``run.theta`` in place.
     - ``end(run)``: called after the last step; may change the leaves of ``run.theta`` in place, and what it makes of
       them is the client's adapter.
     - ``rank(run)``: how many components of every LoRA pair, from the first, the reply has, at most those the client
@@ -130,6 +132,7 @@ class Local:
     choose: Callable[[LocalRun], Sequence[int]] | None = None
     backward: Callable[[LocalRun, Tensor], None] | None = None
     end: Callable[[LocalRun], None] | None = None
+    after: Callable[[LocalRun], None] | None = None
     fits: Callable[[Tree], None] | None = None
 
 
