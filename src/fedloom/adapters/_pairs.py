@@ -12,14 +12,15 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
-from fedloom.adapters import _folder
+from fedloom.adapters import _folder, _fully
 from fedloom.adapters._folder import PREFIX, Home
-from fedloom.adapters._placed import Named, Placed, What, refuse
+from fedloom.adapters._placed import Named, Placed, What, misshapen, refuse
 from fedloom.adapters._select import owner, select
 from fedloom.core import lora, starts
 from fedloom.core.contracts import Base, Tree
@@ -29,6 +30,7 @@ from fedloom.core.spec import AdapterSpec
 class Pairs(Placed):
     """Pairs beside ``layers``, each with ``lora_A``, ``lora_B``, ``lora_dropout`` and the sizes of a linear layer, by
     PEFT's module name. ``begin(module, layer, stream)``: where a pair starts; ``stream`` is that of the whole adapter.
+    ``fully``: leaves that are parameters of the model itself.
     """
 
     library: Literal["peft", "fedloom"] = "peft"
@@ -40,14 +42,15 @@ class Pairs(Placed):
         touches: frozenset[str],
         layers: Mapping[str, Any],
         begin: Callable[[str, Any, torch.Generator], starts.Start],
+        fully: Mapping[str, tuple[nn.Module, str]] = MappingProxyType({}),
     ) -> None:
-        self._layers = dict(layers)
-        super().__init__(base, spec, touches, self._halves())
+        self._layers, self._fully = dict(layers), dict(fully)
+        super().__init__(base, spec, touches, self._halves() | self._fully)
         self.layers = tuple(name.removeprefix(PREFIX) for name in self._layers)
         self._originals: dict[str, Tensor] = {}  # W0 of layers whose weight is changed, by PEFT's module name
         self._held: dict[str, lora.Pair] = {}  # what the start took out of a weight, as a plain product
         stream = base.seeds.torch("adapter/init")
-        tree: Tree = {}
+        tree: Tree = {name: leaf for name, leaf in self.leaves().items() if name in self._fully}
         for module in sorted(self._layers):
             start = begin(module, self._layers[module], stream)
             tree |= {module + lora.A: start.a, module + lora.B: start.b}
@@ -103,7 +106,7 @@ class Pairs(Placed):
         """
         whole, known = what == "adapter", self.parts.keys()
         wrong = [f"unexpected {name!r}" for name in sorted(tree.keys() - known)]
-        wrong += [f"unexpected {name!r}" for name in sorted(tree) if name.endswith(lora.R) and not whole]
+        wrong += [f"unexpected {n!r}" for n in sorted(tree) if (n.endswith(lora.R) or n in self._fully) and not whole]
         wrong += [f"missing {name!r}" for name in sorted(known - tree.keys())] if whole else []
         for module, (a, b) in lora.pairs(dict(tree)).items() if not wrong else ():
             layer = self._layers[module]
@@ -113,6 +116,7 @@ class Pairs(Placed):
             r = tree.get(module + lora.R)
             if r is not None and r.shape != (a.shape[0], a.shape[0]):
                 wrong.append(f"{module!r} has R {list(r.shape)}, expected [{a.shape[0]}, {a.shape[0]}] as its A")
+        wrong += misshapen(tree, self._fully) if not wrong else []
         refuse(self.base.name, what, wrong)
 
     @contextmanager
@@ -145,6 +149,8 @@ class Pairs(Placed):
         what the start took out of it, and R are folded into the pairs."""
         self.check(adapter, "adapter")
         self.check(base, "base")
+        adapter, own = _fully.parted(adapter, self._fully)
+        _fully.write(folder, own)
         pairs = lora.pairs(dict(adapter))
         for module, (a, b) in pairs.items():
             if module + lora.R in adapter:
@@ -155,15 +161,19 @@ class Pairs(Placed):
             change[module] = lora.stack([(1.0, a.detach().cpu(), b.detach().cpu()) for a, b in parts])
         _folder.write(folder, lora.tree(pairs), lora.tree(change), self.spec, home, card)
 
+    def told(self, folder: Path) -> str:
+        """The part of a card about the parameters that learn themselves."""
+        return _fully.told(folder, self._fully)
+
 
 def components(base: Base, spec: AdapterSpec) -> frozenset[str]:
-    """The components of the linear layers that ``spec`` chooses.
+    """The components of the linear layers that ``spec`` chooses, and of the parameters that learn themselves.
 
     Raises:
         FedloomError: it chooses none.
     """
     found = (owner(base, name) for name in select(base.model, spec, base.generative))
-    return frozenset(part for part in found if part is not None)
+    return frozenset(part for part in found if part is not None) | _fully.touched(base, spec)
 
 
 def beside_linears(base: Base, spec: AdapterSpec) -> dict[str, Any]:

@@ -99,9 +99,7 @@ class Placed:
         leaves = self.leaves()
         wrong = [f"unexpected {name!r}" for name in sorted(tree.keys() - leaves.keys())]
         wrong += [f"missing {name!r}" for name in sorted(leaves.keys() - tree.keys())]
-        for name, leaf in leaves.items():
-            if name in tree and tree[name].shape != leaf.shape:
-                wrong.append(f"{name!r} is {list(tree[name].shape)}, expected {list(leaf.shape)}")
+        wrong += misshapen(tree, self.parts)
         refuse(self.base.name, what, wrong)
 
     def rescale(self, factor: float) -> None:
@@ -174,6 +172,20 @@ class Placed:
         self.check(base, "base")
         _folder.write_own(folder, adapter, self.spec, self.base.classes, home, card)
 
+    def told(self, folder: Path) -> str:
+        """The part of a card about files beside those that its library reads."""
+        return ""
+
+
+def misshapen(tree: Named, parts: Mapping[str, tuple[nn.Module, str]]) -> list[str]:
+    """Which tensors of a tree have another shape than the leaves of their names, in words."""
+    live = {name: getattr(module, leaf) for name, (module, leaf) in parts.items()}
+    return [
+        f"{name!r} is {list(tree[name].shape)}, expected {list(leaf.shape)}"
+        for name, leaf in live.items()
+        if name in tree and tree[name].shape != leaf.shape
+    ]
+
 
 def refuse(name: str, what: What, wrong: Sequence[str]) -> None:
     """Raise the first three misfits of named tensors with the model ``name``; nothing where there are none.
@@ -203,7 +215,30 @@ def matching(base: Base, spec: AdapterSpec) -> None:
 
 
 def no_pairs(spec: AdapterSpec) -> None:
-    """Refuse a start that pairs alone have, of a kind that has none.
+    """Refuse what pairs alone have, of a kind that has none: a start of theirs, and parameters beside them.
+
+    Raises:
+        FedloomError: ``spec`` asks for one.
+    """
+    no_start(spec)
+    nothing_fully(spec)
+
+
+def nothing_fully(spec: AdapterSpec) -> None:
+    """Refuse parameters that would learn themselves.
+
+    Raises:
+        FedloomError: ``spec`` names some.
+    """
+    if spec.fully:
+        raise FedloomError(
+            f"adapter.fully = {list(spec.fully)}: kind {spec.kind!r} has no parameters of the model learn beside it. "
+            "Leave it out, or choose kind 'lora' or 'adalora'."
+        )
+
+
+def no_start(spec: AdapterSpec) -> None:
+    """Refuse a start that pairs alone have.
 
     Raises:
         FedloomError: ``spec`` asks for one.

@@ -10,6 +10,7 @@ from torch import nn
 from fedloom.core.components import addresses, component, fits, kinds
 from fedloom.core.contracts import Base
 from fedloom.core.errors import FedloomError
+from fedloom.core.placements import placements
 from fedloom.core.spec import AdapterSpec
 from fedloom.core.table import Component
 
@@ -75,9 +76,17 @@ def check_globs(globs: Sequence[str], called: Collection[str]) -> None:
         FedloomError: naming it, and what there is.
     """
     for glob in globs:
-        if not any(fnmatchcase(address, glob) for address in called):
+        if not _called(glob, called):
             ends = sorted({"{0}.*.{2}".format(*address.split(".")) for address in called})
+            whose = [name for name, globs in placements().items() if glob in globs]
+            fit = [name for name, globs in placements().items() if all(_called(each, called) for each in globs)]
+            of = f" (of {' and '.join(map(repr, whose))})" if whose else ""
             raise FedloomError(
-                f"adapter.where: {glob!r} matches no layer of this model. It has {', '.join(ends)}; a block is a "
+                f"adapter.where: {glob!r}{of} matches no layer of this model. It has {', '.join(ends)}; a block is a "
                 f"number, 'self', 'cross' or a name, as in {min(called, default='')!r}."
+                + (f" Placements that fit: {', '.join(fit)}." if fit else "")
             )
+
+
+def _called(glob: str, called: Collection[str]) -> bool:
+    return any(fnmatchcase(address, glob) for address in called)

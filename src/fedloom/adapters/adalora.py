@@ -9,12 +9,12 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from fedloom.adapters import _folder
+from fedloom.adapters import _folder, _fully
 from fedloom.adapters._budget import Rule, governed
 from fedloom.adapters._folder import PREFIX, Home
 from fedloom.adapters._importance import A, B, E
 from fedloom.adapters._pairs import components
-from fedloom.adapters._placed import Named, Placed, no_pairs
+from fedloom.adapters._placed import Named, Placed, no_start
 from fedloom.adapters._select import select
 from fedloom.core.contracts import Adapter, Base, Method, Tree
 from fedloom.core.errors import FedloomError
@@ -65,7 +65,7 @@ def adalora(
     Raises:
         FedloomError: a beta outside (0, 1), a weight or a number of rounds below 0, or a start of pairs.
     """
-    no_pairs(spec)
+    no_start(spec)
     for name, beta in (("beta1", beta1), ("beta2", beta2)):
         if not 0 < beta < 1:
             raise FedloomError(f"adapter.{name} = {beta}: expected a number between 0 and 1.")
@@ -86,19 +86,22 @@ class Triplets(Placed):
     library: Literal["peft", "fedloom"] = "peft"
 
     def __init__(self, base: Base, spec: AdapterSpec) -> None:
-        touches = components(base, spec)
+        touches, self._fully = components(base, spec), _fully.placed(base, spec)
         self._layers = _beside(base, spec)
-        parts: dict[str, tuple[torch.nn.Module, str]] = {}
+        parts: dict[str, tuple[torch.nn.Module, str]] = dict(self._fully)
         for name, layer in self._layers.items():
-            held = {A: layer.lora_A, E: layer.lora_E, B: layer.lora_B}
-            parts |= {name + half: (module, "default") for half, module in held.items()}
+            halves = {A: layer.lora_A, E: layer.lora_E, B: layer.lora_B}
+            parts |= {name + half: (module, "default") for half, module in halves.items()}
         super().__init__(base, spec, touches, parts)
         self.layers = tuple(name.removeprefix(PREFIX) for name in self._layers)
         stream = base.seeds.torch("adapter/init")
         start: Tree = {}
         for name, live in self.leaves().items():
             drawn = torch.zeros(live.shape)
-            start[name] = drawn if name.endswith(E) else drawn.normal_(0, STD, generator=stream)
+            if name in self._fully:
+                start[name] = live
+            else:
+                start[name] = drawn if name.endswith(E) else drawn.normal_(0, STD, generator=stream)
         self.write(start)
 
     @contextmanager
@@ -122,6 +125,8 @@ class Triplets(Placed):
         """Write a folder that ``PeftModel.from_pretrained`` opens, without the triplets whose E is zero."""
         self.check(adapter, "adapter")
         self.check(base, "base")
+        adapter, own = _fully.parted(adapter, self._fully)
+        _fully.write(folder, own)
         left = {name.removesuffix(E): adapter[name].view(-1) != 0 for name in adapter if name.endswith(E)}
         tree: dict[str, Tensor] = {}
         for module, mask in left.items():
@@ -130,6 +135,10 @@ class Triplets(Placed):
         modules = [name.removeprefix(PREFIX) for name in self._layers]
         pattern = {f"{name.removeprefix(PREFIX)}.lora_E": mask.tolist() for name, mask in left.items()}
         _folder.write_settings(folder, tree, _config(self.spec, modules, rank_pattern=pattern), home, card)
+
+    def told(self, folder: Path) -> str:
+        """The part of a card about the parameters that learn themselves."""
+        return _fully.told(folder, self._fully)
 
 
 def _config(spec: AdapterSpec, modules: list[str], **options: Any) -> Any:

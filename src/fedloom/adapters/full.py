@@ -1,12 +1,9 @@
 """Every parameter of the chosen components: full fine-tuning."""
 
-from collections.abc import Iterable
 from typing import get_args
 
-import torch
-from torch import nn
-
-from fedloom.adapters._placed import Placed, no_pairs, parameters
+from fedloom.adapters._fully import in_single
+from fedloom.adapters._placed import Placed, no_pairs
 from fedloom.adapters._select import check_globs, owner
 from fedloom.core.components import addresses, component, fits
 from fedloom.core.contracts import Adapter, Base
@@ -35,22 +32,6 @@ def full(spec: AdapterSpec) -> Adapter:
         return Placed(base, spec, touches(base), in_single(base, _chosen(base, spec)))
 
     return Adapter(touches, place)
-
-
-def in_single(base: Base, names: Iterable[str]) -> dict[str, tuple[nn.Module, str]]:
-    """The parameters of a model that bear these names as leaves, each made float32."""
-    found = parameters(base.model, "")
-    homes: dict[int, list[tuple[nn.Module, str]]] = {}  # those of a tied weight are several
-    for module, leaf in found.values():
-        homes.setdefault(id(getattr(module, leaf)), []).append((module, leaf))
-    chosen = {name: found[name] for name in names}
-    for module, leaf in chosen.values():
-        live = getattr(module, leaf)
-        if live.dtype != torch.float32:
-            single = nn.Parameter(live.detach().float())
-            for home, own in homes[id(live)]:
-                setattr(home, own, single)
-    return chosen
 
 
 def _chosen(base: Base, spec: AdapterSpec) -> dict[str, str]:

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from fedloom.adapters._fully import in_single
 from fedloom.adapters._placed import Placed, matching, no_pairs, parameters, vector_width
-from fedloom.adapters.full import in_single
 from fedloom.core.contracts import Adapter, Base
 from fedloom.core.device import device
 from fedloom.core.errors import FedloomError

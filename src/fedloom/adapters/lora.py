@@ -2,6 +2,7 @@
 
 import torch
 
+from fedloom.adapters import _fully
 from fedloom.adapters._pairs import Pairs, beside_linears, components
 from fedloom.core import starts
 from fedloom.core.contracts import Adapter, Base
@@ -31,6 +32,7 @@ def lora(spec: AdapterSpec) -> Adapter:
             weight = layer.get_base_layer().weight  # type: ignore[operator]
             return starts.pissa(weight, spec.rank, spec.scale, base.seeds, module)
 
-        return Pairs(base, spec, components(base, spec), beside_linears(base, spec), begin)
+        own = _fully.placed(base, spec)
+        return Pairs(base, spec, components(base, spec), beside_linears(base, spec), begin, own)
 
     return Adapter(lambda base: components(base, spec), place, pairs=True)

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from fedloom.adapters import _fully
 from fedloom.adapters._pairs import Pairs, beside_linears, components
 from fedloom.core import starts
 from fedloom.core.contracts import Adapter, Base
@@ -35,11 +36,11 @@ def lora_sb(spec: AdapterSpec) -> Adapter:
                 return starts.unknown(layer.out_features, layer.in_features, spec.rank, stream, module)
             return starts.between(layer.get_base_layer().weight, spec.rank, base.seeds, module)
 
-        touches, layers = components(base, spec), beside_linears(base, spec)
+        own, touches, layers = _fully.placed(base, spec), components(base, spec), beside_linears(base, spec)
         for layer in layers.values():
             layer.lora_A["default"] = Squared(layer.lora_A["default"])
         base.model.eval()
-        return Pairs(base, spec, touches, layers, begin)
+        return Pairs(base, spec, touches, layers, begin, own)
 
     return Adapter(lambda base: components(base, spec), place, pairs=True, squares=True)
 

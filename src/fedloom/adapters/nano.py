@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from fedloom.adapters import _folder
 from fedloom.adapters._folder import PREFIX, Home
 from fedloom.adapters._pairs import Pairs
-from fedloom.adapters._placed import Named, Placed, What
+from fedloom.adapters._placed import Named, Placed, What, nothing_fully
 from fedloom.core import lora, starts
 from fedloom.core.components import component
 from fedloom.core.contracts import Adapter, Base, Tree
@@ -46,6 +46,7 @@ def nano(spec: AdapterSpec) -> Adapter:
             f"adapter.init = {spec.init!r}: kind 'nano' sits beside no weight that it could start from; leave init at "
             "'kaiming'."
         )
+    nothing_fully(spec)
 
     def touches(base: Base) -> frozenset[str]:
         sites(base.model, spec, base.generative)

@@ -3,9 +3,10 @@
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from fedloom.core.errors import FedloomError
+from fedloom.core.placements import expanded
 from fedloom.core.table import Kind, Placement
 from fedloom.core.tables import AdapterTable
 
@@ -21,9 +22,10 @@ class AdapterSpec(BaseModel):
 
     ``kind``: what it is (a file of ``fedloom.adapters``), with its ``options``. ``where`` are components (none: all),
     of which layers of the kinds ``modules`` are adapted; or globs over ``component.block.kind``, such as
-    ``"qformer.cross.q"`` or ``"language.*.mlp"``, which need no ``modules`` (``fedloom.core.components``). A component
-    that the model lacks is passed over. ``names`` are regular expressions: a layer whose full name contains one is
-    adapted too. ``rank``, ``alpha``, ``dropout`` and ``init`` (where pairs start:
+    ``"qformer.cross.q"`` or ``"language.*.mlp"``, which need no ``modules`` (``fedloom.core.components``); or names of
+    placements, which stand for globs (``fedloom.core.placements``). A component that the model lacks is passed over.
+    ``names`` are regular expressions: a layer whose full name contains one is adapted too. ``fully`` are modules and
+    parameters that learn themselves, beside pairs. ``rank``, ``alpha``, ``dropout`` and ``init`` (where pairs start:
     ``fedloom.core.starts``) are those of LoRA pairs; a kind without pairs does not read them.
     """
 
@@ -37,7 +39,13 @@ class AdapterSpec(BaseModel):
     where: tuple[Placement, ...] = ()
     modules: tuple[Kind, ...] = ("q", "v")
     names: tuple[str, ...] = ()
+    fully: tuple[str, ...] = ()
     options: dict[str, Any] = Field(default_factory=dict)
+
+    @field_validator("where")
+    @classmethod
+    def _named(cls, where: tuple[str, ...]) -> tuple[str, ...]:
+        return expanded(where)
 
     @classmethod
     def of(cls, table: AdapterTable, rank: int) -> "AdapterSpec":

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal, get_args, get_origin
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_serializer, model_validator
 
 from fedloom.core.files import name_error
+from fedloom.core.placements import placements
 from fedloom.core.resolve import ONE
 
 Count = Annotated[int, Field(ge=1)]
@@ -17,16 +18,16 @@ Kind = Literal["q", "k", "v", "o", "mlp"]
 
 
 def _placement(text: str) -> str:
-    if text not in get_args(Component) and text.count(".") != 2:
+    if text not in (*get_args(Component), *placements()) and text.count(".") != 2:
         raise ValueError(
-            f"a component ({', '.join(get_args(Component))}), or a glob over component.block.kind, such as "
-            "'language.*.mlp' or 'qformer.cross.q'"
+            f"a component ({', '.join(get_args(Component))}), a placement ({', '.join(placements())}), or a glob over "
+            "component.block.kind, such as 'language.*.mlp' or 'qformer.cross.q'"
         )
     return text
 
 
 Placement = Annotated[str, AfterValidator(_placement)]
-"""A component, or a glob over ``component.block.kind``."""
+"""A component, a placement, or a glob over ``component.block.kind``."""
 
 
 def _file_name(text: str) -> str:

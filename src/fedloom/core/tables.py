@@ -48,11 +48,13 @@ class AdapterTable(AxisTable):
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """The share of a pair's inputs that is dropped in training."""
     where: list[Placement] = ["vision", "connector", "language", "text"]
-    """The components whose layers are adapted, or globs over component.block.kind, such as "language.*.mlp"."""
+    """The components whose layers are adapted, placements ("qformer-self"), or globs over component.block.kind."""
     modules: list[Kind] = ["q", "v"]
     """The kinds of layers that are adapted there."""
     names: list[str] = []
     """Regular expressions: layers whose full name one of them finds are adapted as well."""
+    fully: list[str] = []
+    """Modules and parameters that learn themselves beside pairs, by name, such as "query_tokens"."""
     rank_from: Literal["list", "budget", "data"] = "list"
     """Where a client's rank comes from: ``ranks``, ``budgets``, or how its examples differ in ``rank_by``."""
     ranks: list[Count] = []
