@@ -119,12 +119,12 @@ def _compare(
 
     tuned = None
     if trials:
-        tuned = tuning.choose(trials, folder, _run_all(trials, folder, side_by_side))
+        tuned = tuning.choose(trials, folder, run_all(trials, folder, side_by_side))
         found = made.cells(tuned.chosen)
     told = outcome.outcome(name, made, found, tuned)
     outcome.save(told, folder)  # so that a comparison that is killed can be reported and gone on with
     try:
-        reasons = _run_all(found, folder, side_by_side)
+        reasons = run_all(found, folder, side_by_side)
     except BaseException:  # interrupted: what is finished is shown
         with suppress(FedloomError):
             _write(told, folder)
@@ -135,7 +135,7 @@ def _compare(
         raise FedloomError(f"{missing} of {made.size} runs failed; fix the cause and run the command again.")
 
 
-def _run_all(found: "Sequence[Cell]", folder: Path, jobs: int) -> "list[tuple[Cell, str]]":
+def run_all(found: "Sequence[Cell]", folder: Path, jobs: int) -> "list[tuple[Cell, str]]":
     """Run the cells that are not finished; returns those that failed, and why."""
     from fedloom.federation.round import Stopped
     from fedloom.sweep.running import ANSWERED, run_missing

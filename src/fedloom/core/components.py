@@ -15,6 +15,12 @@ from fedloom.core.table import Component, Kind
 CONTEXT = -1
 """The id of a place in a text whose embedding an adapter fills."""
 
+ATTENTION = ("q", "k", "v", "o", "qkv")
+"""Kinds of layers of attention."""
+
+CROSS = re.compile(r"cross_?att|encoder_attn|EncDecAtt")
+"""What names of layers of cross-attention have."""
+
 # The first row that fits decides: a merger inside a vision tower is a connector.
 _COMPONENTS: tuple[tuple[Component, frozenset[str]], ...] = (
     (
@@ -68,11 +74,27 @@ def addresses(name: str, generative: bool) -> list[str]:
     parts = name.split(".")
     what = _kind(parts, where)
     blocks = _numbers(parts)[-1:]
-    if what in ("q", "k", "v", "o", "qkv"):
-        blocks.append("cross" if re.search(r"cross_?att|encoder_attn|EncDecAtt", name) else "self")
+    if what in ATTENTION:
+        blocks.append("cross" if CROSS.search(name) else "self")
     blocks += parts[-2:-1] or parts
     owners = ["qformer", where] if "qformer" in parts else [where]
     return [f"{owner}.{block}.{what}" for owner in owners for block in dict.fromkeys(blocks)]
+
+
+def sublayer(name: str, generative: bool) -> tuple[str, int]:
+    """What a layer is called without the number of its layer, such as ``qformer cross q``, ``language encoder wi_0`` or
+    ``connector language_projection``; and that number, 0 where it has none."""
+    parts = name.split(".")
+    where = component(name, generative)
+    what = _kind(parts, where) if where else parts[-1]
+    owner = "qformer" if "qformer" in parts else where or "rest"
+    half = next((part for part in parts if part in ("encoder", "decoder") and owner == "language"), "")
+    if what in ATTENTION:
+        within = f"{'cross' if CROSS.search(name) else 'self'} {what}"
+    else:
+        within = parts[-2] if parts[-1] == "dense" else parts[-1]
+    number = next(reversed(_numbers(parts)), "0")
+    return " ".join(filter(None, (owner, half, within))), int(number)
 
 
 def _numbers(parts: list[str]) -> list[str]:

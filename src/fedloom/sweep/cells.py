@@ -2,7 +2,7 @@
 
 import itertools
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,9 @@ from fedloom.sweep.axes import overrides as sets_of
 
 BOUNDS = ("local", "centralised")
 """What every method stands between: each client alone, and all data in one place."""
+
+ALONE = "run"
+"""The one axis of an experiment that nothing is compared with."""
 
 TUNING_SEED = 1_000_000
 """Added to the experiment's seed for the trials: rates are chosen under seeds that are never measured."""
@@ -199,6 +202,13 @@ def comparison(source: str, overrides: Sequence[str] = (), axes: Sequence[str] =
     made = Comparison(source, tuple(overrides), chosen or bounds, table, bounds=not chosen, named=named)
     _check_axes(made)
     return made
+
+
+def alone(made: Comparison) -> Comparison:
+    """A comparison without axes as the experiment by itself, under its seeds; with axes, as it is."""
+    if not made.bounds:
+        return made
+    return replace(made, axes={ALONE: ["as it is"]}, named={ALONE: {"as it is": ""}}, bounds=False)
 
 
 def _check_axes(made: Comparison) -> None:
