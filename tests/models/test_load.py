@@ -22,7 +22,7 @@ def attempt(name: str, **options: object) -> None:
 
 
 def test_the_list_names_the_models_that_ship() -> None:
-    assert [name for name, _ in listing()][:2] == ["nano-clip", "nano-vlm"]
+    assert [name for name, _ in listing()][:3] == ["nano-clip", "nano-vlm", "nano-qformer"]
     assert all(summary.endswith(".") for _, summary in listing())
 
 

@@ -1,31 +1,38 @@
 """The whole recipe at a tiny scale: what it saves loads as a backbone and carries its recipe."""
 
 import json
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 from safetensors.torch import load_file
+from transformers import AutoProcessor, LlavaForConditionalGeneration
 
 from fedloom.core.errors import FedloomError
 from fedloom.core.seeds import Seeds
-from fedloom.models import AdapterSpec, load
-from fedloom.pretrain import clip, recipe, tower, vlm
+from fedloom.models import NANO, AdapterSpec, load
+from fedloom.pretrain import clip, qformer, recipe, tower, vlm
 
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Both nano models after one step each, of a small batch."""
+    """The nano models after one step each, of a small batch."""
     folder = tmp_path_factory.mktemp("nano")
     patch = pytest.MonkeyPatch()
-    for stage in ("TowerRecipe", "ClipRecipe", "VlmRecipe", "ClaimsRecipe"):
+    for stage in ("TowerRecipe", "ClipRecipe", "VlmRecipe", "ClaimsRecipe", "QFormerRecipe"):
         patch.setattr(recipe, stage, partial(getattr(recipe, stage), batch=8))
     score = tower.score_tower
     patch.setattr(tower, "score_tower", lambda *given, **more: score(*given, batches=1))
     patch.setattr(clip, "score_clip", lambda *given: {"public": 0.5})
     patch.setattr(vlm, "score_vlm", lambda *given: {"counting": 0.5})
+    patch.setattr(qformer, "score_qformer", lambda *given: {"counting": 0.5})
+    patch.setattr(qformer, "TOWER", replace(qformer.TOWER, batch=8))
     for name in recipe.NAMES:
-        recipe.pretrain(name, folder / name, seed=0, scale=1e-9, tower=folder / "tower", tell=lambda text: None)
+        own = folder / ("own" if name == "nano-qformer" else "tower")
+        recipe.pretrain(name, folder / name, seed=0, scale=1e-9, tower=own, tell=lambda text: None)
     patch.undo()
     return folder
 
@@ -38,6 +45,41 @@ def test_what_is_made_loads_and_says_how(made: Path, name: str) -> None:
     assert written["seed"] == 0
     assert written["tower"]["recipe"]["width"] == 192
     assert not set(written["public_packs"]) & set(written["private_packs"])
+
+
+def test_a_tower_of_another_shape_is_refused(made: Path, tmp_path: Path) -> None:
+    for name, other in (("nano-qformer", "tower"), ("nano-clip", "own")):
+        with pytest.raises(FedloomError, match=rf"holds a tower of type .*{name} has one of type .*--tower"):
+            recipe.pretrain(name, tmp_path / name, seed=0, scale=1e-9, tower=made / other, tell=lambda text: None)
+
+
+def test_a_q_formers_tower_begins_as_layers_of_nano_vlms() -> None:
+    """Of the same input a layer makes the same, and the whole is no longer the same: it has four of the six."""
+    begun = qformer.begun(qformer.TOWER).eval()
+    theirs = LlavaForConditionalGeneration.from_pretrained(NANO["nano-vlm"], dtype="float32").model.vision_tower
+    states = torch.randn(2, 17, 192, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        for own, layer in zip(begun.encoder.layers, theirs.encoder.layers, strict=False):
+            made, expected = own(states), layer(states, None)
+            made, expected = (one[0] if isinstance(one, tuple) else one for one in (made, expected))
+            torch.testing.assert_close(made, expected, rtol=1e-4, atol=1e-4)
+    assert len(begun.encoder.layers) == 4
+
+
+def test_what_a_q_former_learns_is_what_the_backbone_reads(made: Path) -> None:
+    """The lessons' prompts, questions and losses are those of the model as it is loaded."""
+    model = load(str(made / "nano-qformer"), adapter=AdapterSpec(rank=2), seeds=Seeds(0))
+    processor = AutoProcessor.from_pretrained(made / "nano-qformer", backend="pil")
+    reader = qformer.Reader(model._model, processor)  # type: ignore[attr-defined]
+    rng = np.random.default_rng(0)
+    drawn = [vlm.asked(rng, "choose_txt") for _ in range(3)]
+    batch, read = reader.batch(drawn), model.collate(drawn)
+    for row, example in enumerate(drawn):
+        ids = model.collate([example]).tokens[0]
+        assert batch.tokens[row][batch.mask[row]].tolist() == ids.tolist()
+    with torch.no_grad():
+        torch.testing.assert_close(reader.losses(batch), model.loss(read), rtol=2e-2, atol=2e-2)
+    assert 0 <= reader.right(drawn) <= 1
 
 
 def test_the_third_stage_alone_goes_on_from_a_model(

@@ -111,7 +111,7 @@ def export(
 
 @app.command()
 def pretrain(
-    name: Annotated[str, typer.Argument(help="nano-clip or nano-vlm.")],
+    name: Annotated[str, typer.Argument(help="nano-clip, nano-vlm or nano-qformer.")],
     out: Annotated[Path | None, typer.Option(help="The folder to write; by default models/NAME.")] = None,
     tower: Annotated[
         Path | None, typer.Option(help="A folder with stage 1's tower; made there if it is missing.")

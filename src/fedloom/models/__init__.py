@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["NANO", "AdapterSpec", "fingerprint", "listing", "load", "opened", "served", "split_identity"]
 
 _FOLDER = Path(__file__).parent / "nano"
-NANO = {name: _FOLDER / name for name in ("nano-clip", "nano-vlm")}
+NANO = {name: _FOLDER / name for name in ("nano-clip", "nano-vlm", "nano-qformer")}
 """The models that ship, and the folders that hold them."""
 
 
@@ -31,6 +31,7 @@ def listing() -> list[tuple[str, str]]:
     return [
         ("nano-clip", "A small CLIP that ships with fedloom: matches an icon with captions."),
         ("nano-vlm", "A small LLaVA that ships with fedloom: answers questions about icons."),
+        ("nano-qformer", "A small InstructBLIP on a T5 that ships with fedloom: answers questions about icons."),
         (
             "OWNER/MODEL",
             "A Hugging Face id of a CLIP or SigLIP, of a LLaVA or LLaVA-NeXT, BLIP-2 or InstructBLIP, Qwen2-VL or "

@@ -90,7 +90,10 @@ class Part:
 
 def named(module: str) -> tuple[str, int]:
     """The sublayer of an adapted module, and the number of its layer."""
-    return sublayer(module.removeprefix(PREFIX), generative=True)
+    name = module.removeprefix(PREFIX)
+    return sublayer(
+        name, generative=not name.startswith("text_model.")
+    )  # a contrastive model's text tower is at the top
 
 
 def group(name: str) -> str:
