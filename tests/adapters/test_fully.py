@@ -81,15 +81,25 @@ def test_what_is_exported_answers_alike_in_peft(kind: str, tiny: Tiny, tmp_path:
     plain._middle._model = opened.get_base_model().language_model
     plain._embed = opened.get_base_model().get_input_embeddings()
     torch.testing.assert_close(losses(plain), losses(made), rtol=1e-4, atol=1e-4)
-    told = made.how_to_use(tmp_path / "out")
-    assert "`query_tokens`" in told
-    assert f"load_state_dict(load_file('{tmp_path / 'out' / FILE}'), strict=False)" in told
+    lines = made.how_to_use(tmp_path / "out").splitlines()
+    (place,) = (number for number, line in enumerate(lines) if "load_state_dict(load_file(" in line)
+    assert f"load_file('{tmp_path / 'out' / FILE}'), strict=False)" in lines[place]
+    assert "from_pretrained" in lines[place - 1]
+    assert "PeftModel" in lines[place + 1]
 
 
 @pytest.mark.parametrize(
     ("said", "told"),
     [
         ({"fully": ("query_token",)}, r"no module or parameter called 'query_token'. Did you mean 'query_tokens'"),
+        (
+            {"fully": ("qformer",), "where": ("qformer-self",)},
+            r"'qformer.encoder.layer.0.attention.attention.query.weight' would learn itself, but an adapter sits",
+        ),
+        (
+            {"fully": ("shared",), "names": ("lm_head",), "where": ("llm-ffn",), "model": "instructblip_t5"},
+            r"'language_model.shared.weight' would learn itself, .* at 'language_model.lm_head'",
+        ),
         (
             {"where": ("llm-ffn",), "model": "siglip"},
             r"'language.\*.mlp' \(of 'llm-ffn' and 'llm' and 'qformer\+llm'\) matches no",

@@ -16,9 +16,10 @@ NAMES = {
     "qformer.encoder.layer.4.crossattention.output.dense": ("qformer cross o", 4),
     "qformer.encoder.layer.4.intermediate_query.dense": ("qformer intermediate_query", 4),
     "qformer.encoder.layer.4.output.dense": ("qformer output", 4),
-    "language_projection": ("connector language_projection", 0),
-    "model.multi_modal_projector.linear_1": ("connector linear_1", 0),
+    "language_projection": ("connector language_projection", -1),
+    "model.multi_modal_projector.linear_1": ("connector linear_1", -1),
     "vision_model.encoder.layers.0.self_attn.qkv": ("vision self qkv", 0),
+    "vision_model.head.mlp.fc1": ("vision fc1", -1),
     "vision_model.encoder.layers.5.mlp.fc1": ("vision fc1", 5),
 }
 

@@ -10,6 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from fedloom.cli import app
+from fedloom.core.errors import FedloomError
 from fedloom.report import importance
 from fedloom.report.importance import Found, Part, Spread, group, kept
 
@@ -118,10 +119,19 @@ def test_the_command_from_end_to_end(tmp_path: Path, monkeypatch: pytest.MonkeyP
     ],
 )
 def test_bad_input_is_told(sets: list[str], told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from fedloom.core.errors import FedloomError
-
     monkeypatch.chdir(tmp_path)
     (tmp_path / "small.toml").write_text(EXPERIMENT)
     given = ["importance", "small.toml", "--seeds", "1", *[text for one in sets for text in ("--set", one)]]
     with pytest.raises(FedloomError, match=told):
         CliRunner().invoke(app, given, catch_exceptions=False)
+
+
+def test_combinations_of_another_kind_are_refused_before_anything_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "small.toml").write_text(EXPERIMENT)
+    given = ["importance", "small.toml", "--seeds", "1", "--axis", "adapter.kind=adalora,full"]
+    with pytest.raises(FedloomError, match=r"kind=full seed=0 has adapter.kind = 'full', which leaves no ranks"):
+        CliRunner().invoke(app, given, catch_exceptions=False)
+    assert not (tmp_path / "runs").exists()

@@ -25,6 +25,7 @@ REFUSED: list[tuple[dict[str, object], list[str], str]] = [
     ({"tasks": ["ICONS-QA/*"]}, [], "task 'icons-qa/choose_txt'.*tasks = "),
     ({"methods": ["fed*"]}, ["method=scaffold"], r"method 'scaffold'.*methods = \['fed\*'\]"),
     ({"adapters": ["lora"]}, ["adapter.kind=lora-sb"], r"adapter 'lora-sb'.*adapters = \['lora'\]"),
+    ({"adapters": ["lora"]}, ['adapter.fully=["language_model"]'], r"adapter 'full'.*adapters = \['lora'\]"),
     ({"modalities": ["complete"]}, ["modality=missing"], r"modality 'missing'.*modalities = \['complete'\]"),
     ({"modalities": ["c*", "missing"]}, ["modality=hybrid"], r"modality 'hybrid'.*modalities = \['c\*', 'missing'\]"),
     ({"objectives": ["answer"]}, ["objective=classes"], r"objective 'classes'.*objectives = \['answer'\]"),

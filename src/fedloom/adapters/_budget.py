@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from fedloom.adapters._importance import ALLOCATION, IMPORTANCE, MASK, E, checked, client, triplets
-from fedloom.core import beside, compose
+from fedloom.core import beside, compose, needs
 from fedloom.core.contracts import (
     Beside,
     ClientInfo,
@@ -22,9 +22,11 @@ from fedloom.core.contracts import (
     Server,
     State,
     Tree,
-    everything,
 )
 from fedloom.core.errors import FedloomError
+
+MOST = 64
+"""Clients of whom the state tells what they would have left: the first that were asked."""
 
 ROUND, WANTS = "round", "wants/"
 """In the state, beside the masks: rounds so far; by client, how many triplets of each module (in
@@ -71,13 +73,12 @@ class Rule:
     beta2: float
     orthogonality: float
 
-    def schedule(self, adapter: Tree, rounds: int) -> Schedule:
-        """The rule for an adapter and a run.
+    def schedule(self, held: Mapping[str, int], rounds: int) -> Schedule:
+        """The rule for an adapter with so many triplets in each module, and a run.
 
         Raises:
             FedloomError: a budget that is less than a triplet a module, or more than there are.
         """
-        held = triplets(adapter)
         start = sum(held.values())
         target = self.budget or max(len(held), 2 * start // 3)
         if not len(held) <= target <= start:
@@ -145,7 +146,7 @@ def governed(method: Method, rule: Rule, rounds: int) -> Method:
             ``fits``: a budget that the adapter cannot have.
     """
     rule.phases(rounds)
-    if method.shares is not everything or method.trains is not everything or method.local.personal:
+    if not needs.takes(method):
         raise FedloomError(
             "adapter.kind = 'adalora': its budget is spent at the server, on all that clients learn, and the method "
             "has them train or share a part of the adapter alone. Use a method that shares all of it, such as fedavg, "
@@ -153,7 +154,7 @@ def governed(method: Method, rule: Rule, rounds: int) -> Method:
         )
 
     def fits(adapter: Tree) -> None:
-        rule.schedule(adapter, rounds)
+        rule.schedule(triplets(adapter), rounds)
 
     names = ("the method", "adalora")
     local = compose.compose(method.local, client(rule.beta1, rule.beta2, rule.orthogonality, fits), names=names)
@@ -192,8 +193,8 @@ def _merge(rule: Rule, rounds: int) -> Beside:
 
     def lift(reply: Parcel, info: ClientInfo, start: Tree) -> Told:
         told = checked(reply, info, start)
-        left = spend(told, rule.schedule(start, rounds).target)
-        wants = {WANTS + info.name: torch.stack([left[module].sum() for module in sorted(left)])}
+        left = spend(told, rule.schedule(triplets(start), rounds).target)
+        wants = {WANTS + info.name: torch.stack([left[module].sum() for module in sorted(left)]).to(torch.int16)}
         return Told({module: info.examples * value for module, value in told.items()}, info.examples, wants)
 
     def merge(left: Told, right: Told) -> Told:
@@ -207,10 +208,12 @@ def _merge(rule: Rule, rounds: int) -> Beside:
         round = int(before[ROUND]) + 1
         after = before | {ROUND: torch.tensor(round)}
         held = {name.removeprefix(MASK): mask for name, mask in before.items() if name.startswith(MASK)}
-        schedule = rule.schedule({module + E: mask for module, mask in held.items()}, rounds)
+        schedule = rule.schedule({module: len(mask) for module, mask in held.items()}, rounds)
         if round > rounds - schedule.final:
             return after
-        after |= {name: value for name, value in total.items() if name.startswith(WANTS)}
+        known = [name for name in before if name.startswith(WANTS)]
+        told = sorted(name for name in total if name.startswith(WANTS) and name not in known)
+        after |= {name: total[name] for name in [*known, *told][:MOST] if name in total}
         budget = schedule.budget(round)
         if budget is None:
             return after | {MASK + module: torch.ones_like(mask) for module, mask in held.items()}
@@ -219,8 +222,8 @@ def _merge(rule: Rule, rounds: int) -> Beside:
 
     def send(state: Tree) -> Tree:
         masks = {name: mask for name, mask in state.items() if name.startswith(MASK)}
-        started = {name.removeprefix(MASK) + E: mask for name, mask in masks.items()}
-        return masks if rule.schedule(started, rounds).over(int(state[ROUND])) else {}
+        schedule = rule.schedule({name: len(mask) for name, mask in masks.items()}, rounds)
+        return masks if schedule.over(int(state[ROUND])) else {}
 
     def figures(state: Tree) -> dict[str, float]:
         return {module: float(left) for module, left in ranks({ALLOCATION: state}).items()}

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from fedloom.adapters._folder import PREFIX
 from fedloom.adapters._placed import parameters
-from fedloom.adapters._select import owner
+from fedloom.adapters._select import owner, select
 from fedloom.core.components import component
 from fedloom.core.contracts import Base, Tree
 from fedloom.core.errors import FedloomError, nearest
@@ -24,18 +24,28 @@ def chosen(base: Base, spec: AdapterSpec) -> list[str]:
     """Names of the parameters that ``adapter.fully`` names, or that are within modules which it names.
 
     Raises:
-        FedloomError: a name that fits nothing of the model.
+        FedloomError: a name that fits nothing of the model, or the weight of a layer that is adapted.
     """
-    names = [name for name, _ in base.model.named_parameters()]
+    if not spec.fully:
+        return []
+    first = {id(value): name for name, value in base.model.named_parameters()}  # a tied weight has one name
+    names = {name: first[id(value)] for name, value in base.model.named_parameters(remove_duplicate=False)}
     found: set[str] = set()
     for wanted in spec.fully:
-        own = {name for name in names if f".{wanted}." in f".{name}."}
+        own = {names[name] for name in names if f".{wanted}." in f".{name}."}
         if not own:
             known = {part for name in names for part in name.split(".") if not part.isdigit()}
             raise FedloomError(
                 f"adapter.fully: {base.name!r} has no module or parameter called {wanted!r}. {nearest(wanted, known)}"
             )
         found |= own
+    layers = select(base.model, spec, base.generative)
+    adapted = {first[id(base.model.get_submodule(name).weight)]: name for name in layers}
+    if both := sorted(found & adapted.keys()):
+        raise FedloomError(
+            f"adapter.fully: {both[0]!r} would learn itself, but an adapter sits beside it, at {adapted[both[0]]!r}. "
+            "Name other modules, or leave that layer out of adapter.where."
+        )
     return sorted(found)
 
 
@@ -85,18 +95,11 @@ def write(folder: Path, own: Tree) -> None:
         write_atomic(folder / FILE, save(made, metadata={"format": "pt"}))
 
 
-def told(folder: Path, names: Iterable[str]) -> str:
-    """The part of a card about them."""
-    called = ", ".join(f"`{name.removeprefix(PREFIX)}`" for name in names)
+def opening(folder: Path, names: Iterable[str]) -> str:
+    """Lines of a card's code that put them into ``base`` before the adapter, which PEFT does not; none where there are
+    none."""
+    called = ", ".join(name.removeprefix(PREFIX) for name in names)
     if not called:
         return ""
-    return f"""
-`{FILE}` holds the parameters that were trained themselves: {called}. PEFT does not read it. Put them into the base
-before the adapter:
-
-```python
-from safetensors.torch import load_file
-
-base.load_state_dict(load_file({str(folder.absolute() / FILE)!r}), strict=False)
-```
-"""
+    file = str(folder.absolute() / FILE)
+    return f"base.load_state_dict(load_file({file!r}), strict=False)  # trained themselves: {called}"

@@ -3,6 +3,7 @@
 A triplet is a row of A ``[r, k]``, an entry of E ``[r, 1]`` and a column of B ``[d, r]`` of one module.
 """
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -48,11 +49,17 @@ def client(beta1: float, beta2: float, weight: float, fits: Callable[[Tree], Non
             }
 
     def after(run: LocalRun) -> None:
-        if masks := run.scratch["masks"]:
-            for name, mask in masks.items():
-                values = run.theta[name.removeprefix(MASK) + E]
-                values.mul_(mask[:, None].to(values))
-            return
+        if run.scratch["masks"]:
+            prune(run)
+        else:
+            note(run)
+
+    def prune(run: LocalRun) -> None:
+        for name, mask in run.scratch["masks"].items():
+            values = run.theta[name.removeprefix(MASK) + E]
+            values.mul_(mask[:, None].to(values))
+
+    def note(run: LocalRun) -> None:
         smooth, unsure = run.scratch[SENSITIVITY], run.scratch[UNCERTAINTY]
         for name in smooth:
             slope = run.theta[name].grad
@@ -102,10 +109,17 @@ def scores(smooth: Mapping[str, Tensor], unsure: Mapping[str, Tensor]) -> dict[s
 
 def shares(importance: Mapping[str, Tensor]) -> Tree:
     """Importance as whole numbers: parts of ``WHOLE`` that one client has in all. So none counts for more than another
-    because its gradients are larger."""
-    whole = sum(float(value.double().sum()) for value in importance.values())
+    because its gradients are larger.
+
+    Raises:
+        FedloomError: it is not finite.
+    """
+    found = {module: value.cpu().double() for module, value in importance.items()}  # some devices have no float64
+    whole = sum(float(value.sum()) for value in found.values())
+    if not math.isfinite(whole):
+        raise FedloomError("adapter.kind = 'adalora': the importance of triplets is not finite. Lower client.lr.")
     factor = WHOLE / whole if whole > 0 else 0.0
-    return {module: (value.double() * factor).floor().long().cpu() for module, value in importance.items()}
+    return {module: (value * factor).floor().long() for module, value in found.items()}
 
 
 def checked(reply: Parcel, client: ClientInfo, start: Tree) -> dict[str, Tensor]:

@@ -161,9 +161,9 @@ class Pairs(Placed):
             change[module] = lora.stack([(1.0, a.detach().cpu(), b.detach().cpu()) for a, b in parts])
         _folder.write(folder, lora.tree(pairs), lora.tree(change), self.spec, home, card)
 
-    def told(self, folder: Path) -> str:
-        """The part of a card about the parameters that learn themselves."""
-        return _fully.told(folder, self._fully)
+    def opening(self, folder: Path) -> str:
+        """Code that puts the parameters that learn themselves into the base."""
+        return _fully.opening(folder, self._fully)
 
 
 def components(base: Base, spec: AdapterSpec) -> frozenset[str]:

@@ -172,8 +172,8 @@ class Placed:
         self.check(base, "base")
         _folder.write_own(folder, adapter, self.spec, self.base.classes, home, card)
 
-    def told(self, folder: Path) -> str:
-        """The part of a card about files beside those that its library reads."""
+    def opening(self, folder: Path) -> str:
+        """Code that a card shows between opening ``base`` and putting the adapter in."""
         return ""
 
 

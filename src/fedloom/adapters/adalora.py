@@ -128,6 +128,8 @@ class Triplets(Placed):
         adapter, own = _fully.parted(adapter, self._fully)
         _fully.write(folder, own)
         left = {name.removesuffix(E): adapter[name].view(-1) != 0 for name in adapter if name.endswith(E)}
+        if not any(mask.any() for mask in left.values()):  # the start: nothing is pruned yet
+            left = {module: torch.ones_like(mask) for module, mask in left.items()}
         tree: dict[str, Tensor] = {}
         for module, mask in left.items():
             tree |= {module + half: adapter[module + half][mask] for half in (A, E)}
@@ -136,9 +138,9 @@ class Triplets(Placed):
         pattern = {f"{name.removeprefix(PREFIX)}.lora_E": mask.tolist() for name, mask in left.items()}
         _folder.write_settings(folder, tree, _config(self.spec, modules, rank_pattern=pattern), home, card)
 
-    def told(self, folder: Path) -> str:
-        """The part of a card about the parameters that learn themselves."""
-        return _fully.told(folder, self._fully)
+    def opening(self, folder: Path) -> str:
+        """Code that puts the parameters that learn themselves into the base."""
+        return _fully.opening(folder, self._fully)
 
 
 def _config(spec: AdapterSpec, modules: list[str], **options: Any) -> Any:

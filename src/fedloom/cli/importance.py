@@ -13,7 +13,7 @@ from fedloom.core.errors import FedloomError
 if TYPE_CHECKING:
     from fedloom.sweep.cells import Comparison
 
-ADALORA = "adapter.kind=adalora"
+KIND = "adalora"
 
 
 @app.command()
@@ -40,8 +40,8 @@ def importance(
 
     devices.use_device(device)
     overrides = overrides_of(sets, data)
-    if config.load(source, overrides).adapter.kind != "adalora":
-        overrides = [*overrides, ADALORA]
+    if config.load(source, overrides).adapter.kind != KIND:
+        overrides = [*overrides, f"adapter.kind={KIND}"]
     made = cells.alone(cells.comparison(source, overrides, axis, seeds=seeds, only=only))
     _asked(made, name_of(source, sets, config.load(source, overrides).name), out, jobs or made.table.jobs)
 
@@ -60,6 +60,14 @@ def _asked(made: "Comparison", name: str, out: Path | None, side_by_side: int) -
     from fedloom.report import outcome
 
     found = made.cells()
+    for cell in found:
+        if cell.experiment.adapter.kind != KIND:
+            raise FedloomError(
+                f"importance: {cell.name} has adapter.kind = {cell.experiment.adapter.kind!r}, which leaves no ranks; "
+                f"expected {KIND!r}. Fix: leave it out with --only, or vary something else with --axis."
+            )
+    if made.table.tune:
+        say(f"{', '.join(made.table.tune)} is not tuned here: every run has what its file says")
     _ = [Setup(cell.experiment).method for cell in found]
     folder = out or Path("runs") / f"{name}-importance"
     if folder.exists() and not folder.is_dir():

@@ -83,7 +83,7 @@ def addresses(name: str, generative: bool) -> list[str]:
 
 def sublayer(name: str, generative: bool) -> tuple[str, int]:
     """What a layer is called without the number of its layer, such as ``qformer cross q``, ``language encoder wi_0`` or
-    ``connector language_projection``; and that number, 0 where it has none."""
+    ``connector language_projection``; and that number, -1 where it has none."""
     parts = name.split(".")
     where = component(name, generative)
     what = _kind(parts, where) if where else parts[-1]
@@ -93,7 +93,7 @@ def sublayer(name: str, generative: bool) -> tuple[str, int]:
         within = f"{'cross' if CROSS.search(name) else 'self'} {what}"
     else:
         within = parts[-2] if parts[-1] == "dense" else parts[-1]
-    number = next(reversed(_numbers(parts)), "0")
+    number = next(reversed(_numbers(parts)), "-1")
     return " ".join(filter(None, (owner, half, within))), int(number)
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from fedloom.core import resolve
-from fedloom.core.contracts import Adapter, Method, Need
+from fedloom.core.contracts import Adapter, Method, Need, everything
 from fedloom.core.errors import FedloomError
 from fedloom.core.tables import Experiment
 
@@ -40,6 +40,12 @@ def check(experiment: Experiment, method: Method, adapter: Adapter) -> None:
             f"adapter.{given}: clients differ in the rank of their LoRA pairs, and adapter.kind = {kind!r} has none. "
             "Fix: leave it out, or set adapter.kind = 'lora'."
         )
+    if table.fully and not (method.shares is everything and method.trains is everything):
+        raise FedloomError(
+            f"adapter.fully = {table.fully}: method {experiment.method.title!r} trains or shares a part of the pairs "
+            "alone, and these parameters would not reach the others. Fix: leave it out, or use a method that shares all "
+            "of it, such as fedavg."
+        )
     if table.alpha_from == "data" and (not adapter.pairs or adapter.codes):
         raise FedloomError(
             f"adapter.alpha_from = 'data': clients differ in the alpha of pairs beside layers, and adapter.kind = "
@@ -47,7 +53,13 @@ def check(experiment: Experiment, method: Method, adapter: Adapter) -> None:
         )
 
 
+def takes(method: Method) -> bool:
+    """Whether all that clients learn reaches a method's server, as what is to govern the adapter there needs."""
+    return method.shares is everything and method.trains is everything and not method.local.personal
+
+
 def _others(adapter: Adapter) -> list[str]:
     """The methods that ship and take an adapter."""
     methods = {name: resolve.build("methods", name, {}, seed=0) for name in sorted(resolve.known("methods"))}
-    return [name for name, method in methods.items() if MET[method.needs][2](adapter)]
+    met = {name: method for name, method in methods.items() if MET[method.needs][2](adapter)}
+    return [name for name, method in met.items() if not adapter.governs or takes(method)]

@@ -10,7 +10,10 @@ from pathlib import Path
 def placements() -> dict[str, tuple[str, ...]]:
     """The globs that each name stands for."""
     text = Path(__file__).with_name("placements.toml").read_text(encoding="utf-8")
-    return {name: tuple(globs) for name, globs in tomllib.loads(text).items()}
+    found: dict[str, tuple[str, ...]] = {}
+    for name, parts in tomllib.loads(text).items():
+        found[name] = tuple(dict.fromkeys(glob for part in parts for glob in found.get(part, (part,))))
+    return found
 
 
 def expanded(where: Iterable[str]) -> tuple[str, ...]:

@@ -121,7 +121,7 @@ class Tuned(ABC):
         """How to use the adapter in ``folder``, in Markdown."""
         if self.library == "fedloom":
             return usage.opened(folder)
-        return usage.told(self.name, self._model, folder, self.tied_layers) + self._adapter.told(folder)
+        return usage.told(self.name, self._model, folder, self.tied_layers, self._adapter.opening(folder))
 
     def _frozen(self, part: Component) -> bool:
         """Whether what ``part`` puts out depends on nothing that learns, so that it can be kept."""

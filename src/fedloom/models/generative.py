@@ -29,7 +29,7 @@ from fedloom.models.base import Tuned
 from fedloom.models.checkpoints import parts
 from fedloom.models.checkpoints.checkpoint import Checkpoint
 from fedloom.models.language.decoder import Language
-from fedloom.models.language.encoder_decoder import EncoderDecoder, apart
+from fedloom.models.language.encoder_decoder import EncoderDecoder, reads_apart
 from fedloom.models.language.sequences import Words, pad, targets, without_marks
 from fedloom.models.options import Options
 from fedloom.models.outputs import Spoken, answered, not_finite
@@ -79,7 +79,7 @@ class Generative(Tuned):
             raise FedloomError(FROZEN)
         part, encode = self._frozen_part()
         self._images = Images(family.pixels, cache, self._key, encode, part, family.join, family.together)
-        self._apart = apart(self._model)
+        self._apart = reads_apart(self._model)
         # An encoder-decoder counts no positions: it reads a text of any length.
         longest = getattr(self._model.config.get_text_config(), "max_position_embeddings", sys.maxsize)
         self._embed = self._model.get_input_embeddings()

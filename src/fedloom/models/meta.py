@@ -33,7 +33,7 @@ from fedloom.models.checkpoints.checks import CONTRASTIVE
 from fedloom.models.configurations import configuration
 from fedloom.models.families.llava import Llava
 from fedloom.models.language.decoder import Language
-from fedloom.models.language.encoder_decoder import EncoderDecoder, apart
+from fedloom.models.language.encoder_decoder import EncoderDecoder, reads_apart
 from fedloom.models.live import Live, saved
 from fedloom.models.options import Options
 from fedloom.models.vision.absent import NAME, width
@@ -119,7 +119,7 @@ class Meta(Tuned):
         self.halves = halved(model, named) if generative else None
         found = Checkpoint(name, model, None, {}, generative)
         super().__init__(found, adapter, Seeds(0), FeatureCache(None, 0, 0), Options(dtype=dtype, classes=classes))
-        mine = self.leaves()  # of which those of full fine-tuning are the model's own
+        mine = {name.removeprefix("base_model.model.") for name in self.leaves()}  # some are the model's own
         self.weight_bytes = nbytes({n: value for n, value in named.items() if n not in mine})
 
     def absent(self) -> Tree:
@@ -227,7 +227,7 @@ class Meta(Tuned):
             base = base.slice_scatter(base[:, part] + change.to(base.dtype), 1, part.start, part.stop)
         mask, keep = torch.ones(batch.examples, length, dtype=torch.bool), torch.zeros(batch.answer, dtype=torch.long)
         wanted = torch.zeros(batch.examples, batch.answer, dtype=torch.long)
-        language = EncoderDecoder if apart(self._model) else Language
+        language = EncoderDecoder if reads_apart(self._model) else Language
         return language(self._model, self._options.dtype).losses(Passage(base, mask), Target(keep, wanted)).mean()
 
     def _contrast(self, batch: Batch) -> Tensor:

@@ -33,15 +33,16 @@ def shared(model: Any, layers: Iterable[str], whole: bool) -> list[str]:
     return found
 
 
-def told(name: str, model: Any, folder: Path, tied: list[str]) -> str:
+def told(name: str, model: Any, folder: Path, tied: list[str], between: str = "") -> str:
     """The part of a card that says how to use the adapter in ``folder``; ``tied``: adapted layers whose weight is
-    another's too."""
+    another's too; ``between``: code after the base is opened."""
     auto = "AutoModel" if model.config.model_type in CONTRASTIVE else "AutoModelForImageTextToText"
     ships = name in NANO
     base = f'NANO["{name}"]' if ships else repr(base_of(name))
     needed = "\nfrom fedloom.models import NANO\n" if ships else ""
-    imports = f"from peft import PeftModel\nfrom transformers import {auto}\n{needed}"
-    opened = f"base = {auto}.from_pretrained({base})"
+    loads = "from safetensors.torch import load_file\n" if between else ""
+    imports = f"from peft import PeftModel\n{loads}from transformers import {auto}\n{needed}"
+    opened = "\n".join(filter(None, (f"base = {auto}.from_pretrained({base})", between)))
     adapter = f"PeftModel.from_pretrained(base, {str(folder.absolute())!r})"
     opening = f"```python\n{imports}\n{opened}\nmodel = {adapter}\n```\n"
     return f"{opening}\n{_warning(tied, imports, opened, adapter)}" if tied else opening

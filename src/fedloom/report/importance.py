@@ -134,7 +134,7 @@ def _of(cell: Ran, folder: Path) -> Found:
     if last is None or "allocation" not in last.state:
         raise FedloomError(f"{path}: its checkpoint has no budget of ranks. Was it run with adapter.kind = 'adalora'?")
     run = read_run(path)
-    start = int(run.settings["adapter"]["rank"])
+    start = max(len(mask) for name, mask in last.state["allocation"].items() if name.startswith("mask/"))
     return Found(cell.seed, start, ranks(last.state), wanted(last.state), run)
 
 
@@ -178,7 +178,9 @@ def facts(part: Part) -> list[str]:
     ]
     if scores:
         before = fmean([before or 0.0 for before, _ in scores])
-        told.append(f"{results[0].metric} {words.score(before)} to {words.score(fmean([f for _, f in scores if f]))}")
+        told.append(
+            f"{results[0].metric} {words.score(before)} to {words.score(fmean([after for _, after in scores]))}"
+        )
     return told
 
 
@@ -188,7 +190,7 @@ def by_layer(part: Part) -> Figure:
     names = list(dict.fromkeys(name for name, _ in found))
     numbers = sorted({number for _, number in found})
     values = np.array([[found[name, n].mean if (name, n) in found else np.nan for n in numbers] for name in names])
-    return shaded(values, names, [str(number) for number in numbers], limits=(0.0, float(part.found[0].start)))
+    return shaded(values, names, list(map(_number, numbers)), limits=(0.0, float(part.found[0].start)))
 
 
 def by_client(part: Part) -> Figure:
@@ -233,10 +235,15 @@ def markdown(parts: Sequence[Part]) -> str:
         found = part.by_sublayer()
         numbers = sorted({number for _, number in found})
         text += ["", f"**{part.name}**: {'; '.join(facts(part))}", ""]
-        text += [_line(["sublayer", *map(str, numbers)]), _line(["---", *["--:"] * len(numbers)])]
+        text += [_line(["sublayer", *map(_number, numbers)]), _line(["---", *["--:"] * len(numbers)])]
         for name in dict.fromkeys(name for name, _ in found):
             text.append(_line([name, *(found[name, n].told if (name, n) in found else "" for n in numbers)]))
     return "\n".join(text) + "\n"
+
+
+def _number(layer: int) -> str:
+    """A layer's number; a dash where it has none."""
+    return str(layer) if layer >= 0 else "\N{EN DASH}"
 
 
 def _line(cells: Sequence[str]) -> str:

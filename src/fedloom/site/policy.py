@@ -135,6 +135,7 @@ class Policy(Table):
         adapter = experiment.adapter
         for key, table in CHOICES.items():
             chosen = experiment.method.names if table == "method" else [getattr(experiment, table).choice]
+            chosen = [*chosen, "full"] if table == "adapter" and adapter.fully else chosen  # what full is, in part
             for name in chosen:
                 if ":" not in name and not _matches(name, getattr(self, key)):
                     raise refusal(f"{table} {name!r}", f"{key} = {getattr(self, key)}")
@@ -150,9 +151,8 @@ class Policy(Table):
         self._bound("max_rounds", "rounds", experiment.rounds)
         for key, name in BOUNDED:
             table, _, leaf = name.partition(".")
-            if table == "split" and experiment.split.wire == "none":  # no host is waited for
-                continue
-            self._bound(key, f"{name} =", getattr(getattr(experiment, table), leaf))
+            if table != "split" or experiment.split.wire != "none":  # else no host is waited for
+                self._bound(key, f"{name} =", getattr(getattr(experiment, table), leaf))
 
     def _check_model(self, model: ModelTable, key: str) -> None:
         if self.place(model):

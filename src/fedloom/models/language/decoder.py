@@ -10,7 +10,7 @@ from fedloom.core.device import device
 from fedloom.core.errors import FedloomError
 from fedloom.core.passage import Passage, Speech, Target
 from fedloom.models.language import decoding
-from fedloom.models.language.encoder_decoder import apart
+from fedloom.models.language.encoder_decoder import reads_apart
 
 
 class Language:
@@ -23,7 +23,7 @@ class Language:
     """
 
     def __init__(self, model: Any, dtype: str) -> None:
-        if getattr(model.config, "is_encoder_decoder", False) or apart(model):
+        if getattr(model.config, "is_encoder_decoder", False) or reads_apart(model):
             raise FedloomError(
                 "model: its language model is an encoder-decoder, which cannot be served apart from the rest. Set "
                 "split.wire = 'none', or choose a model with a decoder alone."

@@ -13,11 +13,12 @@ from transformers import DynamicCache, EncoderDecoderCache
 from transformers.modeling_outputs import BaseModelOutput
 
 from fedloom.core.device import device
+from fedloom.core.errors import FedloomError
 from fedloom.core.passage import IGNORE, NotFinite, Passage, Speech, Target
 from fedloom.models.language.sequences import pad
 
-ROWS = 256
-"""Continuations that are scored at once, at most."""
+ROWS, BYTES = 256, 1 << 30
+"""Continuations that are scored at once, and what the decoder makes of the encoder's states for them, at most."""
 
 
 class EncoderDecoder:
@@ -26,12 +27,22 @@ class EncoderDecoder:
     What it reads of an answer are the decoder's own embeddings: a NanoAdapter on words adapts those of the prompt.
 
     ``dtype``: ``"bfloat16"`` computes under autocast.
+
+    Raises:
+        FedloomError: nothing says what an answer begins with.
     """
 
     def __init__(self, model: Any, dtype: str) -> None:
         self._model = model.language_model
         text = model.config.get_text_config()
-        self._start: int = text.decoder_start_token_id if text.decoder_start_token_id is not None else text.pad_token_id
+        start = text.decoder_start_token_id if text.decoder_start_token_id is not None else text.pad_token_id
+        if start is None:
+            raise FedloomError(
+                "model: its config.json names no decoder_start_token_id, with which every answer begins. Add it to "
+                "text_config, as the model was trained with."
+            )
+        self._start: int = start
+        self._depth = int(getattr(text, "num_decoder_layers", None) or text.num_hidden_layers)
         self._half = dtype == "bfloat16"
 
     def next(self, passage: Passage, target: Target) -> Tensor:
@@ -50,8 +61,10 @@ class EncoderDecoder:
             NotFinite: one has none, so that no continuation of its row is the likeliest.
         """
         states, scores = self._encoded(passage), []
-        for start in range(0, len(continuations), ROWS):
-            part = continuations[start : start + ROWS]
+        copies = 1 + 2 * self._depth  # the states, and keys and values of each cross-attention
+        size = max(1, min(ROWS, BYTES // (states[0].nbytes * copies)))
+        for start in range(0, len(continuations), size):
+            part = continuations[start : start + size]
             index = torch.tensor([row for row, _ in part], device=states.device)
             wanted, counted = (t.to(states.device) for t in pad([[*ids, speech.end] for _, ids in part], speech.end))
             logits = self._decoded(states[index], passage.mask[index], self._shifted(wanted))
@@ -114,6 +127,6 @@ class EncoderDecoder:
         return torch.autocast(device().type, torch.bfloat16, enabled=self._half)
 
 
-def apart(model: Any) -> bool:
+def reads_apart(model: Any) -> bool:
     """Whether a model's language model is an encoder-decoder, which reads prompt and answer apart."""
     return not getattr(model.config, "use_decoder_only_language_model", True)
