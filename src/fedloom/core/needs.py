@@ -43,8 +43,8 @@ def check(experiment: Experiment, method: Method, adapter: Adapter) -> None:
     if table.fully and not (method.shares is everything and method.trains is everything):
         raise FedloomError(
             f"adapter.fully = {table.fully}: method {experiment.method.title!r} trains or shares a part of the pairs "
-            "alone, and these parameters would not reach the others. Fix: leave it out, or use a method that shares all "
-            "of it, such as fedavg."
+            "alone, and these parameters would not reach the others. Fix: leave it out, or use a method that shares "
+            "all of it, such as fedavg."
         )
     if table.alpha_from == "data" and (not adapter.pairs or adapter.codes):
         raise FedloomError(
