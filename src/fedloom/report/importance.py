@@ -52,6 +52,7 @@ class Spread:
 
     @classmethod
     def of(cls, values: Sequence[float]) -> "Spread":
+        """Of one value a seed."""
         return cls(fmean(values), stdev(values) if len(values) > 1 else None, len(values))
 
     @property
