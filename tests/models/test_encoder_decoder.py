@@ -172,3 +172,46 @@ def test_a_plan_counts_what_a_pass_keeps(kind: str, tiny: Tiny) -> None:
     real = load(str(tiny(kind)), adapter=spec, seeds=Seeds(0))
     assert {name: leaf.shape for name, leaf in made.leaves().items()} == {n: v.shape for n, v in real.leaves().items()}
     assert made.activations(Batch(2, 12, 3)) > 0
+
+
+def test_a_nano_adapter_sits_after_the_connector_alone(kind: str, tiny: Tiny) -> None:
+    """On words it would adapt those of the prompt and not of the answer."""
+    model = backbone(tiny(kind), adapter={"kind": "nano", "rank": 2})
+    assert {name.rsplit(".lora", 1)[0] for name in model.leaves()} == {"base_model.model.language_projection"}
+    start = model.loss(model.collate(many())).detach()
+    model.write(shaken(model.read()))
+    assert not torch.allclose(model.loss(model.collate(many())), start)
+    with pytest.raises(FedloomError, match=r"is an encoder-decoder, and a NanoAdapter on words .* 'connector'"):
+        backbone(tiny(kind), adapter={"kind": "nano", "rank": 2, "where": ("text",)})
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_nano_adapter_opens_in_peft(kind: str, tiny: Tiny, tmp_path: Path) -> None:
+    from peft import PeftModel
+
+    model = backbone(tiny(kind), adapter={"kind": "nano", "rank": 2})
+    adapter = shaken(model.read())
+    model.write(adapter)
+    model.save(tmp_path / "out", adapter, None, "card")
+    example = many()[0]
+    whole, processor, inputs = given(tiny(kind), example)
+    labels = processor.tokenizer(example.answer, return_tensors="pt")["input_ids"]
+    with torch.no_grad():
+        expected = PeftModel.from_pretrained(whole, tmp_path / "out").eval()(**inputs, labels=labels).loss
+        assert float(model.loss(model.collate([example]))) == pytest.approx(float(expected), rel=1e-5)
+
+
+def test_objectives_of_predictions_and_of_likelihoods(kind: str, tiny: Tiny) -> None:
+    """Distilled from itself, what is left is the cross-entropy; a preference begins at ln 2."""
+    from fedloom.core.resolve import build
+
+    plain = backbone(tiny(kind)).loss(backbone(tiny(kind)).collate(many())).detach()
+    taught = backbone(tiny(kind), objective=build("objectives", "distil", {"teacher": str(tiny(kind)), "weight": 0.5}))
+    torch.testing.assert_close(taught.loss(taught.collate(many())).detach(), 0.5 * plain, rtol=1e-4, atol=1e-5)
+    chosen = backbone(tiny(kind), objective=build("objectives", "preference", {"rejected": "choice"}))
+    losses = chosen.loss(chosen.collate(many())).detach()
+    torch.testing.assert_close(losses, torch.full_like(losses, 2.0).log(), rtol=1e-4, atol=1e-4)
+
+
+def test_a_plan_of_a_split_is_refused(kind: str, tiny: Tiny) -> None:
+    assert Meta(str(tiny(kind)), AdapterSpec(rank=2)).halves is None

@@ -20,7 +20,7 @@ from fedloom.adapters._folder import PREFIX, Home
 from fedloom.adapters._pairs import Pairs
 from fedloom.adapters._placed import Named, Placed, What, nothing_fully
 from fedloom.core import lora, starts
-from fedloom.core.components import component
+from fedloom.core.components import component, reads_apart
 from fedloom.core.contracts import Adapter, Base, Tree
 from fedloom.core.device import device
 from fedloom.core.errors import FedloomError
@@ -164,11 +164,20 @@ def sites(model: Any, spec: AdapterSpec, generative: bool) -> dict[Where, tuple[
             f"wide as its language model ({words.embedding_dim}). Use kind 'lora'."
         )
     wanted = spec.where or tuple(COMPONENTS.values())
-    if set(wanted) != set(get_args(Component)) and set(wanted) - set(COMPONENTS.values()):
+    every = not spec.where or set(wanted) == set(get_args(Component))
+    if not every and set(wanted) - set(COMPONENTS.values()):
         raise FedloomError(
             f"adapter.kind = 'nano' with where = {list(wanted)}: a NanoAdapter sits after the connector "
             "('connector') or on the embeddings of words ('text'). Name one or both."
         )
+    if reads_apart(model):  # its decoder reads words too, which the adapter would not adapt
+        if not every and "text" in wanted:
+            raise FedloomError(
+                f"adapter.kind = 'nano' with where = {list(wanted)}: the language model of {model.config.model_type!r} "
+                "is an encoder-decoder, and a NanoAdapter on words would adapt those of the prompt and not of the "
+                "answer. Set adapter.where = 'connector'."
+            )
+        wanted = tuple(part for part in wanted if part != "text")
     if "connector" in wanted:
         found["image"] = ends[-1]
     if "text" in wanted:

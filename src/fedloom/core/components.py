@@ -9,6 +9,7 @@ language_model.decoder.block.3.layer.1.EncDecAttention.q        addresses langua
 import re
 from collections.abc import Iterable
 from fnmatch import fnmatchcase
+from typing import Any
 
 from fedloom.core.table import Component, Kind
 
@@ -79,6 +80,11 @@ def addresses(name: str, generative: bool) -> list[str]:
     blocks += parts[-2:-1] or parts
     owners = ["qformer", where] if "qformer" in parts else [where]
     return [f"{owner}.{block}.{what}" for owner in owners for block in dict.fromkeys(blocks)]
+
+
+def reads_apart(model: Any) -> bool:
+    """Whether a model's language model is an encoder-decoder, which reads prompt and answer apart."""
+    return not getattr(model.config, "use_decoder_only_language_model", True)
 
 
 def sublayer(name: str, generative: bool) -> tuple[str, int]:

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from fedloom.core import limits
+from fedloom.core.components import reads_apart
 from fedloom.core.contracts import Example, Part, Picture, Tree
 from fedloom.core.device import device
 from fedloom.core.errors import FedloomError
@@ -29,7 +30,7 @@ from fedloom.models.base import Tuned
 from fedloom.models.checkpoints import parts
 from fedloom.models.checkpoints.checkpoint import Checkpoint
 from fedloom.models.language.decoder import Language
-from fedloom.models.language.encoder_decoder import EncoderDecoder, reads_apart
+from fedloom.models.language.encoder_decoder import EncoderDecoder
 from fedloom.models.language.sequences import Words, pad, targets, without_marks
 from fedloom.models.options import Options
 from fedloom.models.outputs import Spoken, answered, not_finite

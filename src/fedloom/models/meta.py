@@ -16,7 +16,7 @@ from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch.nn import functional as F
 from transformers import AutoModel, AutoModelForImageTextToText
 
-from fedloom.core.components import CONTEXT
+from fedloom.core.components import CONTEXT, reads_apart
 from fedloom.core.contracts import Outputs, Tree, everything
 from fedloom.core.device import use_device
 from fedloom.core.errors import FedloomError
@@ -33,7 +33,7 @@ from fedloom.models.checkpoints.checks import CONTRASTIVE
 from fedloom.models.configurations import configuration
 from fedloom.models.families.llava import Llava
 from fedloom.models.language.decoder import Language
-from fedloom.models.language.encoder_decoder import EncoderDecoder, reads_apart
+from fedloom.models.language.encoder_decoder import EncoderDecoder
 from fedloom.models.live import Live, saved
 from fedloom.models.options import Options
 from fedloom.models.vision.absent import NAME, width
@@ -116,7 +116,7 @@ class Meta(Tuned):
         checkpoint.check(name, model, NANO.get(name, Path(name).expanduser()))
         named = {n: p.data for n, p in [*model.named_parameters(), *model.named_buffers()]}
         self.generative = generative
-        self.halves = halved(model, named) if generative else None
+        self.halves = halved(model, named) if generative and not reads_apart(model) else None
         found = Checkpoint(name, model, None, {}, generative)
         super().__init__(found, adapter, Seeds(0), FeatureCache(None, 0, 0), Options(dtype=dtype, classes=classes))
         mine = {name.removeprefix("base_model.model.") for name in self.leaves()}  # some are the model's own

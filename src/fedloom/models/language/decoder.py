@@ -6,11 +6,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from fedloom.core.components import reads_apart
 from fedloom.core.device import device
 from fedloom.core.errors import FedloomError
 from fedloom.core.passage import Passage, Speech, Target
 from fedloom.models.language import decoding
-from fedloom.models.language.encoder_decoder import reads_apart
 
 
 class Language:

@@ -125,8 +125,3 @@ class EncoderDecoder:
 
     def _autocast(self) -> torch.autocast:
         return torch.autocast(device().type, torch.bfloat16, enabled=self._half)
-
-
-def reads_apart(model: Any) -> bool:
-    """Whether a model's language model is an encoder-decoder, which reads prompt and answer apart."""
-    return not getattr(model.config, "use_decoder_only_language_model", True)
