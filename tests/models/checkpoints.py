@@ -212,12 +212,17 @@ def blip2(folder: Path) -> Path:
 
 def instructblip(folder: Path) -> Path:
     """An InstructBLIP of a two-layer Q-Former with 3 queries and a two-layer Llama."""
+    words = tokenizer(bos=True, eos=False)
+    return _instructblip(folder, words, llama(words))
+
+
+def _instructblip(folder: Path, words: PreTrainedTokenizerFast, text: dict[str, Any]) -> Path:
     torch.manual_seed(0)
-    words, asked = tokenizer(bos=True, eos=False), tokenizer(bos=True, eos=True)
+    asked = tokenizer(bos=True, eos=True)
     config = InstructBlipConfig(
         vision_config=SHARP,
         qformer_config={**QFORMER, "vocab_size": len(asked)},
-        text_config=llama(words),
+        text_config=text,
         num_query_tokens=3,
         image_token_index=4,
     )
@@ -257,20 +262,8 @@ def blip2_t5(folder: Path) -> Path:
 
 def instructblip_t5(folder: Path) -> Path:
     """An InstructBLIP of a two-layer Q-Former with 3 queries and a T5 of two blocks, whose output layer is tied."""
-    torch.manual_seed(0)
-    words, asked = tokenizer(bos=False, eos=True), tokenizer(bos=True, eos=True)
-    config = InstructBlipConfig(
-        vision_config=SHARP,
-        qformer_config={**QFORMER, "vocab_size": len(asked)},
-        text_config=t5(words),
-        num_query_tokens=3,
-        image_token_index=4,
-    )
-    model = InstructBlipForConditionalGeneration(config)
-    torch.nn.init.normal_(model.query_tokens)
-    model.save_pretrained(folder)
-    InstructBlipProcessor(BlipImageProcessorPil(size=SQUARE), words, asked, num_query_tokens=3).save_pretrained(folder)
-    return folder
+    words = tokenizer(bos=False, eos=True)
+    return _instructblip(folder, words, t5(words))
 
 
 def _qwen(folder: Path, configuration: type, model: type, vision: dict[str, object]) -> Path:

@@ -9,8 +9,8 @@ so that model and start adapter together are the checkpoint.
 """
 
 import warnings
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal
@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from fedloom.adapters import _folder, _fully
 from fedloom.adapters._folder import PREFIX, Home
-from fedloom.adapters._placed import Named, Placed, What, misshapen, refuse
+from fedloom.adapters._placed import Named, Placed, What, dropping, misshapen, refuse
 from fedloom.adapters._select import owner, select
 from fedloom.core import lora, starts
 from fedloom.core.contracts import Base, Tree
@@ -119,17 +119,9 @@ class Pairs(Placed):
         wrong += misshapen(tree, self._fully) if not wrong else []
         refuse(self.base.name, what, wrong)
 
-    @contextmanager
-    def training(self) -> Iterator[None]:
+    def training(self) -> AbstractContextManager[None]:
         """While it lasts, pairs drop entries of what they read."""
-        drops = [layer.lora_dropout for layer in self._layers.values()] if self.spec.dropout > 0 else []
-        for drop in drops:
-            drop.train()
-        try:
-            yield
-        finally:
-            for drop in drops:
-                drop.eval()
+        return dropping(self._layers.values(), self.spec.dropout)
 
     def rescale(self, factor: float) -> None:
         """From now on every B A counts ``factor`` times what alpha / rank says; 1 is as it was."""

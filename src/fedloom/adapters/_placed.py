@@ -1,6 +1,6 @@
 """An adapter in a model: its leaves, what it changes on the way of pictures and texts, and its files."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from types import MappingProxyType
@@ -175,6 +175,19 @@ class Placed:
     def opening(self, folder: Path) -> str:
         """Code that a card shows between opening ``base`` and putting the adapter in."""
         return ""
+
+
+@contextmanager
+def dropping(layers: Iterable[Any], rate: float) -> Iterator[None]:
+    """While it lasts, PEFT's ``layers`` drop entries of what they read, where there is a ``rate``."""
+    drops = [layer.lora_dropout for layer in layers] if rate > 0 else []
+    for drop in drops:
+        drop.train()
+    try:
+        yield
+    finally:
+        for drop in drops:
+            drop.eval()
 
 
 def misshapen(tree: Named, parts: Mapping[str, tuple[nn.Module, str]]) -> list[str]:

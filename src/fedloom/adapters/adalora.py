@@ -1,8 +1,8 @@
 """LoRA in the form of a singular value decomposition, whose ranks follow importance under one budget."""
 
 import warnings
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,7 +14,7 @@ from fedloom.adapters._budget import Rule, governed
 from fedloom.adapters._folder import PREFIX, Home
 from fedloom.adapters._importance import A, B, E
 from fedloom.adapters._pairs import components
-from fedloom.adapters._placed import Named, Placed, no_start
+from fedloom.adapters._placed import Named, Placed, dropping, no_start
 from fedloom.adapters._select import select
 from fedloom.core.contracts import Adapter, Base, Method, Tree
 from fedloom.core.errors import FedloomError
@@ -104,17 +104,9 @@ class Triplets(Placed):
                 start[name] = drawn if name.endswith(E) else drawn.normal_(0, STD, generator=stream)
         self.write(start)
 
-    @contextmanager
-    def training(self) -> Iterator[None]:
+    def training(self) -> AbstractContextManager[None]:
         """While it lasts, triplets drop entries of what they read."""
-        drops = [layer.lora_dropout for layer in self._layers.values()] if self.spec.dropout > 0 else []
-        for drop in drops:
-            drop.train()
-        try:
-            yield
-        finally:
-            for drop in drops:
-                drop.eval()
+        return dropping(self._layers.values(), self.spec.dropout)
 
     def rescale(self, factor: float) -> None:
         """From now on every B diag(E) A counts ``factor`` times what alpha / rank says; 1 is as it was."""

@@ -6,7 +6,6 @@ packs: what clients must learn lies in the pictures, in the questions and in the
 makes a difference.
 """
 
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import cast
@@ -36,7 +35,7 @@ from fedloom.models.families.qformer import InstructBlip
 from fedloom.models.language.encoder_decoder import EncoderDecoder
 from fedloom.models.language.sequences import Words, pad, targets, without_marks
 from fedloom.pretrain.pictures import DEVIATION, MEAN, pixels
-from fedloom.pretrain.tower import Tell, TowerRecipe, half, schedule
+from fedloom.pretrain.tower import Plan, Tell, TowerRecipe, fit, half
 from fedloom.pretrain.vlm import asked, caption, example_of
 from fedloom.tasks._icons.packs import PRIVATE, PUBLIC
 from fedloom.tasks._icons.question import Kind
@@ -254,23 +253,10 @@ def train_qformer(
     model.vision_model.requires_grad_(False)
     made = processor(words, asked, recipe)
     reader = Reader(model, made)
-    steps = recipe.examples // recipe.batch
     learn = [p for p in model.parameters() if p.requires_grad]
-    optimiser = torch.optim.AdamW(learn, lr=recipe.lr, weight_decay=0.05, betas=(0.9, 0.98))
-    slope = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: schedule(step, steps))
     stream = iter(DataLoader(Lessons(reader, seeds, recipe.batch), batch_size=None, num_workers=1))
-    begun = time.perf_counter()
-    for step in range(steps):
-        loss = reader.losses(next(stream)).mean()
-        optimiser.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
-        nn.utils.clip_grad_norm_(learn, 1.0)
-        optimiser.step()
-        slope.step()
-        if step % 300 == 299 or step == steps - 1:
-            rate = (step + 1) * recipe.batch / (time.perf_counter() - begun)
-            told = " ".join(f"{name} {value:.2f}" for name, value in score_qformer(reader, seeds, 20).items())
-            tell(f"nano-qformer {step + 1}/{steps} loss {loss.item():.3f} {told} ({rate:.0f} examples/s)")
+    plan = Plan("nano-qformer", recipe.examples // recipe.batch, recipe.batch, recipe.lr)
+    fit(plan, learn, lambda: reader.losses(next(stream)).mean(), lambda: score_qformer(reader, seeds, 20), tell)
     return model, made, score_qformer(reader, seeds, 100)
 
 

@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -77,6 +77,42 @@ def schedule(step: int, steps: int, warmup: int = 200) -> float:
     return min(1.0, (step + 1) / warmup) * 0.5 * (1 + math.cos(math.pi * min(1.0, step / steps)))
 
 
+@dataclass(frozen=True)
+class Plan:
+    """Steps of a stage, examples in each, the highest rate, and after how many steps the scores are told."""
+
+    name: str
+    steps: int
+    batch: int
+    lr: float
+    weight_decay: float = 0.05
+    every: int = 300
+
+
+def fit(
+    plan: Plan,
+    learn: Sequence[nn.Parameter],
+    loss: Callable[[], Tensor],
+    score: Callable[[], Mapping[str, float]],
+    tell: Tell,
+) -> None:
+    """Take the steps of a stage, each with the loss of a batch of its own; the rate warms up and falls to nothing."""
+    optimiser = torch.optim.AdamW(learn, lr=plan.lr, weight_decay=plan.weight_decay, betas=(0.9, 0.98))
+    slope = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: schedule(step, plan.steps))
+    begun = time.perf_counter()
+    for step in range(plan.steps):
+        value = loss()
+        optimiser.zero_grad()
+        value.backward()  # type: ignore[no-untyped-call]
+        nn.utils.clip_grad_norm_(learn, 1.0)
+        optimiser.step()
+        slope.step()
+        if step % plan.every == plan.every - 1 or step == plan.steps - 1:
+            told = " ".join(f"{name} {share:.2f}" for name, share in score().items())
+            rate = (step + 1) * plan.batch / (time.perf_counter() - begun)
+            tell(f"{plan.name} {step + 1}/{plan.steps} loss {value.item():.3f} {told} ({rate:.0f} examples/s)")
+
+
 def dense_loss(hidden: Tensor, heads: nn.ModuleDict, labels: dict[str, Tensor]) -> Tensor:
     """Weighted sum of the heads' cross-entropies over ``[B, 16, width]`` patch features."""
     total = hidden.new_zeros(())
@@ -103,25 +139,15 @@ def train_tower(
         {head: nn.Sequential(nn.LayerNorm(recipe.width), nn.Linear(recipe.width, size)) for head, size in HEADS.items()}
     )
     learn = [*tower.parameters(), *heads.parameters()]
-    optimiser = torch.optim.AdamW(learn, lr=recipe.lr, weight_decay=recipe.weight_decay, betas=(0.9, 0.98))
-    steps = recipe.images // recipe.batch
-    slope = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: schedule(step, steps))
     stream = iter(DataLoader(Pictures(seeds, "tower/train", list(PUBLIC), augment=True), recipe.batch, num_workers=1))
-    begun = time.perf_counter()
-    for step in range(steps):
+
+    def loss() -> Tensor:
         pictures, labels = next(stream)
         with half():
-            loss = dense_loss(patches(tower, pictures), heads, labels)
-        optimiser.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
-        nn.utils.clip_grad_norm_(learn, 1.0)
-        optimiser.step()
-        slope.step()
-        if step % 200 == 199 or step == steps - 1:
-            scores = score_tower(tower, heads, seeds)
-            rate = (step + 1) * recipe.batch / (time.perf_counter() - begun)
-            told = " ".join(f"{name} {value:.3f}" for name, value in scores.items())
-            tell(f"tower {step + 1}/{steps} loss {loss.item():.3f} {told} ({rate:.0f} images/s)")
+            return dense_loss(patches(tower, pictures), heads, labels)
+
+    plan = Plan("tower", recipe.images // recipe.batch, recipe.batch, recipe.lr, recipe.weight_decay, 200)
+    fit(plan, learn, loss, lambda: score_tower(tower, heads, seeds), tell)
     return tower, score_tower(tower, heads, seeds, batches=16)
 
 

@@ -5,7 +5,6 @@ signal of an answer. The others are questions of the public skills, worded in th
 goes on with claims about pictures (``claims``).
 """
 
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -13,7 +12,7 @@ from typing import cast
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, IterableDataset
 from transformers import (
@@ -35,7 +34,7 @@ from fedloom.pretrain import claims
 from fedloom.pretrain.claims import ClaimsRecipe
 from fedloom.pretrain.pictures import DEVIATION, MEAN, PATCHES, pixels, random_scene
 from fedloom.pretrain.tokens import LENGTH
-from fedloom.pretrain.tower import Tell, TowerRecipe, half, schedule, tower_config
+from fedloom.pretrain.tower import Plan, Tell, TowerRecipe, fit, half, tower_config
 from fedloom.tasks._icons.packs import PRIVATE, PUBLIC
 from fedloom.tasks._icons.question import Kind, Question
 from fedloom.tasks._icons.scene import CANVAS, Scene, draw
@@ -227,24 +226,15 @@ def _train(
     model.set_attn_implementation("eager")  # backward of the fused one is ten times slower in bfloat16 on a CPU
     model.model.vision_tower.requires_grad_(False)
     learn = [p for p in model.parameters() if p.requires_grad]
-    optimiser = torch.optim.AdamW(learn, lr=recipe.lr, weight_decay=0.05, betas=(0.9, 0.98))
-    slope = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: schedule(step, steps))
     stream = iter(DataLoader(lessons, batch_size=None, num_workers=1))
-    begun = time.perf_counter()
-    for step in range(steps):
+
+    def loss() -> Tensor:
         pictures, tokens, mask, wanted = next(stream)
         with half():
-            loss = answer_losses(model, tokens, mask, pictures, wanted).mean()
-        optimiser.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
-        nn.utils.clip_grad_norm_(learn, 1.0)
-        optimiser.step()
-        slope.step()
-        if step % 300 == 299 or step == steps - 1:
-            rate = (step + 1) * recipe.batch / (time.perf_counter() - begun)
-            scores = score_vlm(model, lessons.words, lessons.seeds, 20)
-            told = " ".join(f"{name} {value:.2f}" for name, value in scores.items())
-            tell(f"nano-vlm {step + 1}/{steps} loss {loss.item():.3f} {told} ({rate:.0f} examples/s)")
+            return answer_losses(model, tokens, mask, pictures, wanted).mean()
+
+    plan = Plan("nano-vlm", steps, recipe.batch, recipe.lr)
+    fit(plan, learn, loss, lambda: score_vlm(model, lessons.words, lessons.seeds, 20), tell)
 
 
 @torch.no_grad()
