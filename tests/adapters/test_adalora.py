@@ -103,7 +103,7 @@ def test_with_one_client_it_is_pefts_step_by_step(tiny: Tiny) -> None:
     method = governed(fedavg(), rule(budget=TARGET * count), ROUNDS)
     state = method.server.init(made.read(), 1.0, 1)
     kept: dict[str, Tree] = {}
-    steps, left = 0, []
+    steps, left, noted = 0, [], {}
     for round in range(1, ROUNDS + 1):
         reply, seen = one_turn(made, method, state, kept, round)
         assert len(seen) == STEPS
@@ -118,9 +118,13 @@ def test_with_one_client_it_is_pefts_step_by_step(tiny: Tiny) -> None:
             theirs.base_model(**inputs, labels=labels).loss.backward()  # a plain PeftModel leaves out the term
             optimiser.step()
             theirs.base_model.update_and_allocate(steps)
+            noted = dict(theirs.base_model.rankallocator.exp_avg_ipt) or noted  # it forgets them in the end
             optimiser.zero_grad()
         for name, value in state["adapter"].items():
             torch.testing.assert_close(value, theirs.get_parameter(f"{name}.default").data, rtol=1e-6, atol=1e-6)
+        for name, value in noted.items():
+            own = kept["sensitivity"][PREFIX + name.removesuffix(".default")]
+            torch.testing.assert_close(own, value, rtol=1e-5, atol=1e-9)
         left.append(sum(ranks(state).values()))
     pattern = theirs.peft_config["default"].rank_pattern
     mine = {f"{module.removeprefix(PREFIX)}{E}.default": count for module, count in ranks(state).items()}
@@ -213,9 +217,9 @@ def test_clients_count_by_their_examples_not_by_the_size_of_their_gradients(base
     assert after["adapter"]["x" + E].tolist() == [[0.0], [0.0]]
     assert bool((after["adapter"]["y" + E] != 0).all())
     sent = method.server.send(after, infos[0]).trees[ALLOCATION]
-    assert {name: mask.tolist() for name, mask in sent.items()} == {"mask/x": [0, 0], "mask/y": [1, 1]}
+    assert {name: mask.tolist() for name, mask in sent.items()} == {"mask/x": [0, 0], "mask/y": [1, 1], "round": 1}
     assert ALLOCATION not in method.server.send(after, None).trees
-    assert ALLOCATION not in method.server.send(state, infos[0]).trees
+    assert method.server.send(state, infos[0]).trees[ALLOCATION] == {"round": torch.tensor(0)}
 
 
 def test_what_is_pruned_early_may_come_back_and_what_is_final_may_not() -> None:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from fedloom.adapters._importance import ALLOCATION, IMPORTANCE, MASK, E, checked, client, triplets
+from fedloom.adapters._importance import ALLOCATION, IMPORTANCE, MASK, ROUND, E, checked, client, triplets
 from fedloom.core import beside, compose, needs
 from fedloom.core.contracts import (
     Beside,
@@ -28,9 +28,9 @@ from fedloom.core.errors import FedloomError
 MOST = 64
 """Clients of whom the state tells what they would have left: the first that were asked."""
 
-ROUND, WANTS = "round", "wants/"
-"""In the state, beside the masks: rounds so far; by client, how many triplets of each module (in
-the order of the names) the budget would leave by its own shares alone, when it was last asked."""
+WANTS = "wants/"
+"""In the state, beside the masks: by client, how many triplets of each module (in the order of the names) the budget
+would leave by its own shares alone, when it was last asked."""
 
 
 @dataclass(frozen=True)
@@ -145,7 +145,7 @@ def governed(method: Method, rule: Rule, rounds: int) -> Method:
         FedloomError: a method under which not all of the adapter is shared, or a schedule longer than the run; of
             ``fits``: a budget that the adapter cannot have.
     """
-    rule.phases(rounds)
+    last = rounds - rule.phases(rounds)[1]
     if not needs.takes(method):
         raise FedloomError(
             "adapter.kind = 'adalora': its budget is spent at the server, on all that clients learn, and the method "
@@ -156,8 +156,8 @@ def governed(method: Method, rule: Rule, rounds: int) -> Method:
     def fits(adapter: Tree) -> None:
         rule.schedule(triplets(adapter), rounds)
 
-    names = ("the method", "adalora")
-    local = compose.compose(method.local, client(rule.beta1, rule.beta2, rule.orthogonality, fits), names=names)
+    own = client(rule.beta1, rule.beta2, rule.orthogonality, last, fits)
+    local = compose.compose(method.local, own, names=("the method", "adalora"))
     merged = beside.attached(replace(method, local=local), _merge(rule, rounds))
 
     def step(state: State, total: Parcel) -> State:
@@ -223,7 +223,7 @@ def _merge(rule: Rule, rounds: int) -> Beside:
     def send(state: Tree) -> Tree:
         masks = {name: mask for name, mask in state.items() if name.startswith(MASK)}
         schedule = rule.schedule({name: len(mask) for name, mask in masks.items()}, rounds)
-        return masks if schedule.over(int(state[ROUND])) else {}
+        return {ROUND: state[ROUND]} | (masks if schedule.over(int(state[ROUND])) else {})
 
     def figures(state: Tree) -> dict[str, float]:
         return {module: float(left) for module, left in ranks({ALLOCATION: state}).items()}

@@ -21,6 +21,9 @@ ALLOCATION = "allocation"
 MASK = "mask/"
 """How the masks in it begin: by module, which triplets are left."""
 
+ROUND = "round"
+"""In it: how many rounds there were so far."""
+
 IMPORTANCE = "importance"
 """The slot of a reply with a number for each triplet: its share of the client's importance, in parts of ``WHOLE``, so
 that no channel rounds it."""
@@ -36,11 +39,14 @@ def triplets(adapter: Tree) -> dict[str, int]:
     return {name.removesuffix(E): len(adapter[name]) for name in sorted(adapter) if name.endswith(E)}
 
 
-def client(beta1: float, beta2: float, weight: float, fits: Callable[[Tree], None]) -> Local:
-    """The client half: a term of this weight, what is kept and told of importance, and the server's masks."""
+def client(beta1: float, beta2: float, weight: float, last: int, fits: Callable[[Tree], None]) -> Local:
+    """The client half: a term of this weight, what is kept and told of importance, and the server's masks. ``last``:
+    the round after which what is left is final; its last step is not noted, as PEFT has it."""
 
     def begin(run: LocalRun) -> None:
-        run.scratch["masks"] = run.received.trees.get(ALLOCATION, {})
+        told = run.received.trees.get(ALLOCATION, {})
+        run.scratch["masks"] = {name: mask for name, mask in told.items() if name.startswith(MASK)}
+        run.scratch["closing"] = ROUND in told and int(told[ROUND]) + 1 == last
         for slot in (SENSITIVITY, UNCERTAINTY):
             run.scratch[slot] = {
                 name: run.kept.get(slot, {}).get(name, torch.zeros(leaf.shape)).to(leaf.device)
@@ -51,7 +57,7 @@ def client(beta1: float, beta2: float, weight: float, fits: Callable[[Tree], Non
     def after(run: LocalRun) -> None:
         if run.scratch["masks"]:
             prune(run)
-        else:
+        elif not (run.scratch["closing"] and run.steps + 1 == run.total):
             note(run)
 
     def prune(run: LocalRun) -> None:
