@@ -43,36 +43,11 @@ def client(beta1: float, beta2: float, weight: float, last: int, fits: Callable[
     """The client half: a term of this weight, what is kept and told of importance, and the server's masks. ``last``:
     the round after which what is left is final; its last step is not noted, as PEFT has it."""
 
-    def begin(run: LocalRun) -> None:
-        told = run.received.trees.get(ALLOCATION, {})
-        run.scratch["masks"] = {name: mask for name, mask in told.items() if name.startswith(MASK)}
-        run.scratch["closing"] = ROUND in told and int(told[ROUND]) + 1 == last
-        for slot in (SENSITIVITY, UNCERTAINTY):
-            run.scratch[slot] = {
-                name: run.kept.get(slot, {}).get(name, torch.zeros(leaf.shape)).to(leaf.device)
-                for name, leaf in run.theta.items()
-                if name.endswith((A, E, B))
-            }
-
     def after(run: LocalRun) -> None:
         if run.scratch["masks"]:
-            prune(run)
+            _prune(run)
         elif not (run.scratch["closing"] and run.steps + 1 == run.total):
-            note(run)
-
-    def prune(run: LocalRun) -> None:
-        for name, mask in run.scratch["masks"].items():
-            values = run.theta[name.removeprefix(MASK) + E]
-            values.mul_(mask[:, None].to(values))
-
-    def note(run: LocalRun) -> None:
-        smooth, unsure = run.scratch[SENSITIVITY], run.scratch[UNCERTAINTY]
-        for name in smooth:
-            slope = run.theta[name].grad
-            assert slope is not None
-            now = (run.theta[name] * slope).abs()
-            smooth[name] = beta1 * smooth[name] + (1 - beta1) * now
-            unsure[name] = beta2 * unsure[name] + (1 - beta2) * (now - smooth[name]).abs()
+            _note(run, beta1, beta2)
 
     def send(run: LocalRun) -> dict[str, Tree]:
         return {IMPORTANCE: shares(scores(run.scratch[SENSITIVITY], run.scratch[UNCERTAINTY]))}
@@ -84,7 +59,7 @@ def client(beta1: float, beta2: float, weight: float, last: int, fits: Callable[
         return weight * orthogonality(run.theta)
 
     return Local(
-        begin=begin,
+        begin=lambda run: _begin(run, last),
         term=term if weight else None,
         after=after,
         send=send,
@@ -92,6 +67,37 @@ def client(beta1: float, beta2: float, weight: float, last: int, fits: Callable[
         fits=fits,
         reveals={IMPORTANCE: "gradients"},
     )
+
+
+def _begin(run: LocalRun, last: int) -> None:
+    """What the server says of the masks, and what the client kept of its entries."""
+    told = run.received.trees.get(ALLOCATION, {})
+    run.scratch["masks"] = {name: mask for name, mask in told.items() if name.startswith(MASK)}
+    run.scratch["closing"] = ROUND in told and int(told[ROUND]) + 1 == last
+    for slot in (SENSITIVITY, UNCERTAINTY):
+        run.scratch[slot] = {
+            name: run.kept.get(slot, {}).get(name, torch.zeros(leaf.shape)).to(leaf.device)
+            for name, leaf in run.theta.items()
+            if name.endswith((A, E, B))
+        }
+
+
+def _prune(run: LocalRun) -> None:
+    """E of what is gone to zero again, wherever the step moved it."""
+    for name, mask in run.scratch["masks"].items():
+        values = run.theta[name.removeprefix(MASK) + E]
+        values.mul_(mask[:, None].to(values))
+
+
+def _note(run: LocalRun, beta1: float, beta2: float) -> None:
+    """Smooth how much the loss depends on each entry, and how unsure that is."""
+    smooth, unsure = run.scratch[SENSITIVITY], run.scratch[UNCERTAINTY]
+    for name in smooth:
+        slope = run.theta[name].grad
+        assert slope is not None
+        now = (run.theta[name] * slope).abs()
+        smooth[name] = beta1 * smooth[name] + (1 - beta1) * now
+        unsure[name] = beta2 * unsure[name] + (1 - beta2) * (now - smooth[name]).abs()
 
 
 def orthogonality(adapter: Mapping[str, Tensor]) -> Tensor:
