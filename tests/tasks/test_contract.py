@@ -124,7 +124,8 @@ def test_gold_answers_score_one_and_wrong_ones_zero(name: str, place: Path) -> N
     for sample in every[:: max(1, len(every) // 200)]:  # some tasks have thousands, of a hundred choices each
         assert task.score(sample, sample.answer) == 1.0
         assert task.score(sample, f"  {sample.answer.upper()} .") == 1.0
-        for wrong in {"", "nonsense", f"{sample.answer} or not", *sample.choices} - {sample.answer}:
+        others = sample.choices[:: max(1, len(sample.choices) // 20)]
+        for wrong in {"", "nonsense", f"{sample.answer} or not", *others} - {sample.answer}:
             assert task.score(sample, wrong) == 0.0
 
 
