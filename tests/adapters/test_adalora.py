@@ -38,7 +38,7 @@ ROUNDS, STEPS, RANK, TARGET = 10, 2, 3, 1
 TAKING = [
     name
     for name in sorted(resolve.known("methods"))
-    if needs.takes(method := resolve.build("methods", name, {}, seed=0))
+    if needs.shares_all(method := resolve.build("methods", name, {}, seed=0))
     and method.needs == "any"
     and name != "q-fedavg"  # whose replies hold losses
 ]

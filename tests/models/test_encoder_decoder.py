@@ -10,6 +10,7 @@ import torch
 from torch.nn import functional as F
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
+from fedloom.core import config
 from fedloom.core.contracts import IMAGE, Example
 from fedloom.core.errors import FedloomError
 from fedloom.core.passage import NotFinite
@@ -214,4 +215,8 @@ def test_objectives_of_predictions_and_of_likelihoods(kind: str, tiny: Tiny) -> 
 
 
 def test_a_plan_of_a_split_is_refused(kind: str, tiny: Tiny) -> None:
-    assert Meta(str(tiny(kind)), AdapterSpec(rank=2)).halves is None
+    from fedloom.planning.apart import apart
+
+    made = Meta(str(tiny(kind)), AdapterSpec(rank=2, where=("connector",)))
+    with pytest.raises(FedloomError, match="has no language model that could be elsewhere"):
+        apart(made, config.load("quickstart"), Batch(1), 2, 8)

@@ -128,6 +128,11 @@ def ranks(state: State) -> dict[str, int]:
     return {name.removeprefix(MASK): int(masks[name].sum()) for name in sorted(masks) if name.startswith(MASK)}
 
 
+def started(state: State) -> int:
+    """How many triplets a module had at the start, the most of any; 0: the state has no budget."""
+    return max((len(mask) for name, mask in state.get(ALLOCATION, {}).items() if name.startswith(MASK)), default=0)
+
+
 def wanted(state: State) -> dict[str, dict[str, int]]:
     """The same by each client's own shares alone, of the clients that were asked."""
     held = state[ALLOCATION]
@@ -146,7 +151,7 @@ def governed(method: Method, rule: Rule, rounds: int) -> Method:
             ``fits``: a budget that the adapter cannot have.
     """
     last = rounds - rule.phases(rounds)[1]
-    if not needs.takes(method):
+    if not needs.shares_all(method):
         raise FedloomError(
             "adapter.kind = 'adalora': its budget is spent at the server, on all that clients learn, and the method "
             "has them train or share a part of the adapter alone. Use a method that shares all of it, such as fedavg, "

@@ -168,8 +168,11 @@ def components(base: Base, spec: AdapterSpec) -> frozenset[str]:
     return frozenset(part for part in found if part is not None) | _fully.touched(base, spec)
 
 
-def beside_linears(base: Base, spec: AdapterSpec) -> dict[str, Any]:
-    """Put PEFT's LoRA layers where ``spec`` says; those layers by PEFT's module name.
+def beside_linears(
+    base: Base, spec: AdapterSpec, settings: Callable[[AdapterSpec, list[str]], Any] = _folder.config
+) -> dict[str, Any]:
+    """Put PEFT's layers where ``spec`` says; those layers by PEFT's module name. ``settings``: PEFT's, for the layers
+    of these names.
 
     Raises:
         FedloomError: it chooses none.
@@ -183,6 +186,6 @@ def beside_linears(base: Base, spec: AdapterSpec) -> dict[str, Any]:
     with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)
         warnings.filterwarnings("ignore", "Model has `tie_word_embeddings")
-        get_peft_model(base.model, _folder.config(spec, names))
+        get_peft_model(base.model, settings(spec, names))
     base.model.eval()
     return {PREFIX + name: layer for name, layer in base.model.named_modules() if isinstance(layer, LoraLayer)}

@@ -1,7 +1,5 @@
 """LoRA in the form of a singular value decomposition, whose ranks follow importance under one budget."""
 
-import warnings
-from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Literal
@@ -13,9 +11,8 @@ from fedloom.adapters import _folder, _fully
 from fedloom.adapters._budget import Rule, governed
 from fedloom.adapters._folder import PREFIX, Home
 from fedloom.adapters._importance import A, B, E
-from fedloom.adapters._pairs import components
+from fedloom.adapters._pairs import beside_linears, components
 from fedloom.adapters._placed import Named, Placed, dropping, no_start
-from fedloom.adapters._select import select
 from fedloom.core.contracts import Adapter, Base, Method, Tree
 from fedloom.core.errors import FedloomError
 from fedloom.core.spec import AdapterSpec
@@ -87,7 +84,7 @@ class Triplets(Placed):
 
     def __init__(self, base: Base, spec: AdapterSpec) -> None:
         touches, self._fully = components(base, spec), _fully.placed(base, spec)
-        self._layers = _beside(base, spec)
+        self._layers = beside_linears(base, spec, _config)
         parts: dict[str, tuple[torch.nn.Module, str]] = dict(self._fully)
         for name, layer in self._layers.items():
             halves = {A: layer.lora_A, E: layer.lora_E, B: layer.lora_B}
@@ -148,21 +145,3 @@ def _config(spec: AdapterSpec, modules: list[str], **options: Any) -> Any:
         total_step=1,
         **options,
     )
-
-
-def _beside(base: Base, spec: AdapterSpec) -> Mapping[str, Any]:
-    """Put PEFT's AdaLoRA layers where ``spec`` says; those layers by PEFT's module name.
-
-    Raises:
-        FedloomError: it chooses none.
-    """
-    from peft import get_peft_model
-    from peft.tuners.adalora import SVDLinear
-
-    names = select(base.model, spec, base.generative)
-    with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
-        warnings.simplefilter("ignore", FutureWarning)
-        warnings.filterwarnings("ignore", "Model has `tie_word_embeddings")
-        get_peft_model(base.model, _config(spec, names))
-    base.model.eval()
-    return {PREFIX + name: layer for name, layer in base.model.named_modules() if isinstance(layer, SVDLinear)}

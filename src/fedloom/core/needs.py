@@ -53,7 +53,7 @@ def check(experiment: Experiment, method: Method, adapter: Adapter) -> None:
         )
 
 
-def takes(method: Method) -> bool:
+def shares_all(method: Method) -> bool:
     """Whether all that clients learn reaches a method's server, as what is to govern the adapter there needs."""
     return method.shares is everything and method.trains is everything and not method.local.personal
 
@@ -62,4 +62,4 @@ def _others(adapter: Adapter) -> list[str]:
     """The methods that ship and take an adapter."""
     methods = {name: resolve.build("methods", name, {}, seed=0) for name in sorted(resolve.known("methods"))}
     met = {name: method for name, method in methods.items() if MET[method.needs][2](adapter)}
-    return [name for name, method in met.items() if not adapter.governs or takes(method)]
+    return [name for name, method in met.items() if not adapter.governs or shares_all(method)]

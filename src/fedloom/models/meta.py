@@ -16,6 +16,7 @@ from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch.nn import functional as F
 from transformers import AutoModel, AutoModelForImageTextToText
 
+from fedloom.adapters import PREFIX
 from fedloom.core.components import CONTEXT, reads_apart
 from fedloom.core.contracts import Outputs, Tree, everything
 from fedloom.core.device import use_device
@@ -119,7 +120,7 @@ class Meta(Tuned):
         self.halves = halved(model, named) if generative and not reads_apart(model) else None
         found = Checkpoint(name, model, None, {}, generative)
         super().__init__(found, adapter, Seeds(0), FeatureCache(None, 0, 0), Options(dtype=dtype, classes=classes))
-        mine = {name.removeprefix("base_model.model.") for name in self.leaves()}  # some are the model's own
+        mine = {name.removeprefix(PREFIX) for name in self.leaves()}  # some are the model's own
         self.weight_bytes = nbytes({n: value for n, value in named.items() if n not in mine})
 
     def absent(self) -> Tree:

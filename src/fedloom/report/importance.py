@@ -11,7 +11,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from fedloom import __version__
-from fedloom.adapters import ranks, wanted
+from fedloom.adapters import PREFIX, ranks, started, wanted
 from fedloom.core.components import sublayer
 from fedloom.core.errors import FedloomError
 from fedloom.core.files import write_atomic
@@ -24,7 +24,6 @@ from fedloom.report.outcome import Outcome, Ran
 from fedloom.report.runs import Run
 from fedloom.report.runs import read as read_run
 
-PREFIX = "base_model.model."
 GROUPS = {"self": "self-attention", "cross": "cross-attention"}
 FEED_FORWARD = "feed-forward"
 MANY = 40
@@ -92,9 +91,8 @@ class Part:
 def named(module: str) -> tuple[str, int]:
     """The sublayer of an adapted module, and the number of its layer."""
     name = module.removeprefix(PREFIX)
-    return sublayer(
-        name, generative=not name.startswith("text_model.")
-    )  # a contrastive model's text tower is at the top
+    contrastive = name.startswith("text_model.")  # whose text tower is at the top
+    return sublayer(name, generative=not contrastive)
 
 
 def group(name: str) -> str:
@@ -132,11 +130,9 @@ def _name(cell: Ran, outcome: Outcome) -> str:
 def _of(cell: Ran, folder: Path) -> Found:
     path = folder / cell.folder
     last = RunFolder(path).last()
-    if last is None or "allocation" not in last.state:
+    if last is None or not started(last.state):
         raise FedloomError(f"{path}: its checkpoint has no budget of ranks. Was it run with adapter.kind = 'adalora'?")
-    run = read_run(path)
-    start = max(len(mask) for name, mask in last.state["allocation"].items() if name.startswith("mask/"))
-    return Found(cell.seed, start, ranks(last.state), wanted(last.state), run)
+    return Found(cell.seed, started(last.state), ranks(last.state), wanted(last.state), read_run(path))
 
 
 # --- what is written --------------------------------------------------------------------------------------------------
@@ -158,7 +154,7 @@ def write(parts: Sequence[Part], outcome: Outcome, folder: Path) -> None:
             name: svg.inline(figure, f"{name}{number}", f"{part.name}: rank left, {name}")
             for name, figure in figures.items()
         }
-        shown.append({"name": part.name, "figures": inlined, "groups": part.by_group(), "facts": facts(part)})
+        shown.append({"name": part.name, "figures": inlined, "facts": facts(part)})
     text = (
         environment()
         .get_template("importance.html")

@@ -142,9 +142,28 @@ def score(
             places = torch.arange(ids.shape[1], device=index.device)
             more = forward(embed(ids), mask, places, prefix.rows(index), prefix.positions(index, places))
             logits = torch.cat([logits, more], dim=1)
-        wanted, counted = (t.to(index.device) for t in pad([[*ids, end] for _, ids in part], end))
-        likely = logits.log_softmax(dim=-1).gather(-1, wanted[..., None])[..., 0]
-        scores += likely.masked_fill(~counted, 0).sum(dim=1).tolist()
+        scores += summed(logits, *ended(part, end))
+    return finite(scores, continuations)
+
+
+def ended(continuations: Sequence[tuple[int, Sequence[int]]], end: int) -> tuple[Tensor, Tensor]:
+    """The ids of continuations with the end after each, padded, ``[N, L]``, and which of them count."""
+    return pad([[*ids, end] for _, ids in continuations], end)
+
+
+def summed(logits: Tensor, wanted: Tensor, counted: Tensor) -> list[float]:
+    """Log-likelihood of each row's ``wanted`` ``[N, L]`` by logits ``[N, L, V]``, summed over what is ``counted``."""
+    likely = logits.log_softmax(dim=-1).gather(-1, wanted.to(logits.device)[..., None])[..., 0]
+    found: list[float] = likely.masked_fill(~counted.to(logits.device), 0).sum(dim=1).tolist()
+    return found
+
+
+def finite(scores: list[float], continuations: Sequence[tuple[int, Sequence[int]]]) -> list[float]:
+    """The scores of continuations.
+
+    Raises:
+        NotFinite: one is no number, so that no continuation of its prompt is the likeliest.
+    """
     for found, (row, _) in zip(scores, continuations, strict=True):
         if not math.isfinite(found):
             raise NotFinite(row)

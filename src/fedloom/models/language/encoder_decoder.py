@@ -3,7 +3,6 @@
 passage [B, T, d] -> encoder -> decoder <- start, a_1 ... a_(L-1)        -> logits of a_1 ... a_L, end
 """
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,7 +14,7 @@ from transformers.modeling_outputs import BaseModelOutput
 from fedloom.core.device import device
 from fedloom.core.errors import FedloomError
 from fedloom.core.passage import IGNORE, NotFinite, Passage, Speech, Target
-from fedloom.models.language.sequences import pad
+from fedloom.models.language import decoding
 
 ROWS, BYTES = 256, 1 << 30
 """Continuations that are scored at once, and what the decoder makes of the encoder's states for them, at most."""
@@ -60,20 +59,17 @@ class EncoderDecoder:
         Raises:
             NotFinite: one has none, so that no continuation of its row is the likeliest.
         """
-        states, scores = self._encoded(passage), []
+        states = self._encoded(passage)
+        scores: list[float] = []
         copies = 1 + 2 * self._depth  # the states, and keys and values of each cross-attention
         size = max(1, min(ROWS, BYTES // (states[0].nbytes * copies)))
         for start in range(0, len(continuations), size):
             part = continuations[start : start + size]
             index = torch.tensor([row for row, _ in part], device=states.device)
-            wanted, counted = (t.to(states.device) for t in pad([[*ids, speech.end] for _, ids in part], speech.end))
-            logits = self._decoded(states[index], passage.mask[index], self._shifted(wanted))
-            likely = logits.log_softmax(dim=-1).gather(-1, wanted[..., None])[..., 0]
-            scores += likely.masked_fill(~counted, 0).sum(dim=1).tolist()
-        for found, (row, _) in zip(scores, continuations, strict=True):
-            if not math.isfinite(found):
-                raise NotFinite(row)
-        return scores
+            wanted, counted = decoding.ended(part, speech.end)
+            read = self._shifted(wanted.to(states.device))
+            scores += decoding.summed(self._decoded(states[index], passage.mask[index], read), wanted, counted)
+        return decoding.finite(scores, continuations)
 
     @torch.no_grad()
     def generate(self, passage: Passage, longest: int, speech: Speech) -> list[list[int]]:
