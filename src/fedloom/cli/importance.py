@@ -55,7 +55,6 @@ def _asked(made: "Comparison", name: str, out: Path | None, side_by_side: int) -
     from rich.table import Table
 
     from fedloom.federation.record import RunFolder
-    from fedloom.federation.setup import Setup
     from fedloom.report import importance as report
     from fedloom.report import outcome
 
@@ -68,7 +67,6 @@ def _asked(made: "Comparison", name: str, out: Path | None, side_by_side: int) -
             )
     if made.table.tune:
         say(f"{', '.join(made.table.tune)} is not tuned here: every run has what its file says")
-    _ = [Setup(cell.experiment).method for cell in found]
     folder = out or Path("runs") / f"{name}-importance"
     if folder.exists() and not folder.is_dir():
         raise FedloomError(f"{folder} is a file; expected the folder of runs. Choose another one with --out.")
