@@ -114,7 +114,8 @@ def scienceqa_folder(folder: Path) -> Path:
 
 def iconqa_folder(folder: Path) -> Path:
     """A small folder in the layout of IconQA: all three kinds, each with two or more questions in every split."""
-    skills, number = {}, 8
+    skills, problems, number = {}, dict[str, Any](), 8
+    splits: dict[str, list[str]] = {}
     for kind in ("choose_txt", "choose_img", "fill_in_blank"):
         for split, size in (("train", 5), ("val", 2), ("test", 3)):
             for _ in range(size):
@@ -123,6 +124,12 @@ def iconqa_folder(folder: Path) -> Path:
                 paint(place / "image.png", 7 * number)
                 (place / "data.json").write_text(json.dumps(_icon_question(kind, number, place), indent=2))
                 skills[str(number)] = SKILLS[number % len(SKILLS)]
+                problems[str(number)] = json.loads((place / "data.json").read_text()) | {"split": split}
+                splits.setdefault(f"{kind}_{split}", []).append(str(number))
+        splits |= {f"{kind}_mini{split}": splits[f"{kind}_{split}"][:2] for split in ("train", "test")}
+        splits[f"{kind}_trainval"] = splits[f"{kind}_train"] + splits[f"{kind}_val"]
+    (folder / "problems.json").write_text(json.dumps(problems))
+    (folder / "pid_splits.json").write_text(json.dumps(splits))
     (folder / "pid2skills.json").write_text(json.dumps(skills))
     (folder / "iconqa" / "train" / ".DS_Store").touch()
     (folder / "iconqa" / "train" / "choose_txt" / ".DS_Store").touch()

@@ -117,7 +117,7 @@ def pretrain(
         Path | None, typer.Option(help="A folder with stage 1's tower; made there if it is missing.")
     ] = None,
     begin: Annotated[
-        Path | None, typer.Option(help="A nano-vlm with two stages behind it: only the third is done.")
+        Path | None, typer.Option(help="A nano-vlm that lacks stages after the second: only these are done.")
     ] = None,
     seed: int = 0,
     scale: Annotated[float, typer.Option(help="A factor on the amount of training; 1 is the shipped recipe.")] = 1.0,

@@ -22,8 +22,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from fedloom.core.contracts import IMAGE, Example
-from fedloom.core.passage import IGNORE
-from fedloom.models.language.sequences import Words
+from fedloom.pretrain.lists import Items
 from fedloom.tasks._common import asked, offered
 from fedloom.tasks._icons.deal import INKS, one, scatter, some, somewhere
 from fedloom.tasks._icons.packs import PUBLIC
@@ -93,11 +92,10 @@ class ClaimsRecipe:
     lr: float = 2e-3
 
 
-def listed(rng: np.random.Generator, words: Words, sort: str, patches: int) -> tuple[Example, list[int], list[int]]:
-    """A lesson with several claims about one picture: the example that has the picture, the lesson's tokens, and its
-    targets: the verdicts, no claim.
+def listed(rng: np.random.Generator, sort: str) -> tuple[Example, Items]:
+    """A picture of a public pack and a list of claims about it, each with its verdict.
 
-    ``patches``: image tokens of a picture. There are as many claims as things, and each holds with probability 1/2.
+    There are as many claims as things, and each holds with probability 1/2.
     """
     pack = one(rng, tuple(PUBLIC))
     things = (4, 2, 1)[rng.choice(3, p=[0.6, 0.3, 0.1])]
@@ -105,18 +103,13 @@ def listed(rng: np.random.Generator, words: Words, sort: str, patches: int) -> t
     shown, others = inks[:things], inks[things:]
     asks = WHICH if sort in ("told", "asked") else ""
     example = Example(sort, (draw(scatter(rng, pack, shown)),), f"{IMAGE}\n{asks}", (), "")
-    tokens = list(words.prompt(example, [IMAGE * patches]))
-    wanted = [IGNORE] * len(tokens)
+    items: Items = []
     for _ in range(things):
         holds = rng.random() < 0.5
         thing, colour = (shown if holds else others).pop()
         claim, pair = _claim(rng, sort, thing)
-        read = words.answer(Example(sort, (), '"', (), ""), claim)
-        verdict = colour if sort in COLOURS and holds else pair[not holds]
-        learnt = words.answer(Example(sort, (), claim, (), ""), verdict)
-        tokens += [*read, *learnt]
-        wanted += [*[IGNORE] * len(read), *learnt]
-    return example, tokens, wanted
+        items.append((claim, colour if sort in COLOURS and holds else pair[not holds]))
+    return example, items
 
 
 def _claim(rng: np.random.Generator, sort: str, thing: str) -> tuple[str, tuple[str, str]]:

@@ -2,6 +2,7 @@
 
 import json
 import time
+from collections.abc import Collection
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -23,14 +24,16 @@ from fedloom.pretrain import qformer
 from fedloom.pretrain.claims import ClaimsRecipe
 from fedloom.pretrain.clip import ClipRecipe, train_clip
 from fedloom.pretrain.qformer import QFormerRecipe, train_qformer
+from fedloom.pretrain.relations import RelationsRecipe
 from fedloom.pretrain.tokens import train_tokenizer, wrap
 from fedloom.pretrain.tower import Tell, TowerRecipe, clip_tower, train_tower
 from fedloom.pretrain.vlm import (
+    COURSES,
     SEEN_SKILLS,
     UNSEEN_SKILLS,
     VlmRecipe,
     image_processor,
-    train_claims,
+    train_course,
     train_vlm,
     vlm_processor,
 )
@@ -52,10 +55,11 @@ def pretrain(
     ``tower``: a folder with stage 1's tower; it is made and saved there first where it is not there. ``nano-qformer``
     has one of another shape than the other two. ``scale``: a
     factor on the number of pictures and examples of every stage (1: the recipe of the shipped models). ``begin``: a
-    ``nano-vlm`` that has two stages behind it, of which only the third is done; no tower is then needed.
+    ``nano-vlm`` that lacks stages after the second, which alone are then done; no tower is needed.
 
     Raises:
-        FedloomError: an unknown name, ``out`` exists, the tower is another model's, or ``begin`` is no such model.
+        FedloomError: an unknown name, ``out`` exists, the tower is another model's, or ``begin`` is no such model or
+            lacks none.
     """
     if name not in NAMES:
         raise FedloomError(f"pretrain: there is no {name!r}. {nearest(name, NAMES)}")
@@ -141,39 +145,48 @@ def _make_vlm(out: Path, tower: CLIPVisionModel, seeds: Seeds, scale: float, tel
     recipe = VlmRecipe()
     recipe = VlmRecipe(examples=_scaled(recipe.examples, recipe.batch, scale))
     model, _ = train_vlm(recipe, tower, tokenizer, seeds, tell)
-    further, scores = _claims(model, tokenizer, out, seeds, scale, tell)
-    return asdict(recipe) | {"claims": further}, scores
+    further, scores = _courses(model, tokenizer, out, seeds, scale, tell)
+    return asdict(recipe) | further, scores
 
 
-def _claims(
+def _courses(
     model: LlavaForConditionalGeneration,
     tokenizer: PreTrainedTokenizerFast,
     out: Path,
     seeds: Seeds,
     scale: float,
     tell: Tell,
+    done: Collection[str] = (),
 ) -> Made:
-    """Stage 3 of nano-vlm, and the model saved."""
-    recipe = ClaimsRecipe()
-    recipe = ClaimsRecipe(examples=_scaled(recipe.examples, recipe.batch, scale))
-    scores = train_claims(recipe, model, tokenizer, seeds, tell)
+    """Stages 3 and 4 of nano-vlm but those that are done, and the model saved; each stage's settings and seconds."""
+    made: dict[str, Any] = {}
+    scores: dict[str, float] = {}
+    for name, recipe in (("claims", ClaimsRecipe()), ("relations", RelationsRecipe())):
+        if name not in done:
+            begun = time.perf_counter()
+            recipe = replace(recipe, examples=_scaled(recipe.examples, recipe.batch, scale))
+            scores = train_course(name, recipe, model, tokenizer, seeds, tell)
+            made[name] = asdict(recipe) | {"seconds": round(time.perf_counter() - begun, 1)}
     model.half().save_pretrained(out)
     vlm_processor(tokenizer).save_pretrained(out)
-    return asdict(recipe), scores
+    return made, scores
 
 
 def _go_on(name: str, begin: Path, out: Path, seeds: Seeds, scale: float, tell: Tell) -> dict[str, Any]:
-    """Stage 3 alone, from a model that is there: its recipe with that stage put in."""
+    """The stages that a model lacks: its recipe with them put in."""
     before = begin / "recipe.json"
     written = reading.json_of(before.read_text(encoding="utf-8")) if before.is_file() else {}
     if name != "nano-vlm" or written.get("name") != name:
         raise FedloomError(f"pretrain: --begin {begin}: expected the folder of a nano-vlm with its recipe.json.")
-    begun = time.perf_counter()
+    if set(COURSES) <= set(written["recipe"]):
+        raise FedloomError(
+            f"pretrain: --begin {begin}: this nano-vlm has all of its stages. Fix: take those to be done again out of "
+            f"`recipe` in its recipe.json ({', '.join(COURSES)})."
+        )
     model = LlavaForConditionalGeneration.from_pretrained(begin, dtype="float32")
     tokenizer = PreTrainedTokenizerFast.from_pretrained(begin)
-    recipe, scores = _claims(model, tokenizer, out, seeds, scale, tell)
-    written["recipe"]["claims"] = recipe
-    written["claims_seconds"] = round(time.perf_counter() - begun, 1)
+    made, scores = _courses(model, tokenizer, out, seeds, scale, tell, written["recipe"])
+    written["recipe"] |= made
     written |= {"fedloom": __version__, "scores": {key: round(value, 4) for key, value in scores.items()}}
     (out / "recipe.json").write_text(json.dumps(written, indent=1) + "\n")
     return written

@@ -1,8 +1,8 @@
-"""Stages 2 and 3 of nano-vlm: a connector and a small Llama on the frozen tower, on captions, questions and claims.
+"""Stages 2 to 4 of nano-vlm: a connector and a small Llama on the frozen tower, on captions, questions and lists.
 
 Many of the examples describe a whole picture, row by row: what a drawn world knows for nothing, and many times the
 signal of an answer. The others are questions of the public skills, worded in the public ways, on public packs. Stage 3
-goes on with claims about pictures (``claims``).
+goes on with claims about pictures (``claims``), stage 4 with places and comparisons (``relations``).
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -30,9 +30,10 @@ from fedloom.core.passage import IGNORE
 from fedloom.core.pictures import open_picture
 from fedloom.core.seeds import Seeds
 from fedloom.models.language.sequences import Words, pad
-from fedloom.pretrain import claims
+from fedloom.pretrain import claims, lists, relations
 from fedloom.pretrain.claims import ClaimsRecipe
 from fedloom.pretrain.pictures import DEVIATION, MEAN, PATCHES, pixels, random_scene
+from fedloom.pretrain.relations import RelationsRecipe
 from fedloom.pretrain.tokens import LENGTH
 from fedloom.pretrain.tower import Plan, Tell, TowerRecipe, fit, half, tower_config
 from fedloom.tasks._icons.packs import PRIVATE, PUBLIC
@@ -121,6 +122,9 @@ def describe(scene: Scene) -> str:
     return "; ".join(", ".join(row) for row in rows.values()) or "nothing"
 
 
+COURSES = {"claims": claims.COURSE, "relations": relations.COURSE}
+"""The parts of stages 3 and 4."""
+
 Batch = tuple[Tensor, Tensor, Tensor, Tensor]
 """Pictures ``[N, 3, 64, 64]``, tokens ``[B, T]``, mask ``[B, T]`` and targets ``[B, T]``."""
 
@@ -145,8 +149,9 @@ class Lessons(IterableDataset[Batch]):
             yield gather([self._lesson(rng, sort) for _ in range(self.size)], self.words.end)
 
     def _lesson(self, rng: np.random.Generator, sort: str) -> Lesson:
-        if sort in claims.LISTS:
-            example, tokens, wanted = claims.listed(rng, self.words, sort, PATCHES * PATCHES)
+        if sort in (*claims.LISTS, *relations.LISTS):
+            example, items = (claims if sort in claims.LISTS else relations).listed(rng, sort)
+            tokens, wanted = lists.spell(self.words, example, items, PATCHES * PATCHES)
         else:
             example = {"caption": caption, "sentence": claims.sentence}.get(
                 sort, partial(asked, kind=cast(Kind, sort))
@@ -203,24 +208,30 @@ def train_vlm(
     return model, score_vlm(model, words, seeds, 100)
 
 
-def train_claims(
-    recipe: ClaimsRecipe,
+def train_course(
+    name: str,
+    recipe: ClaimsRecipe | RelationsRecipe,
     model: LlavaForConditionalGeneration,
     tokenizer: PreTrainedTokenizerFast,
     seeds: Seeds,
     tell: Tell,
 ) -> dict[str, float]:
-    """Stage 3: go on with claims about pictures, in place; returns the accuracies."""
+    """Stage 3 (``claims``) or 4 (``relations``): go on with lists about pictures, in place; returns the accuracies."""
+    course = COURSES[name]
     words = Words(tokenizer, IMAGE, LENGTH)
-    for number, (share, shares) in enumerate(claims.COURSE, 1):
-        lessons = Lessons(words, seeds, f"vlm/claims/{number}", recipe.batch, shares)
-        tell(f"nano-vlm, claims: part {number} of {len(claims.COURSE)}")
+    for number, (share, shares) in enumerate(course, 1):
+        lessons = Lessons(words, seeds, f"vlm/{name}/{number}", recipe.batch, shares)
+        tell(f"nano-vlm, {name}: part {number} of {len(course)}")
         _train(recipe, model, lessons, max(1, round(share * recipe.examples / recipe.batch)), tell)
     return score_vlm(model, words, seeds, 100)
 
 
 def _train(
-    recipe: VlmRecipe | ClaimsRecipe, model: LlavaForConditionalGeneration, lessons: Lessons, steps: int, tell: Tell
+    recipe: VlmRecipe | ClaimsRecipe | RelationsRecipe,
+    model: LlavaForConditionalGeneration,
+    lessons: Lessons,
+    steps: int,
+    tell: Tell,
 ) -> None:
     """Train all of the model but its tower on lessons, with a learning rate that warms up and falls to nothing."""
     model.set_attn_implementation("eager")  # backward of the fused one is ten times slower in bfloat16 on a CPU

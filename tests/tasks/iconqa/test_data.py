@@ -81,7 +81,32 @@ def test_splits_can_be_chosen(folder: Path) -> None:
     assert [sample.id for sample in data.train] == ["14", "15"]
     with pytest.raises(FedloomError, match=r"2 records stand in both halves \(14, 15\)\. Choose other splits"):
         load(folder, train_split="val", test_split="val")
-    with pytest.raises(FedloomError, match="train_split: Input should be 'train', 'val' or 'test'"):
+    with pytest.raises(FedloomError, match="train_split: Input should be 'train', 'val', 'test', 'trainval'"):
+        load(folder, train_split="minitrian")
+
+
+def test_splits_without_a_folder_are_listed(folder: Path) -> None:
+    data = load(folder, train_split="minitrain", test_split="minitest")
+    assert [sample.id for sample in data.train] == ["9", "10"]
+    assert [sample.id for sample in data.test] == ["16", "17"]
+    both = load(folder, train_split="trainval").train
+    assert [sample.id for sample in both] == ["9", "10", "11", "12", "13", "14", "15"]
+    assert both[-1].images == (folder / "iconqa" / "val" / "choose_txt" / "15" / "image.png",)
+    with pytest.raises(FedloomError, match=r"2 records stand in both halves"):
+        load(folder, train_split="minitrain", test_split="train")
+    file = folder / "pid_splits.json"
+    listed = json.loads(file.read_text())
+    for content, match in (
+        ({}, r"pid_splits\.json: has no list 'choose_txt_minitrain'"),
+        ({"choose_txt_minitrain": ["../9"]}, r"holds '\.\./9'; expected a question's id"),
+        ({"choose_txt_minitrain": ["9", "9"]}, "'9' has stood there before"),
+        ({"choose_txt_minitrain": ["16"]}, r"train/choose_txt/16/data\.json: cannot be read"),
+    ):
+        file.write_text(json.dumps(listed | content if content else {}))
+        with pytest.raises(FedloomError, match=match):
+            load(folder, train_split="minitrain")
+    file.unlink()
+    with pytest.raises(FedloomError, match=r"has no pid_splits\.json"):
         load(folder, train_split="minitrain")
 
 
@@ -102,10 +127,10 @@ BROKEN: dict[str, tuple[str, dict[str, Any], str]] = {
 def test_a_broken_question_is_named(what: str, folder: Path) -> None:
     question, fields, problem = BROKEN[what]
     kind, id = question.split("/")
-    place = change(folder, question, **fields).parents[1]
+    change(folder, question, **fields)
     with pytest.raises(FedloomError) as caught:
         load(folder, kind)
-    assert f"{place}, {id}/data.json: " in str(caught.value)
+    assert f"{folder / 'iconqa'}, train/{kind}/{id}/data.json: " in str(caught.value)
     assert problem in str(caught.value)
     with pytest.warns(UserWarning, match="1 of 5 records skipped"):
         assert id not in [sample.id for sample in load(folder, kind, "skip").train]
@@ -117,7 +142,7 @@ def test_a_question_without_data_is_named(text: str | None, problem: str, folder
     file.unlink()
     if text:
         file.write_text(text)
-    with pytest.raises(FedloomError, match=rf"choose_txt, 11/data\.json: {problem}"):
+    with pytest.raises(FedloomError, match=rf"train/choose_txt/11/data\.json: {problem}"):
         load(folder)
 
 

@@ -5,12 +5,13 @@ iconqa/<train, val, test>/<choose_txt, choose_img, fill_in_blank>/<id>/
     image.png        the diagram
     choice_0.png ... what choices of choose_img name
 pid2skills.json      id -> the skills that the question needs, of 13; it may be absent
+pid_splits.json      <kind>_<split> -> ids: read for the splits that have no folder (trainval, minitrain ...)
 
-The authors' archive has these in iconqa_data/; its problems.json and pid_splits.json say the same once more, and are
-not read. The data are CC BY-NC-SA; fedloom has none of them.
+The authors' archive has these in iconqa_data/; its problems.json says the same once more, and is read to score
+predictions alone (``_scored``). The data are CC BY-NC-SA; fedloom has none of them.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -35,8 +36,18 @@ from fedloom.tasks._folder import (
 )
 from fedloom.tasks._icons.question import Kind
 
-Split = Literal["train", "val", "test"]
-SKILLS = "pid2skills.json"
+Split = Literal["train", "val", "test", "trainval", "minitrain", "minival", "minitest"]
+FOLDERS: dict[Split, tuple[str, ...]] = {
+    "train": ("train",),
+    "val": ("val",),
+    "test": ("test",),
+    "trainval": ("train", "val"),
+    "minitrain": ("train",),
+    "minival": ("val",),
+    "minitest": ("test",),
+}
+"""The folders that hold the questions of a split."""
+SKILLS, SPLITS = "pid2skills.json", "pid_splits.json"
 
 
 @dataclass(frozen=True)
@@ -54,9 +65,9 @@ class Options:
         """The task's name."""
         return f"iconqa/{self.kind}"
 
-    def part(self, split: Split) -> str:
-        """The folder of a split's questions, within the data's."""
-        return f"iconqa/{split}/{self.kind}"
+    def parts(self, split: Split) -> list[str]:
+        """The folders that a split's questions are in, within the data's."""
+        return [f"iconqa/{folder}/{self.kind}" for folder in FOLDERS[split]]
 
 
 def task(options: Options, word: Callable[[Sample], Example], score: Callable[[Sample, str], float]) -> Task:
@@ -72,14 +83,20 @@ def load(options: Options) -> Data:
             ``refuse``); a question in both splits.
     """
     splits = options.train_split, options.test_split
-    folder = opened(options.name, options.path, [options.part(split) for split in splits])
+    parts = dict.fromkeys(part for split in splits for part in options.parts(split))
+    listed = [SPLITS] if any(split not in FOLDERS[split] for split in splits) else []
+    folder = opened(options.name, options.path, [*parts, *listed])
     skills = _skills(folder / SKILLS)
 
     def half(split: Split) -> tuple[Sample, ...]:
-        place = folder / options.part(split)
-        expected = "folders <id>/ of data.json and image.png"
+        places = [folder / part for part in options.parts(split)]
+        found = _ids(places) if split in FOLDERS[split] else _listed(folder / SPLITS, f"{options.kind}_{split}", places)
         return gather(
-            place, _ids(place), lambda id: _sample(options.kind, place / id, skills), options.on_bad, expected
+            places[0].parent.parent,
+            ((f"{place.parent.name}/{place.name}/{id}/data.json", place / id) for place, id in found),
+            lambda place: _sample(options.kind, place, skills),
+            options.on_bad,
+            f"folders <id>/ of data.json and image.png in {', '.join(options.parts(split))}",
         )
 
     train, test = (half(split) for split in splits)
@@ -94,10 +111,28 @@ def _skills(file: Path) -> Record | None:
         return parsed(contents(file), "of lists of skills by question ids")
 
 
-def _ids(place: Path) -> Iterator[tuple[str, str]]:
+def _ids(places: Sequence[Path]) -> Iterator[tuple[Path, str]]:
     """The folders of a place, in the order of their numbers; what a file manager leaves there is passed over."""
-    ids = [entry.name for entry in place.iterdir() if entry.is_dir() and not entry.name.startswith(".")]
-    return ((f"{id}/data.json", id) for id in sorted(ids, key=lambda id: (len(id), id)))
+    for place in places:
+        ids = [entry.name for entry in place.iterdir() if entry.is_dir() and not entry.name.startswith(".")]
+        yield from ((place, id) for id in sorted(ids, key=lambda id: (len(id), id)))
+
+
+def _listed(file: Path, name: str, places: Sequence[Path]) -> Iterator[tuple[Path, str]]:
+    """The questions that a list of pid_splits.json names, each in the first of the places that has its folder.
+
+    Raises:
+        FedloomError: there is no such list.
+    """
+    with blamed(file):
+        ids = parsed(contents(file), "of lists of question ids by sub-task and split").get(name)
+        if not isinstance(ids, list):
+            raise ValueError(f"has no list {name!r}.")
+        for id in map(str, ids):
+            if Path(id).name != id or id == "..":
+                raise ValueError(f"list {name!r} holds {id!r}; expected a question's id.")
+    for id in map(str, ids):
+        yield next((place for place in places if (place / id).is_dir()), places[0]), id
 
 
 def _sample(kind: Kind, folder: Path, skills: Record | None) -> Sample:

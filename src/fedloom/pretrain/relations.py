@@ -1,0 +1,168 @@
+"""Stage 4 of nano-vlm: what stands where, and of which there are more.
+
+Both are asked in stage 2 and hardly learnt there: a choice among two is one bit. So this stage asks for the parts
+first, in lists about one picture (``lists``), and for the whole from there:
+
+    where      "key" top left "cat" bottom right ...                    four different things, two by two
+    corner     top left key bottom right cat ...
+    beside     above the key: cat to the left of the red bus: apple ...
+    placed     Question: What is above the key? Choices: cat, bus, apple. Answer: cat ...
+
+    counts     "keys" 3 "cats" 1 "buses" 0 ...                           two to four kinds of things, nine at most
+    than       "keys" than "cats": 2 more ...
+    compared   Question: Are there more keys or cats? Choices: keys, cats. Answer: keys ...
+
+No place and no kind of things is asked for twice in a list, so that no answer stands in the text before it is asked
+for.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from fedloom.core.contracts import IMAGE, Example
+from fedloom.pretrain.lists import Items
+from fedloom.tasks._common import asked, offered
+from fedloom.tasks._icons.deal import INKS, Ink, grid, one, scatter, some
+from fedloom.tasks._icons.packs import PUBLIC
+from fedloom.tasks._icons.question import WORDINGS
+from fedloom.tasks._icons.scene import Scene, draw
+from fedloom.tasks._icons.skills import comparing, spatial
+from fedloom.tasks._icons.words import nouns, plural, spoken
+
+COURSE: tuple[tuple[float, dict[str, float]], ...] = (
+    (0.3, {"where": 0.2, "corner": 0.15, "beside": 0.35, "counts": 0.3}),
+    (0.25, {"beside": 0.2, "placed": 0.25, "counts": 0.15, "than": 0.4}),
+    (0.2, {"placed": 0.3, "than": 0.2, "compared": 0.5}),
+    (
+        0.25,
+        {
+            **{"placed": 0.1, "compared": 0.15, "asked": 0.03, "said": 0.04, "judged": 0.06, "sentence": 0.14},
+            **{"caption": 0.08, "choose_txt": 0.25, "fill_in_blank": 0.12, "choose_img": 0.03},
+        },
+    ),
+)
+"""As ``claims.COURSE``: the parts of the stage, and the shares of their batches. The last has lessons of all stages."""
+
+
+@dataclass(frozen=True)
+class RelationsRecipe:
+    """Schedule of stage 4: of every part of its course."""
+
+    examples: int = 150_000
+    batch: int = 64
+    lr: float = 2e-3
+
+
+def _corner(rng: np.random.Generator, inks: Sequence[Ink], sort: str) -> Items:
+    """Places of all four things, or the things at all four places."""
+    pairs = [(spatial.CORNERS[cell], spoken(inks[cell][0])) for cell in rng.permutation(4)]
+    return pairs if sort == "corner" else [(f'"{thing}"', corner) for corner, thing in pairs]
+
+
+def _beside(rng: np.random.Generator, inks: Sequence[Ink], sort: str) -> Items:
+    """What stands in each of the four cells, told from a neighbour of it that did not stand there itself before."""
+    names = [spoken(thing) for thing, _ in inks]
+    items: Items = []
+    used: set[frozenset[int]] = set()
+    for cell in rng.permutation(4):
+        ways = [
+            way for way, there in spatial.NEIGHBOURS.items() if there == cell and frozenset((way[1], there)) not in used
+        ]
+        corner = sort == "placed" and (not ways or rng.random() < 0.4)
+        if not ways and not corner:
+            continue
+        relation, anchor = (spatial.CORNERS[cell], cell) if corner else one(rng, ways)
+        used.add(frozenset((anchor, int(cell))))
+        colour = f"{inks[anchor][1]} " if rng.random() < 0.5 else ""
+        place = relation if corner else (relation, f"{colour}{names[anchor]}")
+        if sort == "beside":
+            items.append((f"{relation} the {colour}{names[anchor]}:", names[cell]))
+            continue
+        wording = int(rng.integers(WORDINGS - 1))
+        text = spatial.CORNER[wording].format(place) if corner else spatial.BESIDE[wording].format(*place)
+        wrong = some(rng, [name for name in names if name != names[cell]], int(rng.integers(2, 4)))
+        items.append((_question(rng, text, names[cell], wrong), names[cell]))
+    return items
+
+
+def _question(rng: np.random.Generator, text: str, right: str, wrong: Sequence[str]) -> str:
+    """A question as the tasks ask it, with its choices or, one time in three, without."""
+    choices = some(rng, [right, *wrong], 1 + len(wrong)) if rng.random() < 0.67 else ()
+    return " ".join(part for part in (asked(text), offered(choices), "Answer:") if part)
+
+
+def _counts(rng: np.random.Generator, kinds: dict[str, int], sort: str) -> Items:
+    """How many there are of each kind."""
+    return [(f'"{plural(thing)}"', str(kinds[thing])) for thing in some(rng, tuple(kinds), len(kinds))]
+
+
+def _pairs(rng: np.random.Generator, kinds: dict[str, int], sort: str) -> Items:
+    """Each two kinds compared, no kind twice: by how many there are more, or which there are more of."""
+    things = some(rng, tuple(kinds), len(kinds))
+    items: Items = []
+    for first, second in zip(things[::2], things[1::2], strict=False):
+        more = kinds[first] - kinds[second]
+        if not more:
+            continue
+        if sort == "than":
+            told = f"{abs(more)} {'more' if more > 0 else 'fewer'}"
+            items.append((f'"{plural(first)}" than "{plural(second)}":', told))
+            continue
+        direction, wording = one(rng, ("more", "fewer")), int(rng.integers(WORDINGS - 1))
+        holds = (more > 0) == (direction == "more")
+        if rng.random() < 0.5:
+            form, right, wrong = comparing.WHICH, *((plural(first), plural(second))[:: 1 if holds else -1])
+        else:
+            form, right, wrong = comparing.THAN, *(("yes", "no")[:: 1 if holds else -1])
+        text = form[direction][wording].format(plural(first), plural(second))
+        items.append((_question(rng, text, right, [wrong]), right))
+    return items
+
+
+def _square(rng: np.random.Generator, pack: str) -> tuple[Scene, list[Ink]]:
+    inks = list(zip(some(rng, nouns(pack), 4), some(rng, INKS, 4), strict=True))
+    return grid(pack, 2, 2, inks), inks
+
+
+def _kinds(rng: np.random.Generator, pack: str) -> tuple[Scene, dict[str, int]]:
+    """Two to four kinds of things, nine at most, of two colours in random cells; at times one kind is absent."""
+    number = int(rng.integers(2, 5))
+    counts = [1] * number
+    for _ in range(int(rng.integers(0, 10 - number))):
+        counts[int(rng.integers(number))] += 1
+    if rng.random() < 0.3:
+        counts[0] = 0
+    things, colours = some(rng, nouns(pack), number), some(rng, INKS, 2)
+    inks = [(thing, one(rng, colours)) for thing, count in zip(things, counts, strict=True) for _ in range(count)]
+    return scatter(rng, pack, inks), dict(zip(things, counts, strict=True))
+
+
+_SQUARES: dict[str, Callable[[np.random.Generator, Sequence[Ink], str], Items]] = {
+    "where": _corner,
+    "corner": _corner,
+    "beside": _beside,
+    "placed": _beside,
+}
+_CROWDS: dict[str, Callable[[np.random.Generator, dict[str, int], str], Items]] = {
+    "counts": _counts,
+    "than": _pairs,
+    "compared": _pairs,
+}
+LISTS = (*_SQUARES, *_CROWDS)
+"""The lessons of this stage."""
+
+
+def listed(rng: np.random.Generator, sort: str) -> tuple[Example, Items]:
+    """A picture of a public pack, and a list about it."""
+    pack = one(rng, tuple(PUBLIC))
+    items: Items = []
+    while not items:
+        if sort in _SQUARES:
+            scene, inks = _square(rng, pack)
+            items = _SQUARES[sort](rng, inks, sort)
+        else:
+            scene, kinds = _kinds(rng, pack)
+            items = _CROWDS[sort](rng, kinds, sort)
+    return Example(sort, (draw(scene),), f"{IMAGE}\n", (), ""), items
