@@ -220,9 +220,10 @@ def matching(base: Base, spec: AdapterSpec) -> None:
     Raises:
         FedloomError: the model answers in text.
     """
-    if base.generative:
+    if not base.matching:
+        does = "answers in text" if base.generative else "has an output for each of its labels"
         raise FedloomError(
-            f"adapter.kind = {spec.kind!r}: {base.name!r} answers in text and matches no pictures with captions. "
+            f"adapter.kind = {spec.kind!r}: {base.name!r} {does} and matches no pictures with captions. "
             "Choose a model that does, such as nano-clip, or kind 'lora'."
         )
 

@@ -169,12 +169,14 @@ class ClientTable(Table):
     """The share of the rounds over which the rate rises."""
     turn_schedule: Literal["constant", "cosine"] = "constant"
     """The rate over the steps of a turn: that of the round, or a cosine from it down to zero."""
-    optimizer: Literal["adamw", "sgd"] = "adamw"
+    optimizer: Literal["adamw", "adamax", "sgd"] = "adamw"
     """The optimiser, begun anew in each round."""
     betas: Annotated[list[Decay], Field(min_length=2, max_length=2)] = [0.9, 0.999]
-    """Of "adamw": how fast its two moments decay."""
+    """Of "adamw" and "adamax": how fast their two moments decay."""
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
     """The optimiser's weight decay."""
+    clip: Annotated[float, Field(ge=0)] = 0.0
+    """The largest norm of a step's gradient, of all that learns together; a larger one is scaled down (0: none is)."""
     max_steps: Limit = 0
     """The most steps in a round (0: no limit but ``epochs``)."""
     augment: Literal["none", "crop", "crop-flip"] = "none"

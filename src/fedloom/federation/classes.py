@@ -6,11 +6,11 @@ from fedloom.core.contracts import Example, Task
 from fedloom.core.errors import FedloomError
 
 
-def known(kind: str, task: Task, examples: Callable[[], Iterable[Example]] | None) -> tuple[str, ...]:
+def known(who: str, task: Task, examples: Callable[[], Iterable[Example]] | None) -> tuple[str, ...]:
     """Those that the task names, or else the choices of all ``examples()``, sorted.
 
     Args:
-        kind: the adapter's kind, for messages.
+        who: what needs them, for messages.
         task: what is asked.
         examples: all examples; ``None`` where nobody here sees them.
 
@@ -21,14 +21,14 @@ def known(kind: str, task: Task, examples: Callable[[], Iterable[Example]] | Non
         return task.classes()
     if examples is None:
         raise FedloomError(
-            f"adapter.kind = {kind!r} needs the classes of the task, and no server sees the sites' data. Use a task "
+            f"{who} needs the classes of the task, and no server sees the sites' data. Use a task "
             f"that names them (Task.classes); {task.name!r} does not."
         )
     found: set[str] = set()
     for example in examples():
         if example.captions:
             raise FedloomError(
-                f"adapter.kind = {kind!r} needs classes, but the choices of task {task.name!r} are letters (example "
+                f"{who} needs classes, but the choices of task {task.name!r} are letters (example "
                 f"{example.id!r}). Use a task whose choices are names, such as icons-classify."
             )
         found.update(example.choices)

@@ -22,6 +22,9 @@ def make(leaves: Tree, table: ClientTable, lr: float, kept: dict[str, Tree] | No
     made: torch.optim.Optimizer
     if table.optimizer == "sgd":
         made = torch.optim.SGD(tensors, lr=lr, weight_decay=table.weight_decay)
+    elif table.optimizer == "adamax":  # Kingma and Ba 2015, algorithm 2; the decay is part of the gradient
+        first, second = table.betas
+        made = torch.optim.Adamax(tensors, lr=lr, betas=(first, second), weight_decay=table.weight_decay)
     else:
         first, second = table.betas
         made = torch.optim.AdamW(tensors, lr=lr, betas=(first, second), weight_decay=table.weight_decay)

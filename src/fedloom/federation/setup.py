@@ -95,15 +95,17 @@ class Setup(Dealt):
 
     @cached_property
     def classes(self) -> tuple[str, ...]:
-        """The answers that the task knows, for an adapter that has a part for each (else none).
+        """The answers that the task knows, for an adapter or a model that has a part for each (else none).
 
         Raises:
             FedloomError: as ``classes.known``.
         """
-        if not self.adapter.classes:
+        model, kind = self.experiment.model.name, self.experiment.adapter.kind
+        if not (self.adapter.classes or models.names_classes(model)):
             return ()
         seen = None if self.scenario.sites else lambda: self.worded([*self.trained, *self.data.test])
-        return classes.known(self.experiment.adapter.kind, self.task, seen)
+        who = f"adapter.kind = {kind!r}" if self.adapter.classes else f"model {model!r}"
+        return classes.known(who, self.task, seen)
 
     @cached_property
     def backbone(self) -> Backbone:
@@ -127,6 +129,7 @@ class Setup(Dealt):
             edge=split and self.middle.elsewhere,
             revision=model.revision,
             classes=self.classes,
+            form=self.task.form,
         )
         if split:  # the same whether the halves are in one process or in two
             made.fingerprint = self.middle.fingerprint(model.name, model.revision)

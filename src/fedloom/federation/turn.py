@@ -172,6 +172,8 @@ def _learn(
             mean = gradients.backward((yield step), step.examples, run, local)
             if local.gradient:
                 local.gradient(run)
+            if pupil.table.clip:
+                torch.nn.utils.clip_grad_norm_(run.theta.values(), pupil.table.clip)
             optimisers.set_rate(optimiser, steps.step_rate(pupil.table, run.lr, run.steps, run.total))
             optimiser.step()
             if local.after:

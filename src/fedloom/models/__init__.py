@@ -7,23 +7,26 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from fedloom.core import resolve
-from fedloom.core.contracts import Backbone, Objective, Tree
+from fedloom.core.contracts import Backbone, Form, Objective, Tree
 from fedloom.core.device import use_device
 from fedloom.core.errors import FedloomError, nearest
 from fedloom.core.files import on_disk
 from fedloom.core.seeds import Seeds
 from fedloom.core.spec import AdapterSpec
+from fedloom.models import labels
 
 if TYPE_CHECKING:
+    from fedloom.models.checkpoints.checkpoint import Checkpoint
     from fedloom.models.checkpoints.halves import Served
     from fedloom.models.generative import Route
+    from fedloom.models.labelled import Labelled
     from fedloom.models.teacher import Teacher
 
 __all__ = ["NANO", "AdapterSpec", "fingerprint", "listing", "load", "opened", "served", "split_identity"]
 
 _FOLDER = Path(__file__).parent / "nano"
-NANO = {name: _FOLDER / name for name in ("nano-clip", "nano-vlm", "nano-qformer")}
-"""The models that ship, and the folders that hold them."""
+NANO = {name: _FOLDER / name for name in ("nano-clip", "nano-vlm", "nano-qformer", "nano-resnet", "patch-trm")}
+"""The models that ship, and the folders that hold them; ``patch-trm`` is a configuration without weights."""
 
 
 def listing() -> list[tuple[str, str]]:
@@ -32,6 +35,8 @@ def listing() -> list[tuple[str, str]]:
         ("nano-clip", "A small CLIP that ships with fedloom: matches an icon with captions."),
         ("nano-vlm", "A small LLaVA that ships with fedloom: answers questions about icons."),
         ("nano-qformer", "A small InstructBLIP on a T5 that ships with fedloom: answers questions about icons."),
+        ("nano-resnet", "A small residual network that ships with fedloom: names icons."),
+        ("patch-trm", "A small Patch-TRM, built from the seed: learns to answer questions about icons from nothing."),
         (
             "OWNER/MODEL",
             "A Hugging Face id of a CLIP or SigLIP, of a LLaVA or LLaVA-NeXT, BLIP-2 or InstructBLIP, Qwen2-VL or "
@@ -61,6 +66,7 @@ def load(
     absent: Literal["refuse", "blank", "learned"] = "refuse",
     objective: Objective | None = None,
     augment: Literal["none", "crop", "crop-flip"] = "none",
+    form: Form | Literal[""] = "",
 ) -> Backbone:
     """The backbone ``name`` with a fresh adapter, contrastive or generative as its configuration says.
 
@@ -70,7 +76,8 @@ def load(
     ``fedloom.models.options.Options``. ``package.module:function`` is a user's own, called with ``adapter``, ``seeds``,
     ``dtype`` and ``objective``, whichever of them it names, and returns a backbone. ``route`` says where the language
     model of a generative one is used (``fedloom.models.generative``). ``edge``: it is elsewhere, and nothing of it is
-    read here; ``route(None)`` then says where. ``revision``: the commit, tag or branch of a model on the hub.
+    read here; ``route(None)`` then says where. ``revision``: the commit, tag or branch of a model on the hub. ``form``:
+    of all questions, for a model that has a head for each (``fedloom.core.contracts.Task``).
 
     Raises:
         FedloomError: no such model, one that fedloom cannot train, or an adapter that fits no layer of it.
@@ -95,12 +102,21 @@ def load(
 
         found = halves.edge(name, halves.locate(name, NANO, revision), dtype, adapter)
     else:
-        found = checkpoint.read(name, checkpoint.locate(name, NANO, revision=revision), dtype)
+        folder = checkpoint.locate(labels.called(name).place, NANO, revision=revision)
+        kind = labels.kind(folder)
+        found = (
+            _drawn(labels.whole(name, folder, seeds, form), folder, kind, classes)
+            if kind
+            else checkpoint.read(name, folder, dtype)
+        )
     cache = FeatureCache(cache_dir, cache_limit_bytes, memory_limit_bytes)
     options = Options(dtype, normalise, max_new_tokens, answer_batch, classes, absent, augment=augment)
     if objective:
         taught = _teacher(objective, dtype, memory_limit_bytes, absent) if objective.teacher else None
         options = replace(options, objective=objective, teacher=taught)
+    if not edge and kind:
+        _check_labelled(name, bool(route), absent, augment, objective.teacher if objective else "")
+        return _of_labels(kind)(found, adapter, seeds, cache, options)
     _check_kind(name, found.generative, bool(route), absent, augment, objective.teacher if objective else "")
     if found.generative:
         return Generative(found, adapter, seeds, cache, options, route)
@@ -130,6 +146,48 @@ def _check_kind(name: str, generative: bool, split: bool, absent: str, augment: 
         )
     if split and not generative:
         raise FedloomError(f"split: {name!r} has no language model that could be elsewhere. Set split.wire = 'none'.")
+
+
+def names_classes(name: str) -> bool:
+    """Whether the model ``name`` has an output for each of the task's classes; only what is here is looked at."""
+    folder = labels.folder_of(name, NANO)
+    return folder is not None and labels.kind(folder) == labels.NAMED
+
+
+def _drawn(called: "labels.Called", folder: Path, kind: str, classes: tuple[str, ...]) -> "Checkpoint":
+    """A model with an output for each label, of which a part may be drawn from the seed."""
+    from fedloom.models import classifier
+    from fedloom.models.patch_trm import making
+
+    if kind == labels.NAMED:
+        return classifier.made(called, folder, classes)
+    return making.made(called, folder, NANO)
+
+
+def _of_labels(kind: str) -> "type[Labelled]":
+    from fedloom.models.classifier import Classifier
+    from fedloom.models.patch_trm.backbone import PatchTrmBackbone
+
+    return Classifier if kind == labels.NAMED else PatchTrmBackbone
+
+
+def _check_labelled(name: str, split: bool, absent: str, augment: str, teacher: str) -> None:
+    """Refuse what a model with an output for each label cannot have.
+
+    Raises:
+        FedloomError: naming the key, and what would fit.
+    """
+    asked = {
+        f"model.absent = {absent!r}": absent != "refuse",
+        f"client.augment = {augment!r}": augment != "none",
+        f"objective.teacher = {teacher!r}": bool(teacher),
+        "split.wire": split,
+    }
+    if wrong := [key for key, given in asked.items() if given]:
+        raise FedloomError(
+            f"{wrong[0]}: {name!r} has an output for each label, and no such thing. Leave it out, or choose another "
+            "model, such as nano-clip or nano-vlm."
+        )
 
 
 def _teacher(

@@ -9,6 +9,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Literal
 
 import PIL
@@ -32,14 +33,6 @@ from fedloom.models.outputs import Aside, undeclared
 from fedloom.models.vision.features import FeatureCache
 from fedloom.models.vision.images import Images
 
-UNOFFERED: dict[Part, str] = {
-    "pairs": "answers in text and matches no pictures with captions. Choose objective 'answer' or 'classes', or a "
-    "model such as nano-clip.",
-    "predictions": "has its language model elsewhere, which tells losses and no predictions. Set split.wire = 'none', "
-    "or choose objective 'answer', 'classes' or 'preference'.",
-}
-"""Why a model lacks a part of the outputs, and what would fit."""
-
 
 class Tuned(ABC):
     """A checkpoint with an adapter in it; subclasses say what a batch, its outputs and an answer are. ``spec``:
@@ -48,6 +41,8 @@ class Tuned(ABC):
     _images: Images
     vocabulary: dict[str, int] | None = None
     offers: tuple[Part, ...] = ()
+    lacks: Mapping[Part, str] = MappingProxyType({})
+    """Why it lacks a part of the outputs, and what would fit."""
 
     def __init__(
         self, checkpoint: Checkpoint, spec: AdapterSpec | None, seeds: Seeds, cache: FeatureCache, options: Options
@@ -60,7 +55,9 @@ class Tuned(ABC):
         self._seeds, self._cache, self._options = seeds, cache, options
         self._parts: dict[str, str] = {}  # part of the model -> its folder in the cache
         self._steady = False
-        base = Base(self.name, self._model, self._generative, seeds, options.classes, self._processor)
+        base = Base(
+            self.name, self._model, self._generative, checkpoint.matching, seeds, options.classes, self._processor
+        )
         with torch.random.fork_rng(devices=[]):
             if spec is None:
                 self._adapter = Placed(base, AdapterSpec(), frozenset(), {})
@@ -223,7 +220,7 @@ class Tuned(ABC):
             FedloomError: naming what would fit; or a teacher that predicts something else.
         """
         if missing := [part for part in self._options.objective.needs if part not in self.offers]:
-            raise FedloomError(f"objective: {self.name!r} {UNOFFERED[missing[0]]}")
+            raise FedloomError(f"objective: {self.name!r} {self.lacks[missing[0]]}")
         if "likelihoods" in self._options.objective.needs:
             self._start = self.read()
         if self._options.teacher:

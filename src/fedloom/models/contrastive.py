@@ -55,7 +55,7 @@ class Batch:
 class Contrastive(Tuned):
     """A two-tower model: its pictures are matched with captions, by softmax (CLIP) or a sigmoid a pair (SigLIP)."""
 
-    offers = ("answers", "choices", "likelihoods", "pairs", "predictions")
+    offers = ("answers", "choices", "labels", "likelihoods", "pairs", "predictions")
 
     def __init__(
         self, checkpoint: Checkpoint, spec: AdapterSpec | None, seeds: Seeds, cache: FeatureCache, options: Options

@@ -56,6 +56,17 @@ class Batch:
     target: Target
 
 
+_NO_PAIRS = "answers in text and matches no pictures with captions. Choose objective 'answer' or 'classes', or a model "
+LACKS: dict[Part, str] = {
+    "pairs": f"{_NO_PAIRS}such as nano-clip.",
+    "labels": "answers in text and has no output for each label. Choose objective 'answer' or 'classes', or a model "
+    "such as patch-trm.",
+    "predictions": "has its language model elsewhere, which tells losses and no predictions. Set split.wire = 'none', "
+    "or choose objective 'answer', 'classes' or 'preference'.",
+}
+"""Why such a model lacks a part of the outputs, and what would fit."""
+
+
 class Generative(Tuned):
     """An image-text-to-text model of a known family.
 
@@ -64,6 +75,8 @@ class Generative(Tuned):
     Raises:
         FedloomError: pictures are placed in a way that is not known here, or something is to learn that is elsewhere.
     """
+
+    lacks = LACKS
 
     def __init__(
         self,

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from fedloom.core.contracts import Choices, Example, Pairs, Predictions
+from fedloom.core.contracts import Choices, Example, Labels, Pairs, Predictions
 from fedloom.core.errors import FedloomError
 from fedloom.core.passage import IGNORE, Target
 from fedloom.models.teacher import Teacher
@@ -83,6 +83,10 @@ class Matched(Aside):
         chosen = scores.log_softmax(dim=-1).gather(1, torch.tensor(place, device=scores.device)[:, None])[:, 0]
         return chosen, torch.ones_like(chosen)
 
+    def labels(self) -> Labels:
+        """Logits ``[B, K]`` of the batch's distinct captions, of which each example counts its own choices."""
+        return Labels(self._logits, self._own, self._gold)
+
     def pairs(self) -> Pairs:
         """Each picture against the caption of each answer, ``[B, B]``; a caption that several have is read once."""
         columns = self._gold.tolist()
@@ -103,6 +107,71 @@ class Matched(Aside):
         widest = max(len(example.choices) for example in self.examples)
         there = torch.ones(len(rows), 1, dtype=torch.bool, device=logits.device)
         return Predictions(logits[:, None, :widest], there)
+
+
+class Rated(Aside):
+    """Of a model with an output for each label. ``logits``: those of a batch, ``[B, L]``; ``columns``: the outputs of
+    each example's choices, in their order (of a free answer: all); ``gold`` ``[B]``: the right output, -1 where it is
+    none of them."""
+
+    def __init__(
+        self, aside: Aside, columns: Sequence[Sequence[int]], gold: Tensor, logits: Callable[[], Tensor]
+    ) -> None:
+        super().__init__(aside.examples, aside._teacher, aside._reference)
+        self._columns, self._gold, self._make = columns, gold, logits
+
+    @cached_property
+    def _logits(self) -> Tensor:
+        return self._make()
+
+    def answers(self) -> Tensor:
+        """Cross-entropy ``[B]`` of the right output among those of each example's choices."""
+        own = torch.zeros_like(self._logits, dtype=torch.bool)
+        for row, columns in enumerate(self._columns):
+            own[row, list(columns)] = True
+        logits = self._logits.masked_fill(~own, -torch.inf)
+        return F.cross_entropy(logits, self._gold, reduction="none", ignore_index=-1)
+
+    def choices(self) -> Choices:
+        """Logits ``[B, C]`` of each example's choices."""
+        rows = [torch.tensor(list(columns), device=self._gold.device) for columns in self._columns]
+        places = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=-1)
+        scores = self._logits.gather(1, places.clamp(min=0)).masked_fill(places < 0, -torch.inf)
+        gold = [list(columns).index(right) for columns, right in zip(self._columns, self._gold.tolist(), strict=True)]
+        return Choices(scores, torch.tensor(gold, device=scores.device))
+
+    def labels(self) -> Labels:
+        """All outputs ``[B, L]``, each of which is learnt from."""
+        return Labels(self._logits, torch.ones_like(self._logits, dtype=torch.bool), self._gold)
+
+    def predictions(self) -> Predictions:
+        """The choices' logits, ``[B, 1, C]``."""
+        scores = self.choices().scores
+        return Predictions(scores[:, None], torch.ones(len(scores), 1, dtype=torch.bool, device=scores.device))
+
+    def likelihoods(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
+        """Such a model knows no texts.
+
+        Raises:
+            FedloomError: always; an objective that says what it needs is refused before.
+        """
+        raise undeclared("likelihoods")
+
+    def pairs(self) -> Pairs:
+        """Such a model matches no pictures with captions.
+
+        Raises:
+            FedloomError: always; an objective that says what it needs is refused before.
+        """
+        raise undeclared("pairs")
+
+    def taught(self) -> Predictions:
+        """Such a model learns from no teacher.
+
+        Raises:
+            FedloomError: always; a teacher is refused before.
+        """
+        raise undeclared("taught")
 
 
 class Asked(Protocol):
@@ -162,6 +231,14 @@ class Spoken(Aside):
     @cached_property
     def _next(self) -> Tensor:
         return self._logits(self._batch)
+
+    def labels(self) -> Labels:
+        """Such a model has no output for each label.
+
+        Raises:
+            FedloomError: always; an objective that says what it needs is refused before.
+        """
+        raise undeclared("labels")
 
     def pairs(self) -> Pairs:
         """Such a model matches no pictures with captions.

@@ -206,7 +206,7 @@ def _client(setup: StandIn, rounds: list[Round], kept: int) -> dict[str, int]:
         "weights": sizes.weights,
         "adapter": adapter,
         "gradients": trained,
-        "optimiser": 2 * trained if setup.experiment.client.optimizer == "adamw" else 0,
+        "optimiser": 2 * trained if setup.experiment.client.optimizer != "sgd" else 0,
         "activations": sizes.activations,
         "original weights": sizes.adapted if changed else 0,
         "copies of the adapter": 2 * adapter,

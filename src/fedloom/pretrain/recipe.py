@@ -20,11 +20,12 @@ from fedloom import __version__
 from fedloom.core import reading, shares
 from fedloom.core.errors import FedloomError, nearest
 from fedloom.core.seeds import Seeds
-from fedloom.pretrain import qformer
+from fedloom.pretrain import qformer, resnet
 from fedloom.pretrain.claims import ClaimsRecipe
 from fedloom.pretrain.clip import ClipRecipe, train_clip
 from fedloom.pretrain.qformer import QFormerRecipe, train_qformer
 from fedloom.pretrain.relations import RelationsRecipe
+from fedloom.pretrain.resnet import ResNetRecipe, train_resnet
 from fedloom.pretrain.tokens import train_tokenizer, wrap
 from fedloom.pretrain.tower import Tell, TowerRecipe, clip_tower, train_tower
 from fedloom.pretrain.vlm import (
@@ -39,7 +40,7 @@ from fedloom.pretrain.vlm import (
 )
 from fedloom.tasks._icons.packs import PRIVATE, PUBLIC
 
-NAMES = ("nano-clip", "nano-vlm", "nano-qformer")
+NAMES = ("nano-clip", "nano-vlm", "nano-qformer", "nano-resnet")
 TOWER = "tower"
 
 
@@ -68,6 +69,8 @@ def pretrain(
     seeds = Seeds(seed)
     if begin is not None:
         return _go_on(name, begin, out, seeds, scale, tell)
+    if name == "nano-resnet":
+        return _make_resnet(out, seeds, scale, tell)
     stage1 = tower or out.with_name(f"{out.name}-{TOWER}")
     if not (stage1 / "config.json").exists():
         _make_tower(stage1, name, seeds, scale, tell)
@@ -128,6 +131,27 @@ def _make_qformer(out: Path, tower: InstructBlipVisionModel, seeds: Seeds, scale
     model.half().save_pretrained(out)
     made.save_pretrained(out)
     return asdict(recipe), scores
+
+
+def _make_resnet(out: Path, seeds: Seeds, scale: float, tell: Tell) -> dict[str, Any]:
+    recipe = ResNetRecipe()
+    recipe = replace(recipe, images=_scaled(recipe.images, recipe.batch, scale))
+    begun = time.perf_counter()
+    model, scores = train_resnet(recipe, seeds, tell)
+    model.half().save_pretrained(out)
+    resnet.patches().save_pretrained(out)
+    written = {
+        "name": "nano-resnet",
+        "fedloom": __version__,
+        "seed": seeds.seed,
+        "recipe": asdict(recipe),
+        "public_packs": list(PUBLIC),
+        "private_packs": list(PRIVATE),
+        "seconds": round(time.perf_counter() - begun, 1),
+        "scores": {key: round(value, 4) for key, value in scores.items()},
+    }
+    (out / "recipe.json").write_text(json.dumps(written, indent=1) + "\n")
+    return written
 
 
 def _make_clip(out: Path, tower: CLIPVisionModel, seeds: Seeds, scale: float, tell: Tell) -> Made:

@@ -70,7 +70,9 @@ def word(sample: Sample) -> Example:
     images = sample.images or ()
     context = f"Context: {sample.text}" if sample.text else None
     text = prompt(len(images), context, asked(sample.question))
-    return Example(sample.id, images, text, sample.choices, sample.answer, captions=sample.choice_texts)
+    asks = (sample.question or "").rpartition(" Choices: ")[0]
+    captions = sample.choice_texts
+    return Example(sample.id, images, text, sample.choices, sample.answer, captions=captions, question=asks)
 
 
 def load(path: str | Path, on_bad: OnBad, splits: tuple[str, str], with_image: bool, hint: bool) -> Data:

@@ -11,6 +11,7 @@ from fedloom.core.contracts.data import (
     Answered,
     Data,
     Example,
+    Form,
     Metric,
     Picture,
     Sample,
@@ -38,7 +39,7 @@ from fedloom.core.contracts.method import (
 )
 from fedloom.core.contracts.modality import Half, Modality, Seat
 from fedloom.core.contracts.model import Backbone, Examiner, Preparer, Scaler, Weigher
-from fedloom.core.contracts.objective import Choices, Objective, Outputs, Pairs, Part, Predictions
+from fedloom.core.contracts.objective import Choices, Labels, Objective, Outputs, Pairs, Part, Predictions
 
 __all__ = [
     "IMAGE",
@@ -53,8 +54,10 @@ __all__ = [
     "Engine",
     "Examiner",
     "Example",
+    "Form",
     "Half",
     "Job",
+    "Labels",
     "Local",
     "LocalRun",
     "Method",

@@ -12,7 +12,8 @@ from fedloom.core.seeds import Seeds
 class Base:
     """The model that an adapter is placed in.
 
-    ``model``: the frozen ``nn.Module``. ``generative``: it answers in text; else it matches pictures with captions.
+    ``model``: the frozen ``nn.Module``. ``generative``: it answers in text; ``matching``: it matches pictures with
+    captions; a model that does neither has an output for each of its labels.
     ``classes``: the answers that the task knows, where it has the same for every example (a classifier has a row for
     each). ``processor``: the checkpoint's, which has its tokenizer.
     """
@@ -20,6 +21,7 @@ class Base:
     name: str
     model: Any
     generative: bool
+    matching: bool
     seeds: Seeds
     classes: tuple[str, ...] = ()
     processor: Any = None

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from PIL import Image
@@ -10,6 +11,9 @@ from torch import Tensor
 
 Tree = dict[str, Tensor]
 """Named tensors; an adapter's names are PEFT's, as in ``adapter_model.safetensors``."""
+
+Form = Literal["choose_txt", "choose_img", "fill_in_blank"]
+"""What answers a question: one of several texts, one of several pictures, or a text of one's own."""
 
 Picture = Image.Image | Path
 """An image in memory, or the file that holds it (opened when it is needed)."""
@@ -52,7 +56,8 @@ class Example:
     ``prompt`` holds one ``<image>`` mark for each of ``images``, in order. ``choices`` empty means free generation.
     A contrastive model reads a caption of each choice: ``caption.format(choice)``, or, where choices are but letters,
     ``captions``, one a choice. Where it answers, the templates ``ensemble`` count beside ``caption``: a choice is the
-    mean of its captions' directions. All of it is read as text: no control token of a model is known in it.
+    mean of its captions' directions. ``question``: what is asked alone, which a model reads that takes choices apart
+    from it (empty: the prompt). All of it is read as text: no control token of a model is known in it.
     """
 
     id: str
@@ -64,6 +69,7 @@ class Example:
     captions: tuple[str, ...] = ()
     rejected: str = ""
     ensemble: tuple[str, ...] = ()
+    question: str = ""
 
 
 @dataclass(frozen=True)
@@ -103,6 +109,8 @@ class Task:
     ``metrics``, or else the mean of the scores; all of ``metrics`` are shown. ``read(sample, answer)``: the answer that
     a model's words mean, ``None`` where they cannot be parsed, which is then no answer; absent: the words themselves.
     ``classes()``: the answers that there are, where they are the same for every example and known without any data.
+    ``form``: what answers all of its questions: one of several texts (``"choose_txt"``) or pictures (``"choose_img"``),
+    or a text of one's own (``"fill_in_blank"``); empty where that is not said.
     """
 
     name: str
@@ -113,6 +121,7 @@ class Task:
     classes: Callable[[], tuple[str, ...]] | None = None
     metrics: Mapping[str, Metric] = field(default_factory=dict)
     read: Callable[[Sample, str], str | None] | None = None
+    form: Form | Literal[""] = ""
 
 
 @dataclass(frozen=True)

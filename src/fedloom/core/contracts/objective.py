@@ -8,7 +8,7 @@ from torch import Tensor
 
 from fedloom.core.contracts.data import Example
 
-Part = Literal["answers", "choices", "likelihoods", "pairs", "predictions"]
+Part = Literal["answers", "choices", "labels", "likelihoods", "pairs", "predictions"]
 """What an objective may need of a model's outputs."""
 
 
@@ -18,6 +18,16 @@ class Choices:
     the place of the right one."""
 
     scores: Tensor
+    gold: Tensor
+
+
+@dataclass(frozen=True)
+class Labels:
+    """Logits ``[B, L]`` of a model's outputs, each for a label; ``counted`` ``[B, L]``: which of them are learnt from;
+    ``gold`` ``[B]``: the right one, -1 where none is."""
+
+    logits: Tensor
+    counted: Tensor
     gold: Tensor
 
 
@@ -55,6 +65,10 @@ class Outputs(Protocol):
 
     def choices(self) -> Choices:
         """Scores of each example's choices: log-likelihoods, or logits."""
+
+    def labels(self) -> Labels:
+        """An output for each label: of a model that has a fixed number, all of them; of one that matches pictures with
+        captions, those of the batch's choices. Not of a model that answers in text."""
 
     def pairs(self) -> Pairs:
         """Each picture against the caption of each answer. Only of a model that matches pictures with captions."""

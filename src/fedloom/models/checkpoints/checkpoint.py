@@ -47,6 +47,11 @@ class Checkpoint:
     folder: Path | None = None
 
     @property
+    def matching(self) -> bool:
+        """Whether it matches pictures with captions."""
+        return self.model.config.model_type in CONTRASTIVE
+
+    @property
     def fingerprint(self) -> str:
         """The hash of all parts."""
         return identity.fingerprint(self.identity)
@@ -158,7 +163,7 @@ def read(name: str, folder: Path, dtype: str) -> Checkpoint:
             f"model: {name!r} has no {missing[0]!r} in its files, and {len(missing) - 1} more. Fetch it again."
         )
     model.requires_grad_(False).eval().to(device())
-    parts = {identity.WEIGHTS: _hashed(files), **identity.files(folder)}
+    parts = {identity.WEIGHTS: hashed(files), **identity.files(folder)}
     return Checkpoint(name, model, words, parts, generative, commit=commit_of(folder), folder=folder)
 
 
@@ -212,7 +217,7 @@ def precision(dtype: str) -> torch.dtype:
     return torch.bfloat16 if dtype == "bfloat16" and device().type == "cuda" else torch.float32
 
 
-def _hashed(files: list[Path]) -> str:
+def hashed(files: list[Path]) -> str:
     """SHA-256 of the weight files, in one pass, so that it is the same whatever precision they are loaded in."""
     total = hashlib.sha256()
     for file in files:

@@ -11,6 +11,7 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_
 
 from fedloom.core.errors import FedloomError
 from fedloom.models.checkpoints.shards import Shards
+from fedloom.models.labels import LABELLED
 
 dynamic_module_utils.TIME_OUT_REMOTE_CODE = 0
 """Seconds that Transformers waits for a yes, once it has asked on standard input whether code that comes with a model
@@ -47,10 +48,11 @@ def configuration(name: str, source: Path, revision: str = "") -> Any:
         raise FedloomError(
             f"model: the configuration of {name!r} cannot be read from its files: {reason(error)}"
         ) from error
-    if config.model_type not in (*CONTRASTIVE, *MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES):
+    if config.model_type not in (*CONTRASTIVE, *LABELLED, *MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES):
         raise FedloomError(
-            f"model: {name!r} is a {config.model_type!r}: neither contrastive ({', '.join(CONTRASTIVE)}) nor a "
-            "model that answers in text about images (AutoModelForImageTextToText). Choose another checkpoint."
+            f"model: {name!r} is a {config.model_type!r}: neither contrastive ({', '.join(CONTRASTIVE)}), nor one of "
+            f"labels ({', '.join(LABELLED)}), nor a model that answers in text about images "
+            "(AutoModelForImageTextToText). Choose another checkpoint."
         )
     _check_precision(name, config)
     return config
@@ -75,7 +77,7 @@ def _check_type(name: str, file: Path) -> None:
         kind, code = said.get("model_type"), said.get("auto_map")
     except (OSError, ValueError, AttributeError, RecursionError) as error:
         raise FedloomError(f"model: {str(file)!r} cannot be read: {reason(error)}. Expected a JSON object.") from None
-    if kind in CONFIG_MAPPING_NAMES:
+    if kind in CONFIG_MAPPING_NAMES or kind in LABELLED:
         return
     if code and kind not in _SINCE:
         raise FedloomError(

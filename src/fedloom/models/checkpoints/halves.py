@@ -78,7 +78,7 @@ def edge(name: str, folder: Path, dtype: str, spec: AdapterSpec) -> Checkpoint:
             f"split: {name!r} embeds words by a {found}, expected a plain table. Set split.wire = 'none'."
         )
     kind = resolve.build("adapters", spec.kind, spec.options, spec=spec)
-    if "language" in kind.touches(Base(name, held.shape, True, Seeds(0))):
+    if "language" in kind.touches(Base(name, held.shape, True, False, Seeds(0))):
         raise FedloomError(FROZEN)
     model = _built(name, held, without_language(config), held.edge, dtype)
     rows = Rows(held.shards, held.embeddings, checkpoint.precision(dtype))

@@ -6,15 +6,15 @@ for the clients.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 
+from fedloom.core.contracts import Form
 from fedloom.tasks._common import LETTERS
 from fedloom.tasks._icons.deal import one, some
 from fedloom.tasks._icons.scene import Scene
 
-Kind = Literal["choose_txt", "choose_img", "fill_in_blank"]
+Kind = Form
 Wordings = tuple[str, str, str]
 """The ways to word one question; the last is the private one."""
 

@@ -72,7 +72,7 @@ class Options:
 
 def task(options: Options, word: Callable[[Sample], Example], score: Callable[[Sample, str], float]) -> Task:
     """The task of one kind."""
-    return Task(options.name, "accuracy", lambda: load(options), word, score)
+    return Task(options.name, "accuracy", lambda: load(options), word, score, form=options.kind)
 
 
 def load(options: Options) -> Data:

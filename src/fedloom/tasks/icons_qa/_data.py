@@ -57,7 +57,7 @@ def task(options: Options, word: Callable[[Sample], Example], score: Callable[[S
     """
     check_names(options.name, "packs", options.packs, tuple(PACKS))
     check_names(options.name, "skills", options.skills, ALL_SKILLS)
-    return Task(options.name, "accuracy", lambda: load(options), word, score)
+    return Task(options.name, "accuracy", lambda: load(options), word, score, form=options.kind)
 
 
 def load(options: Options) -> Data:

@@ -32,4 +32,5 @@ def word(sample: Sample) -> Example:
     images = sample.images or ()
     lettered = [f"{letter}: {IMAGE}" for letter, _ in zip(sample.choices, sample.choice_images, strict=True)]
     text = prompt(len(images), sample.text, asked(sample.question), *lettered)
-    return Example(sample.id, (*images, *sample.choice_images), text, sample.choices, sample.answer)
+    pictures = (*images, *sample.choice_images)
+    return Example(sample.id, pictures, text, sample.choices, sample.answer, question=sample.question or "")

@@ -29,4 +29,5 @@ def word(sample: Sample) -> Example:
     images = sample.images or ()
     text = prompt(len(images), sample.text, asked(sample.question), offered(sample.choices))
     caption = f"{literal(sample.question)} {{}}" if sample.question else "{}"
-    return Example(sample.id, images, text, sample.choices, sample.answer, caption)
+    asks = sample.question or ""
+    return Example(sample.id, images, text, sample.choices, sample.answer, caption, question=asks)

@@ -30,7 +30,8 @@ def fill_in_blank(
 def word(sample: Sample) -> Example:
     """``<image>\\nQuestion: ... Answer:``; no choices, so the answer is generated."""
     images = sample.images or ()
-    return Example(sample.id, images, prompt(len(images), sample.text, asked(sample.question)), (), sample.answer)
+    text = prompt(len(images), sample.text, asked(sample.question))
+    return Example(sample.id, images, text, (), sample.answer, question=sample.question or "")
 
 
 def score(sample: Sample, answer: str) -> float:

@@ -1,0 +1,71 @@
+"""Which models have an output for each label, and how they are read: Patch-TRM and residual networks that name classes.
+
+What of them no file holds is drawn from a seed. ``NAME/FORM@SEED`` is the model NAME with the head for one form of
+question and with what this seed draws: a run calls its model so, and what it exports says it.
+"""
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, get_args
+
+from fedloom.core.contracts import Form
+from fedloom.core.files import on_disk
+from fedloom.core.seeds import Seeds
+
+LABELLED = ("patch-trm", "resnet")
+"""Such models, by the ``model_type`` of their configuration."""
+NAMED = "resnet"
+"""That whose labels are the task's classes."""
+
+
+@dataclass(frozen=True)
+class Called:
+    """A model's name ``place``, and what stands behind it: the form whose head it has, and the seed."""
+
+    place: str
+    form: Form | Literal[""] = ""
+    seed: int | None = None
+
+    def __str__(self) -> str:
+        """The name in whole."""
+        form, seed = f"/{self.form}" if self.form else "", "" if self.seed is None else f"@{self.seed}"
+        return f"{self.place}{form}{seed}"
+
+
+def called(name: str) -> Called:
+    """The parts of a model's name."""
+    found = re.fullmatch(rf"(.+?)(?:/({'|'.join(get_args(Form))}))?(?:@(\d{{1,10}}))?", name, re.DOTALL)
+    if not found or on_disk(name):
+        return Called(name)
+    place, form, seed = found.groups()
+    return Called(place, form or "", int(seed) if seed else None)
+
+
+def kind(folder: Path) -> str:
+    """Which of ``LABELLED`` the model in a folder is; empty for any other, or what is none."""
+    try:
+        said = json.loads((folder / "config.json").read_text(encoding="utf-8-sig"))
+        found = said.get("model_type")
+    except (OSError, ValueError, AttributeError, RecursionError):
+        return ""
+    return found if found in LABELLED else ""
+
+
+def whole(name: str, folder: Path, seeds: Seeds, form: Form | Literal[""]) -> Called:
+    """What a run calls a model of a folder: where the name has none, with the ``form`` of the task, and the run's seed
+    for what no file holds. A Patch-TRM with weights needs neither."""
+    given = called(name)
+    named = kind(folder) == NAMED
+    if not named and any(folder.glob("*.safetensors")):
+        return given
+    seed = seeds.number("model") % 2**32 if given.seed is None else given.seed
+    return Called(given.place, "" if named else given.form or form, seed)
+
+
+def folder_of(name: str, shipped: Mapping[str, Path]) -> Path | None:
+    """The folder of a model that is here; ``None`` for the hub's."""
+    place = called(name).place
+    return shipped.get(place) or on_disk(place)
