@@ -154,6 +154,12 @@ def names_classes(name: str) -> bool:
     return folder is not None and labels.kind(folder) == labels.NAMED
 
 
+def drawn(name: str) -> bool:
+    """Whether the model ``name`` has an output for each label; only what is here is looked at."""
+    folder = labels.folder_of(name, NANO)
+    return folder is not None and bool(labels.kind(folder))
+
+
 def _drawn(called: "labels.Called", folder: Path, kind: str, classes: tuple[str, ...]) -> "Checkpoint":
     """A model with an output for each label, of which a part may be drawn from the seed."""
     from fedloom.models import classifier

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from fedloom.core.errors import FedloomError, nearest
-from fedloom.models import NANO
+from fedloom.models import NANO, labels
 from fedloom.models.checkpoints import checkpoint, checks
 
 CONFIGS = Path(__file__).parent / "configs"
@@ -19,6 +19,7 @@ def configuration(name: str, revision: str = "") -> Any:
         FedloomError: there is none, or it is no model that fedloom can train.
     """
     shipped = [str(path.relative_to(CONFIGS).with_suffix("")) for path in CONFIGS.glob("*/*.json")]
+    name = labels.called(name).place
     folder = NANO.get(name, Path(name).expanduser())
     checkpoint.check_revision(name, NANO, revision)
     if folder.is_dir() or (name in shipped and not revision):

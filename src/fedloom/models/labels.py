@@ -9,7 +9,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Literal, cast, get_args
 
 from fedloom.core.contracts import Form
 from fedloom.core.files import on_disk
@@ -40,8 +40,8 @@ def called(name: str) -> Called:
     found = re.fullmatch(rf"(.+?)(?:/({'|'.join(get_args(Form))}))?(?:@(\d{{1,10}}))?", name, re.DOTALL)
     if not found or on_disk(name):
         return Called(name)
-    place, form, seed = found.groups()
-    return Called(place, form or "", int(seed) if seed else None)
+    form = cast(Form | Literal[""], found[2] or "")
+    return Called(found[1], form, int(found[3]) if found[3] else None)
 
 
 def kind(folder: Path) -> str:

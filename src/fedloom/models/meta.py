@@ -14,11 +14,11 @@ import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch.nn import functional as F
-from transformers import AutoModel, AutoModelForImageTextToText
+from transformers import AutoModel, AutoModelForImageTextToText, ResNetModel
 
 from fedloom.adapters import PREFIX
 from fedloom.core.components import CONTEXT, reads_apart
-from fedloom.core.contracts import Outputs, Tree, everything
+from fedloom.core.contracts import Form, Outputs, Tree, everything
 from fedloom.core.device import use_device
 from fedloom.core.errors import FedloomError
 from fedloom.core.passage import Passage, Target, Where
@@ -26,17 +26,21 @@ from fedloom.core.seeds import Seeds
 from fedloom.core.spec import AdapterSpec
 from fedloom.core.table import Component
 from fedloom.core.tree import nbytes
-from fedloom.models import NANO, families
+from fedloom.models import NANO, families, labels
 from fedloom.models.base import Tuned
 from fedloom.models.checkpoints import checkpoint, checks, parts
 from fedloom.models.checkpoints.checkpoint import Checkpoint
 from fedloom.models.checkpoints.checks import CONTRASTIVE
+from fedloom.models.classifier import Named
 from fedloom.models.configurations import configuration
 from fedloom.models.families.llava import Llava
+from fedloom.models.labels import LABELLED
 from fedloom.models.language.decoder import Language
 from fedloom.models.language.encoder_decoder import EncoderDecoder
 from fedloom.models.live import Live, saved
 from fedloom.models.options import Options
+from fedloom.models.patch_trm.configuration import PatchTrmConfig
+from fedloom.models.patch_trm.network import PatchTrm
 from fedloom.models.vision.absent import NAME, width
 from fedloom.models.vision.features import FeatureCache
 
@@ -97,24 +101,31 @@ def halved(model: Any, named: Tree) -> Halves:
 
 class Meta(Tuned):
     """A backbone without weights: what it has are names, shapes and sizes. ``dtype`` is that of the weights,
-    ``revision`` and ``classes`` as in ``models.load``; ``weight_bytes``: of what does not learn."""
+    ``revision``, ``classes`` and ``form`` as in ``models.load``; ``weight_bytes``: of what does not learn."""
 
     def __init__(
-        self, name: str, adapter: AdapterSpec, dtype: Dtype = "float32", revision: str = "", classes: Classes = ()
+        self,
+        name: str,
+        adapter: AdapterSpec,
+        dtype: Dtype = "float32",
+        revision: str = "",
+        classes: Classes = (),
+        form: Form | Literal[""] = "",
     ) -> None:
         config = configuration(name, revision)
-        generative = config.model_type not in CONTRASTIVE
-        auto = AutoModelForImageTextToText if generative else AutoModel
+        self.labelled = config.model_type in LABELLED
+        generative = config.model_type not in (*CONTRASTIVE, *LABELLED)
         try:
             with torch.device("meta"):
-                model = auto.from_config(config, dtype=getattr(torch, dtype), trust_remote_code=False)
+                model = self._shape(config, dtype, generative, classes, labels.called(name).form or form)
         except Exception as error:  # whatever a library makes of a configuration
             raise FedloomError(
                 f"model: the configuration of {name!r} makes no model: {checks.reason(error)}"
             ) from error
         model.requires_grad_(False).eval()
         use_device("")  # as a run would
-        checkpoint.check(name, model, NANO.get(name, Path(name).expanduser()))
+        if not self.labelled:
+            checkpoint.check(name, model, NANO.get(name, Path(name).expanduser()))
         named = {n: p.data for n, p in [*model.named_parameters(), *model.named_buffers()]}
         self.generative = generative
         self.halves = halved(model, named) if generative and not reads_apart(model) else None
@@ -122,6 +133,17 @@ class Meta(Tuned):
         super().__init__(found, adapter, Seeds(0), FeatureCache(None, 0, 0), Options(dtype=dtype, classes=classes))
         mine = {name.removeprefix(PREFIX) for name in self.leaves()}  # some are the model's own
         self.weight_bytes = nbytes({n: value for n, value in named.items() if n not in mine})
+
+    @staticmethod
+    def _shape(config: Any, dtype: Dtype, generative: bool, classes: Classes, form: Form | Literal[""]) -> Any:
+        """The model of a configuration."""
+        if config.model_type == labels.NAMED:
+            return Named(ResNetModel(config), len(classes))
+        if config.model_type in LABELLED:
+            config.forms = [form] if form else config.forms
+            return PatchTrm(config)
+        auto = AutoModelForImageTextToText if generative else AutoModel
+        return auto.from_config(config, dtype=getattr(torch, dtype), trust_remote_code=False)
 
     def absent(self) -> Tree:
         """The leaf of a picture that is absent, where it is learned (``fedloom.models.vision.absent``)."""
@@ -168,7 +190,10 @@ class Meta(Tuned):
             leaf.requires_grad_(trains(name))
         with self._adapter.training(), mode, saved(own) as sizes:
             with torch.autocast("cpu", torch.bfloat16, enabled=self._options.dtype == "bfloat16"):
-                loss = self._generate(batch) if self._generative else self._contrast(batch)
+                if self.labelled:
+                    loss = self._rate(batch)
+                else:
+                    loss = self._generate(batch) if self._generative else self._contrast(batch)
             del loss
             return sum(sizes.values())
 
@@ -230,6 +255,23 @@ class Meta(Tuned):
         wanted = torch.zeros(batch.examples, batch.answer, dtype=torch.long)
         language = EncoderDecoder if reads_apart(self._model) else Language
         return language(self._model, self._options.dtype).losses(Passage(base, mask), Target(keep, wanted)).mean()
+
+    def _rate(self, batch: Batch) -> Tensor:
+        """The loss as a model with an output for each label computes it, of its first form of question."""
+        config = self._model.config
+        vision = config.vision_config if isinstance(config, PatchTrmConfig) else config
+        width, wanted = vision.hidden_sizes[-1], torch.zeros(batch.examples, dtype=torch.long)
+        if not isinstance(config, PatchTrmConfig):
+            return F.cross_entropy(self._model.connector(torch.zeros(batch.examples, width)), wanted)
+        tokens = min(batch.tokens, config.text_config.max_position_embeddings)
+        ids, form = torch.zeros(batch.examples, tokens, dtype=torch.long), config.forms[0]
+        offered = {
+            "choose_txt": torch.zeros(batch.examples, config.choices, config.choice_words, dtype=torch.long),
+            "choose_img": torch.zeros(batch.examples, config.choices, width),
+        }
+        features = torch.zeros(batch.examples, config.patches, width)
+        logits = self._model(features, ids, torch.ones_like(ids), form, offered.get(form))
+        return F.binary_cross_entropy_with_logits(logits, torch.zeros_like(logits))
 
     def _contrast(self, batch: Batch) -> Tensor:
         """The loss over classes as ``Contrastive`` computes it."""

@@ -2,17 +2,19 @@
 done with it."""
 
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from fedloom.models import NANO
+from fedloom.models import NANO, labels
 from fedloom.models.checkpoints.checks import CONTRASTIVE
 
 
 def base_of(name: str) -> str:
     """Where the model called ``name`` can be opened: a folder's whole path, that of a model that ships, or its id."""
-    folder = NANO.get(name, Path(name).expanduser())
-    return str(folder.absolute()) if folder.is_dir() else name
+    called = labels.called(name)
+    folder = NANO.get(called.place, Path(called.place).expanduser())
+    return str(replace(called, place=str(folder.absolute()))) if folder.is_dir() else name
 
 
 def shared(model: Any, layers: Iterable[str], whole: bool) -> list[str]:

@@ -9,7 +9,7 @@ from collections import Counter
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
@@ -17,7 +17,7 @@ from fedloom import models
 from fedloom.core import config
 from fedloom.core import tree as trees
 from fedloom.core.config import Experiment
-from fedloom.core.contracts import ClientInfo, State
+from fedloom.core.contracts import ClientInfo, Form, State
 from fedloom.core.errors import FedloomError
 from fedloom.core.seeds import Seeds
 from fedloom.federation.client import Trainer
@@ -255,7 +255,8 @@ def sizes_of(experiment: Experiment, tokens: int, captions: int, vocabulary: int
     from fedloom.models.meta import Batch, Meta
 
     classes, assumed = classes_of(experiment, captions)
-    meta = Meta(model.name, spec, model.dtype, model.revision, classes)
+    form: Form | Literal[""] = config.build(experiment, "task").form if models.drawn(model.name) else ""
+    meta = Meta(model.name, spec, model.dtype, model.revision, classes, form)
     notes = [
         "Memory is without Python, its libraries and the data; frozen features and pixels of pictures take up to "
         f"model.cache_mb = {model.cache_mb} MiB more.",
@@ -272,6 +273,7 @@ def sizes_of(experiment: Experiment, tokens: int, captions: int, vocabulary: int
     try:
         activations: int | None = meta.activations(batch, config.build(experiment, "method").trains)
         told = f"{captions} captions" if not meta.generative else f"the logits of {batch.answer}"
+        told = "an output for each label" if meta.labelled else told
         notes.append(
             f"Activations: what autograd keeps of a batch of {batch.examples} examples, each a picture and {tokens} "
             f"tokens of text, {told}; the backward pass makes more on its way."
@@ -291,10 +293,10 @@ def sizes_of(experiment: Experiment, tokens: int, captions: int, vocabulary: int
 def classes_of(experiment: Experiment, captions: int) -> tuple[tuple[str, ...], list[str]]:
     """The classes that an adapter has a part for, and what was assumed: those that the task names, or as many as a
     batch has ``captions``."""
-    if not config.build(experiment, "adapter").classes:
+    if not (config.build(experiment, "adapter").classes or models.names_classes(experiment.model.name)):
         return (), []
     task = config.build(experiment, "task")
     if task.classes:
         return task.classes(), []
-    told = f"No data was read: the adapter has a part for each class, and {captions} classes were assumed."
+    told = f"No data was read: there is a part for each class, and {captions} classes were assumed."
     return tuple(map(str, range(captions))), [told]

@@ -55,8 +55,8 @@ class PatchTrmBackbone(Labelled):
         whose = f"example {example.id!r}"
         if not hasattr(self._model.connector, head) and (head != "fill_in_blank" or self.names):
             raise FedloomError(
-                f"{whose} is one of {head}, and {self.name!r} has heads for {', '.join(self._config.forms)} alone. Choose a "
-                "task of these, or leave the head out of model.name."
+                f"{whose} is one of {head}, and {self.name!r} has heads for {', '.join(self._config.forms)} alone. "
+                "Choose a task of these, or leave the head out of model.name."
             )
         if head == "fill_in_blank" and not self.names:
             raise FedloomError(
