@@ -25,5 +25,6 @@ def patch_trm(
     made = make(out, data, pictures, texts)
     say(f"{out}: {len(made.dictionary)} words, {len(made.answers)} answers, {made.patches} patches a picture")
     say(
-        f"fedloom run patch-trm --set model.name={out} --set task=iconqa/choose_txt --set scenario.by=grade --data {data}"
+        f"fedloom run patch-trm --set model.name={out} --set task=iconqa/choose_txt --set scenario.by=grade "
+        f"--data {data}"
     )

@@ -152,6 +152,7 @@ class Trainer:
                 scale=setup.scale * info.factor,
                 number=lambda name: setup.seeds.number(f"{where}/{name}"),
                 modalities=held,
+                done=(job.round - 1) / setup.experiment.rounds,
             )
         reply = parcel_times(reply, info.factor)
         for checked in (reply, Parcel(keep)):  # what has diverged is neither sent nor kept
@@ -178,13 +179,14 @@ def train(
     scale: float,
     number: Callable[[str], int] = ZERO.number,
     modalities: Mapping[str, float] = MappingProxyType({}),
+    done: float = 0.0,
 ) -> Outcome:
     """One turn alone, from its first step to its last; see ``turn`` and ``Pupil``.
 
     Raises:
         FedloomError: as ``turn``.
     """
-    pupil = Pupil(backbone, examples, method.trains, table, rng, lr, number, modalities)
+    pupil = Pupil(backbone, examples, method.trains, table, rng, lr, number, modalities, done)
     going = turn(pupil, method, received=received, kept=kept, initial=initial, scale=scale)
     with closing(going):
         try:

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from fedloom.core import limits, lora
 from fedloom.core import tree as trees
-from fedloom.core.contracts import Backbone, Example, Local, LocalRun, Method, Parcel, Preparer, Tree
+from fedloom.core.contracts import Backbone, Example, Learner, Local, LocalRun, Method, Parcel, Preparer, Tree
 from fedloom.core.errors import FedloomError
 from fedloom.core.tables import ClientTable
 from fedloom.federation import gradients, optimisers, steps
@@ -48,7 +48,8 @@ Turn = Generator[Step, Tensor, Outcome]
 class Pupil:
     """Whose turn it is. ``lr``: the rate of this round. ``rng``: draws the batches. ``number(name)``: the seed of the
     stream ``name`` of this turn: ``dropout/3`` is that of the third step, ``personal/dropout/3`` of the third of the
-    personal adapter, ``hooks`` what hooks draw from. ``modalities``: the shares of the examples that have which."""
+    personal adapter, ``hooks`` what hooks draw from. ``modalities``: the shares of the examples that have which.
+    ``done``: the share of the rounds that are done, 0 in the first."""
 
     backbone: Backbone
     examples: Sequence[Example]
@@ -58,6 +59,7 @@ class Pupil:
     lr: float
     number: Callable[[str], int]
     modalities: Mapping[str, float] = field(default_factory=dict)
+    done: float = 0.0
 
 
 def turn(pupil: Pupil, method: Method, *, received: Parcel, kept: dict[str, Tree], initial: Tree, scale: float) -> Turn:
@@ -79,6 +81,8 @@ def turn(pupil: Pupil, method: Method, *, received: Parcel, kept: dict[str, Tree
         if local.begin:
             local.begin(run)
         chosen = _chosen(local, run)
+        if isinstance(pupil.backbone, Learner):
+            pupil.backbone.begin_turn([pupil.examples[place] for place in chosen], pupil.done)
         if isinstance(pupil.backbone, Preparer) and steps.seen(len(chosen), table) == len(chosen):
             pupil.backbone.prepare([pupil.examples[place] for place in chosen])
         optimiser = optimisers.make(run.theta, table, pupil.lr, kept if local.goes_on else {})

@@ -55,6 +55,7 @@ class Tuned(ABC):
         self._seeds, self._cache, self._options = seeds, cache, options
         self._parts: dict[str, str] = {}  # part of the model -> its folder in the cache
         self._steady = False
+        self._objective = options.objective
         base = Base(
             self.name, self._model, self._generative, checkpoint.matching, seeds, options.classes, self._processor
         )
@@ -208,7 +209,12 @@ class Tuned(ABC):
 
     def loss(self, batch: Any) -> Tensor:
         """Loss of each example, ``[B]``, as the objective has it."""
-        return self._options.objective.loss(self.outputs(batch))
+        return self._objective.loss(self.outputs(batch))
+
+    def begin_turn(self, examples: Sequence[Example], done: float) -> None:
+        """From now on what is minimised is the objective of a turn on these examples, so much of the run done."""
+        turn = self._options.objective.turn
+        self._objective = turn(examples, done) if turn else self._options.objective
 
     def _aside(self, examples: Sequence[Example]) -> Aside:
         return Aside(examples, self._options.teacher, self._reference)

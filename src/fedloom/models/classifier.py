@@ -100,6 +100,16 @@ class Classifier(Labelled):
         super().__init__(checkpoint, spec, seeds, cache, options)
         self.names = options.classes
 
+    @property
+    def network(self) -> Any:
+        """The residual network, as it has learnt."""
+        return self._model.vision_model
+
+    @property
+    def picture_processor(self) -> Any:
+        """What makes pictures ready for it."""
+        return self._processor.image_processor
+
     def _check(self, example: Example) -> None:
         super()._check(example)
         if len(example.images) != 1:

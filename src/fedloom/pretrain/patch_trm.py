@@ -4,6 +4,7 @@ It has no weights: a run builds the model from it and its seed. The residual net
 folders that the user has (``microsoft/resnet-101`` trained on Icon645, ``google/bert_uncased_L-4_H-512_A-8``).
 """
 
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,9 @@ from transformers import AutoConfig, PreTrainedConfig
 
 from fedloom.core.errors import FedloomError
 from fedloom.core.reading import json_of
-from fedloom.models import NANO
+from fedloom.models import NANO, opened
 from fedloom.models.checkpoints.checks import reason
+from fedloom.models.classifier import Classifier
 from fedloom.models.patch_trm import pictures as cutting
 from fedloom.models.patch_trm.configuration import PatchTrmConfig
 from fedloom.models.patch_trm.pictures import Patches
@@ -22,8 +24,12 @@ from fedloom.tasks.iconqa._scored import PROBLEMS
 
 KNOWN = ("train", "val")
 """Splits whose blanks tell what blanks can be filled with, as with the authors (502 answers)."""
+LEARNT = "pictures"
+"""Where in the folder a network is that a run has trained."""
+LARGE = 512
+"""Features of a network for which the other sizes are the paper's."""
 SMALL: dict[str, Any] = {"width": 160, "heads": 4, "feed_forward": 320, "hidden": 192, "choice_width": 64}
-"""Sizes where the two networks are the shipped ones."""
+"""Sizes beside a small residual network."""
 
 
 def make(out: Path, data: Path, pictures: str, texts: str) -> PatchTrmConfig:
@@ -32,7 +38,8 @@ def make(out: Path, data: Path, pictures: str, texts: str) -> PatchTrmConfig:
     Args:
         out: the folder to write.
         data: IconQA's, with problems.json.
-        pictures: a folder of a residual network, or ``nano-resnet``.
+        pictures: a folder of a residual network, ``nano-resnet``, or the adapter that a run made of either
+            (`fedloom run icon-pretraining`), whose network is then saved within ``out``.
         texts: a folder of a BERT with its tokenizer; empty: a small one, drawn from the seed, that reads pieces of
             nano-clip's tokenizer.
 
@@ -48,7 +55,9 @@ def make(out: Path, data: Path, pictures: str, texts: str) -> PatchTrmConfig:
     answers = dict.fromkeys(str(one["answer"]).strip() for one in blanks if "answer" in one)
     if not known or not answers:
         raise FedloomError(f"{data / PROBLEMS}: holds no questions with words, or no blanks in {' and '.join(KNOWN)}.")
-    vision, patches = _vision(pictures)
+    learnt = _learnt(pictures)
+    vision, patches = (learnt.config, learnt.patches) if learnt else _vision(pictures)
+    small = pictures in NANO or vision.hidden_sizes[-1] < LARGE
     config = PatchTrmConfig(
         vision_config=vision.to_dict(),
         text_config=_text(texts),
@@ -56,15 +65,47 @@ def make(out: Path, data: Path, pictures: str, texts: str) -> PatchTrmConfig:
         grids=patches.grids,
         dictionary=list(known),
         answers=list(answers),
-        pictures=_named(pictures),
+        pictures=LEARNT if learnt else _named(pictures),
         texts=_named(texts),
         tokenizer=_named(texts) or "nano-clip",
-        **(SMALL if pictures in NANO else {}),
+        **(SMALL if small else {}),
     )
     out.mkdir(parents=True)
     config.save_pretrained(out)
     patches.save_pretrained(out)
+    if learnt:
+        learnt.network.save_pretrained(out / LEARNT)
     return config
+
+
+@dataclass(frozen=True)
+class Learnt:
+    """A residual network that a run has trained, and how pictures are cut for it."""
+
+    network: Any
+    patches: Patches
+
+    @property
+    def config(self) -> Any:
+        """Its configuration."""
+        return self.network.config
+
+
+def _learnt(name: str) -> Learnt | None:
+    """The network of a run's adapter; ``None`` of a folder that is none.
+
+    Raises:
+        FedloomError: it is another model's adapter.
+    """
+    folder = Path(name).expanduser()
+    if not (folder / "adapter_config.json").is_file():
+        return None
+    made = opened(folder)
+    if not isinstance(made, Classifier):
+        raise FedloomError(f"--pictures {folder}: the adapter of {made.name!r}; expected that of a residual network.")
+    patches = made.picture_processor
+    whole = replace(patches, choice=False) if isinstance(patches, Patches) else Patches()
+    return Learnt(made.network, whole)
 
 
 def _texts(problem: dict[str, Any]) -> list[str]:

@@ -38,7 +38,7 @@ from fedloom.core.contracts.method import (
     nothing,
 )
 from fedloom.core.contracts.modality import Half, Modality, Seat
-from fedloom.core.contracts.model import Backbone, Examiner, Preparer, Scaler, Weigher
+from fedloom.core.contracts.model import Backbone, Examiner, Learner, Preparer, Scaler, Weigher
 from fedloom.core.contracts.objective import Choices, Labels, Objective, Outputs, Pairs, Part, Predictions
 
 __all__ = [
@@ -58,6 +58,7 @@ __all__ = [
     "Half",
     "Job",
     "Labels",
+    "Learner",
     "Local",
     "LocalRun",
     "Method",

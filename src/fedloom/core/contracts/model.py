@@ -73,6 +73,14 @@ class Preparer(Protocol):
 
 
 @runtime_checkable
+class Learner(Protocol):
+    """A backbone whose objective may differ from turn to turn. Those of this package are."""
+
+    def begin_turn(self, examples: Sequence[Example], done: float) -> None:
+        """From now on what is minimised is the objective of this turn (``Objective.turn``)."""
+
+
+@runtime_checkable
 class Scaler(Protocol):
     """A backbone whose pairs can count more or less. Those of this package can."""
 

@@ -97,7 +97,9 @@ class Objective:
     """``loss(outputs)``: the loss of each example, ``[B]``. ``needs``: the parts of the outputs that it asks for, so
     that a model without them is refused before anything is trained. ``check(examples)``: refuses examples that cannot
     be learned from. ``teacher``, ``revision``: the name of a frozen model whose predictions it asks for, and which of
-    the hub's is meant. ``texts(example)``: what it learns the likelihood of, besides the answer."""
+    the hub's is meant. ``texts(example)``: what it learns the likelihood of, besides the answer. ``turn(examples,
+    done)``: the objective of a client's turn, by the examples that it trains on and the share of the rounds that are
+    done (0 in the first), where it is not the same in all of them."""
 
     loss: Callable[[Outputs], Tensor]
     needs: tuple[Part, ...] = ("answers",)
@@ -105,3 +107,4 @@ class Objective:
     teacher: str = ""
     revision: str = ""
     texts: Callable[[Example], tuple[str, ...]] = _none
+    turn: "Callable[[Sequence[Example], float], Objective] | None" = None
