@@ -54,6 +54,8 @@ class CompareTable(Table):
     """Combinations that are left out: those that have, of each axis that is named, one of these values."""
     columns: str = ""
     """An axis whose values stand side by side in the table, a column each."""
+    by: str = ""
+    """A field of the test examples by which scores are told apart, such as "skill" (`by-FIELD/` beside the table)."""
     unranked: Rules = Field(default_factory=list)
     """Rows, told as in skip, that bound the others and are not marked as a column's best: all data in one place."""
     reported: list[str] = Field(default_factory=list)

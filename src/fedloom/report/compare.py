@@ -5,7 +5,7 @@ from pathlib import Path
 
 from fedloom.core.errors import FedloomError
 from fedloom.core.files import write_atomic
-from fedloom.report import comparison, legend, outcome, pivot, reported, table, tuned
+from fedloom.report import by_field, comparison, legend, outcome, pivot, reported, table, tuned
 from fedloom.report.outcome import Outcome
 from fedloom.report.svg import save
 
@@ -27,6 +27,8 @@ def write(found: Outcome, out: Path) -> tuple[list[table.Row], list[str], pivot.
     told = legend.sentences(rows, found.baseline, found.candidates)
     notes = [*told, *(f"not finished: {name}: {reason}" for name, reason in waiting.items())]
     text = table.markdown(rows) + _listed(notes)
+    if by := by_field.of(found, out, known):
+        by_field.write(by, out)
     apart = [reported.load(source) for source in found.reported]
     two_way = pivot.of(found, out, known, rows)
     if two_way:

@@ -44,6 +44,7 @@ class Outcome(BaseModel):
     cells: list[Ran]
     candidates: list[Candidate] = []
     columns: str = ""
+    by: str = ""
     unranked: list[dict[str, list[str]]] = []
     reported: list[str] = []
 
@@ -76,6 +77,7 @@ def outcome(name: str, made: Comparison, cells: Sequence[Cell], tuned: Tuned | N
         cells=listed,
         candidates=tuned.candidates if tuned else [],
         columns=short(table.columns),
+        by=table.by,
         unranked=table.unranked,
         reported=table.reported,
     )

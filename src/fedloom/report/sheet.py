@@ -29,8 +29,10 @@ BACK, PAPER, INK, LINES, GOLD = "#f7f6f3", "#ffffff", "#1d2125", "#c9c5bc", "#00
 FONT = ImageFont.load_default(size=15)
 
 
-def sheet(samples: Sequence[Sample], word: Callable[[Sample], Example], out: Path) -> None:
+def sheet(samples: Sequence[Sample], word: Callable[[Sample], Example], out: Path, notes: Sequence[str] = ()) -> None:
     """Draw ``samples`` as a grid to ``out`` (PNG), each worded by its task's ``word``, the right answer marked.
+
+    ``notes``: what stands behind the answer of each.
 
     Raises:
         FedloomError: ``out`` does not end in ``.png``, no samples, or a picture's file that cannot be opened.
@@ -39,7 +41,8 @@ def sheet(samples: Sequence[Sample], word: Callable[[Sample], Example], out: Pat
         raise FedloomError(f"{out}: a contact sheet is written as PNG. Let the name end in .png.")
     if not samples:
         raise FedloomError("tasks show: the task has no examples to draw.")
-    cells = [_cell(sample, word(sample)) for sample in samples]
+    told = notes or [""] * len(samples)
+    cells = [_cell(sample, word(sample), note) for sample, note in zip(samples, told, strict=True)]
     columns = min(COLUMNS, len(cells))
     rows = [cells[start : start + columns] for start in range(0, len(cells), columns)]
     heights = [max(cell.height for cell in row) for row in rows]
@@ -56,8 +59,8 @@ def sheet(samples: Sequence[Sample], word: Callable[[Sample], Example], out: Pat
     page.save(out, format="PNG")
 
 
-def _cell(sample: Sample, example: Example) -> Image.Image:
-    """One example on a transparent ground: pictures, prompt, choices, answer."""
+def _cell(sample: Sample, example: Example, note: str = "") -> Image.Image:
+    """One example on a transparent ground: pictures, prompt, choices, answer and a note."""
     inner = CELL - 2 * MARGIN
     shown = _fit(sample.images or (), inner, PICTURES)
     drawn = _fit(sample.choice_images, inner, CHOICE)
@@ -80,7 +83,9 @@ def _cell(sample: Sample, example: Example) -> Image.Image:
         left = MARGIN + index * share
         frame = (left, top - 3, left + share - 4, top + choices - GAP + 3)
         draw.rounded_rectangle(frame, 4, outline=GOLD if right else LINES, width=3 if right else 1)
-    draw.text((MARGIN, top + choices), f"answer: {_lines(example.answer, inner)[0]}", font=FONT, fill=GOLD)
+    answer = f"answer: {_lines(example.answer, inner)[0]}"
+    draw.text((MARGIN, top + choices), answer, font=FONT, fill=GOLD)
+    draw.text((MARGIN + FONT.getlength(answer) + GAP, top + choices), note, font=FONT, fill=INK)
     return cell
 
 
