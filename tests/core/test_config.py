@@ -94,7 +94,7 @@ def test_overrides_without_some_tables() -> None:
         ("client.lr=fast", r"client.lr = 'fast': expected a valid number"),
         ("client.lr=0", r"client.lr = 0.*: expected greater than 0"),
         ("client.lr=nan", r"client.lr = nan: expected a finite number"),
-        ("client.optimizer=adam", r"client.optimizer = 'adam': expected 'adamw' or 'sgd'"),
+        ("client.optimizer=adam", r"client.optimizer = 'adam': expected 'adamw', 'adamax' or 'sgd'"),
         ("scenario.clients=0", r"scenario.clients = 0"),
         ("sampling.fraction=0", r"sampling.fraction = 0"),
         ("sampling.fraction=1.5", r"sampling.fraction = 1.5: expected less than or equal to 1"),

@@ -64,6 +64,22 @@ def test_federated_clients_begin_anew(run: Run, tmp_path: Path) -> None:
     assert not list((tmp_path / "run" / "checkpoint" / "clients").rglob("*.safetensors"))
 
 
+def test_adamax_by_hand() -> None:
+    """Kingma and Ba 2015, algorithm 2: m = b1 m + (1 - b1) g, u = max(b2 u, |g|), w -= rate / (1 - b1^t) m / u."""
+    leaves = {"a": torch.tensor([1.0, -2.0], requires_grad=True)}
+    made = optimisers.make(leaves, ClientTable(optimizer="adamax", betas=[0.8, 0.5]), 0.1)
+    w, m, u = torch.tensor([1.0, -2.0]), torch.zeros(2), torch.zeros(2)
+    for step, slope in enumerate(([0.5, -4.0], [-0.1, 1.0], [2.0, 0.0]), 1):
+        leaves["a"].grad = torch.tensor(slope)
+        made.step()
+        m = 0.8 * m + 0.2 * torch.tensor(slope)
+        u = torch.maximum(0.5 * u, torch.tensor(slope).abs())
+        w = w - 0.1 / (1 - 0.8**step) * m / u
+        torch.testing.assert_close(leaves["a"].detach(), w, rtol=1e-5, atol=1e-6)
+    again = optimisers.make(leaves, ClientTable(optimizer="adamax"), 0.1, optimisers.state(made, leaves))
+    assert again.state_dict()["state"][0]["step"] == 3
+
+
 def test_sgd_has_nothing_to_go_on_with() -> None:
     leaves = {"a": torch.ones(2, requires_grad=True)}
     made = optimisers.make(leaves, ClientTable(optimizer="sgd"), 0.1)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from fedloom.core import wire
-from fedloom.core.contracts import Job, Local, LocalRun, Method, Parcel, Tree
+from fedloom.core.contracts import Example, Job, Local, LocalRun, Method, Parcel, Tree
 from fedloom.core.errors import FedloomError
 from fedloom.core.seeds import Seeds
 from fedloom.core.tables import ClientTable
@@ -144,6 +144,29 @@ def clipping(bound: float) -> Callable[[LocalRun, Tensor], None]:
             leaf.grad = total
 
     return backward
+
+
+def test_a_gradient_longer_than_client_clip_is_scaled_down() -> None:
+    """One step with the mean of the slopes, scaled to half of its norm; a larger bound changes nothing."""
+    _, start = of_b(fedavg())
+    mean = slopes(start).mean(dim=0)
+    norm = float(mean.norm())
+    for bound, factor in ((norm / 2, 0.5), (norm * 2, 1.0), (0.0, 1.0)):
+        reply, _ = of_b(fedavg(), WHOLE.model_copy(update={"clip": bound}))
+        torch.testing.assert_close(reply.trees["adapter"][toy.B], -0.5 * factor * mean, rtol=1e-4, atol=1e-6)
+
+
+def test_the_objective_of_a_turn_is_told_by_its_examples_and_how_far_the_run_is() -> None:
+    told: list[tuple[list[str], float]] = []
+
+    class Attending(type(pupil("0").backbone)):  # type: ignore[misc]
+        def begin_turn(self, examples: Sequence[Example], done: float) -> None:
+            told.append(([example.id for example in examples], done))
+
+    whose = pupil("0")
+    whose.backbone.__class__ = Attending
+    begun(replace(whose, done=0.25), fedavg()).send(None)
+    assert told == [([example.id for example in whose.examples], 0.25)]
 
 
 def test_backward_clips_each_examples_gradient() -> None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from fedloom.core.contracts import Choices, Example, Pairs, Predictions
+from fedloom.core.contracts import Choices, Example, Labels, Pairs, Predictions
 
 
 def example(answer: str = "a", choices: tuple[str, ...] = (), rejected: str = "", id: str = "e") -> Example:
@@ -20,6 +20,7 @@ class Fixed:
     examples: tuple[Example, ...] = (example(),)
     losses: Tensor = field(default_factory=lambda: torch.zeros(1))
     made: Choices | None = None
+    labelled: Labels | None = None
     matched: Pairs | None = None
     sums: Tensor | None = None
     counts: Tensor | None = None
@@ -33,6 +34,10 @@ class Fixed:
     def choices(self) -> Choices:
         assert self.made is not None
         return self.made
+
+    def labels(self) -> Labels:
+        assert self.labelled is not None
+        return self.labelled
 
     def pairs(self) -> Pairs:
         assert self.matched is not None

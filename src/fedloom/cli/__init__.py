@@ -8,13 +8,14 @@ from typing import Annotated
 import typer
 
 from fedloom import __version__
-from fedloom.cli import compare, host, importance, lists, patch_trm, report, runs, scenarios, score, sites
+from fedloom.cli import compare, evaluate, host, importance, lists, patch_trm, report, runs, scenarios, score, sites
 from fedloom.cli.shell import alone, app, say, say_wrong
 from fedloom.core.errors import FedloomError
 
 __all__ = [
     "app",
     "compare",
+    "evaluate",
     "host",
     "importance",
     "lists",

@@ -136,7 +136,8 @@ class Images:
                 raise FedloomError(f"example {name!r}: {error}") from error
 
     def _pixels(self, picture: Picture, digest: str) -> Tree:
-        return self._cache.get(self._key("pixels", digest), lambda: self.preprocess(picture), keep_on_disk=False)
+        key = self._key(f"{self._part} pixels", digest)  # another part may look at the picture in another way
+        return self._cache.get(key, lambda: self.preprocess(picture), keep_on_disk=False)
 
     def _features(self, pictures: Mapping[str, Picture]) -> dict[str, Tree]:
         """What the frozen part makes of pictures, by digest: found, or made in batches of one size."""
