@@ -7,12 +7,12 @@ import pytest
 import torch
 from transformers import AutoTokenizer, LlavaForConditionalGeneration
 
-from fedloom.core.contracts import IMAGE
+from fedloom.core.contracts import IMAGE, Example
 from fedloom.core.passage import IGNORE
 from fedloom.core.seeds import Seeds
 from fedloom.models import NANO
 from fedloom.models.language.sequences import Words
-from fedloom.pretrain import claims
+from fedloom.pretrain import claims, lists
 from fedloom.pretrain.tokens import LENGTH, train_tokenizer
 from fedloom.pretrain.vlm import LESSONS, Lessons, likeliest
 from fedloom.tasks._icons.deal import INKS
@@ -27,6 +27,11 @@ def words() -> Words:
     return Words(train_tokenizer(Seeds(0)), IMAGE, LENGTH)
 
 
+def spelled(rng: np.random.Generator, words: Words, sort: str) -> tuple[Example, list[int], list[int]]:
+    example, items = claims.listed(rng, sort)
+    return example, *lists.spell(words, example, items, 16)
+
+
 def read(words: Words, ids: list[int]) -> str:
     return str(words._tokenizer.decode([number for number in ids if number != words.image_id]))
 
@@ -36,7 +41,7 @@ def test_only_verdicts_are_learnt_and_about_half_hold(words: Words, sort: str) -
     rng = np.random.default_rng(0)
     holding = number = 0
     for _ in range(60):
-        example, tokens, wanted = claims.listed(rng, words, sort, 16)
+        example, tokens, wanted = spelled(rng, words, sort)
         assert len(example.images) == 1
         assert tokens.count(words.image_id) == 16
         assert len(tokens) == len(wanted)
@@ -56,7 +61,7 @@ def test_a_list_tells_the_colours_of_what_is_drawn_and_claims_no_thing_twice(
     monkeypatch.setattr(claims, "draw", lambda scene: scenes.append(scene) or draw(scene))
     rng = np.random.default_rng(1)
     for _ in range(30):
-        _, tokens, _ = claims.listed(rng, words, "colour", 16)
+        _, tokens, _ = spelled(rng, words, "colour")
         found = re.findall(r'"([^"]+)" (\w+)', read(words, tokens))
         assert len({claim for claim, _ in found}) == len(found) == len(scenes[-1].items)
         shown = {spoken(item.thing): item.colour for item in scenes[-1].items}
@@ -69,7 +74,7 @@ def test_what_a_list_says_before_a_claim_tells_nothing_of_it(words: Words) -> No
     rng = np.random.default_rng(3)
     fourth: dict[int, list[bool]] = {}
     while sum(map(len, fourth.values())) < 1200:
-        _, tokens, _ = claims.listed(rng, words, "said", 16)
+        _, tokens, _ = spelled(rng, words, "said")
         held = [verdict == "yes" for verdict in re.findall(r'" (yes|no)', read(words, tokens))]
         if len(held) == 4:
             fourth.setdefault(sum(held[:3]), []).append(held[3])

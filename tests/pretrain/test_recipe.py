@@ -1,6 +1,7 @@
 """The whole recipe at a tiny scale: what it saves loads as a backbone and carries its recipe."""
 
 import json
+import shutil
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -14,7 +15,7 @@ from transformers import AutoProcessor, LlavaForConditionalGeneration
 from fedloom.core.errors import FedloomError
 from fedloom.core.seeds import Seeds
 from fedloom.models import NANO, AdapterSpec, load
-from fedloom.pretrain import clip, qformer, recipe, tower, vlm
+from fedloom.pretrain import clip, qformer, recipe, resnet, tower, vlm
 
 
 @pytest.fixture(scope="module")
@@ -22,13 +23,22 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The nano models after one step each, of a small batch."""
     folder = tmp_path_factory.mktemp("nano")
     patch = pytest.MonkeyPatch()
-    for stage in ("TowerRecipe", "ClipRecipe", "VlmRecipe", "ClaimsRecipe", "QFormerRecipe"):
+    for stage in (
+        "TowerRecipe",
+        "ClipRecipe",
+        "VlmRecipe",
+        "ClaimsRecipe",
+        "RelationsRecipe",
+        "QFormerRecipe",
+        "ResNetRecipe",
+    ):
         patch.setattr(recipe, stage, partial(getattr(recipe, stage), batch=8))
     score = tower.score_tower
     patch.setattr(tower, "score_tower", lambda *given, **more: score(*given, batches=1))
     patch.setattr(clip, "score_clip", lambda *given: {"public": 0.5})
     patch.setattr(vlm, "score_vlm", lambda *given: {"counting": 0.5})
     patch.setattr(qformer, "score_qformer", lambda *given: {"counting": 0.5})
+    patch.setattr(resnet, "score_resnet", lambda *given: {"public/thing": 0.5})
     patch.setattr(qformer, "TOWER", replace(qformer.TOWER, batch=8))
     for name in recipe.NAMES:
         own = folder / ("own" if name == "nano-qformer" else "tower")
@@ -37,7 +47,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("name", recipe.NAMES)
+@pytest.mark.parametrize("name", recipe.NAMES[:3])
 def test_what_is_made_loads_and_says_how(made: Path, name: str) -> None:
     backbone = load(str(made / name), adapter=AdapterSpec(rank=2), seeds=Seeds(0))
     assert backbone.total_parameters > 3e6
@@ -82,18 +92,39 @@ def test_what_a_q_former_learns_is_what_the_backbone_reads(made: Path) -> None:
     assert 0 <= reader.right(drawn) <= 1
 
 
-def test_the_third_stage_alone_goes_on_from_a_model(
+def test_a_residual_network_is_made_that_patch_trm_begins_with(made: Path, tmp_path: Path) -> None:
+    folder = made / "nano-resnet"
+    assert json.loads((folder / "recipe.json").read_text())["scores"] == {"public/thing": 0.5}
+    config = json.loads((NANO["patch-trm"] / "config.json").read_text()) | {"pictures": str(folder)}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    shutil.copy(folder / "preprocessor_config.json", tmp_path)
+    full = AdapterSpec(kind="full", where=("connector",))
+    backbone = load(str(tmp_path), adapter=full, seeds=Seeds(0), form="choose_txt")
+    weights = load_file(folder / "model.safetensors")
+    mine = backbone._model.vision_model.state_dict()  # type: ignore[attr-defined]
+    assert all(torch.equal(mine[name], value.float()) for name, value in weights.items() if value.is_floating_point())
+
+
+def test_the_stages_that_a_model_lacks_go_on_from_it(
     made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(recipe, "ClaimsRecipe", partial(recipe.ClaimsRecipe, batch=4))
+    monkeypatch.setattr(recipe, "RelationsRecipe", partial(recipe.RelationsRecipe, batch=4))
     monkeypatch.setattr(vlm, "score_vlm", lambda *given: {"counting": 0.25})
     given = {"seed": 3, "scale": 1e-9, "tower": None, "tell": lambda text: None}
-    written = recipe.pretrain("nano-vlm", tmp_path / "more", begin=made / "nano-vlm", **given)  # type: ignore[arg-type]
-    assert written["recipe"]["claims"]["batch"] == 4
+    with pytest.raises(FedloomError, match=r"has all of its stages\. Fix: take those .*\(claims, relations\)"):
+        recipe.pretrain("nano-vlm", tmp_path / "more", begin=made / "nano-vlm", **given)  # type: ignore[arg-type]
+    begin = tmp_path / "begin"
+    shutil.copytree(made / "nano-vlm", begin)
+    before = json.loads((begin / "recipe.json").read_text())
+    del before["recipe"]["relations"]
+    (begin / "recipe.json").write_text(json.dumps(before))
+    written = recipe.pretrain("nano-vlm", tmp_path / "more", begin=begin, **given)  # type: ignore[arg-type]
+    assert written["recipe"]["relations"]["batch"] == 4
+    assert written["recipe"]["claims"] == before["recipe"]["claims"]
     assert written["scores"] == {"counting": 0.25}
     assert written["seed"] == 0  # that of the stages before
-    before, after = (load_file(folder / "model.safetensors") for folder in (made / "nano-vlm", tmp_path / "more"))
-    moved = {name for name, value in before.items() if not value.equal(after[name])}
+    old, new = (load_file(folder / "model.safetensors") for folder in (begin, tmp_path / "more"))
+    moved = {name for name, value in old.items() if not value.equal(new[name])}
     assert moved
     assert not any("vision_tower" in name for name in moved)
     with pytest.raises(FedloomError, match="expected the folder of a nano-vlm"):

@@ -81,6 +81,13 @@ def image_dataset(folder: Path, each: int = 5, splits: Sequence[str] = ("train",
     return folder
 
 
+def icon645_folder(folder: Path) -> Path:
+    """A small folder in the layout of Icon645."""
+    image_folder(folder / "colored_icons_final")
+    (folder / "metadata.json").write_text("{}")
+    return folder
+
+
 def scienceqa_folder(folder: Path) -> Path:
     """A small folder in the layout of ScienceQA: questions with and without a picture and a hint."""
     problems: dict[str, Any] = {}
@@ -154,6 +161,7 @@ FOLDERS: dict[str, Callable[[Path], Path]] = {
     "nlvr": nlvr_folder,
     "image-folder": image_folder,
     "image-dataset": image_dataset,
+    "icon645": icon645_folder,
     "scienceqa": scienceqa_folder,
     "iconqa/choose_txt": iconqa_folder,
     "iconqa/choose_img": iconqa_folder,

@@ -30,6 +30,7 @@ FILES = {
     "medical-flashcards": ["medical_meadow_wikidoc_medical_flashcards.json"],
     "medical": ["vqa-rad/VQA_RAD Dataset Public.json"],
     "image-folder": [],
+    "icon645": [],
     "image-dataset": [],
 }
 """The files of text that each task reads itself, in the small folders."""

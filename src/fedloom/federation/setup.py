@@ -26,6 +26,7 @@ from fedloom.federation.dealt import Dealt
 from fedloom.federation.measured import check_halves
 from fedloom.federation.middle import Access, Middle
 from fedloom.federation.places import check_sites
+from fedloom.models import drawn
 
 POOL = "all"
 """The one client of a pooled method: it holds everybody's data."""
@@ -101,7 +102,7 @@ class Setup(Dealt):
             FedloomError: as ``classes.known``.
         """
         model, kind = self.experiment.model.name, self.experiment.adapter.kind
-        if not (self.adapter.classes or models.names_classes(model)):
+        if not (self.adapter.classes or drawn.names_classes(model)):
             return ()
         seen = None if self.scenario.sites else lambda: self.worded([*self.trained, *self.data.test])
         who = f"adapter.kind = {kind!r}" if self.adapter.classes else f"model {model!r}"

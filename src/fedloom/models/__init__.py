@@ -13,38 +13,15 @@ from fedloom.core.errors import FedloomError, nearest
 from fedloom.core.files import on_disk
 from fedloom.core.seeds import Seeds
 from fedloom.core.spec import AdapterSpec
-from fedloom.models import labels
+from fedloom.models import drawn, labels
+from fedloom.models.shipped import NANO, listing
 
 if TYPE_CHECKING:
-    from fedloom.models.checkpoints.checkpoint import Checkpoint
     from fedloom.models.checkpoints.halves import Served
     from fedloom.models.generative import Route
-    from fedloom.models.labelled import Labelled
     from fedloom.models.teacher import Teacher
 
 __all__ = ["NANO", "AdapterSpec", "fingerprint", "listing", "load", "opened", "served", "split_identity"]
-
-_FOLDER = Path(__file__).parent / "nano"
-NANO = {name: _FOLDER / name for name in ("nano-clip", "nano-vlm", "nano-qformer", "nano-resnet", "patch-trm")}
-"""The models that ship, and the folders that hold them; ``patch-trm`` is a configuration without weights."""
-
-
-def listing() -> list[tuple[str, str]]:
-    """What ``model.name`` can be, with one line about each."""
-    return [
-        ("nano-clip", "A small CLIP that ships with fedloom: matches an icon with captions."),
-        ("nano-vlm", "A small LLaVA that ships with fedloom: answers questions about icons."),
-        ("nano-qformer", "A small InstructBLIP on a T5 that ships with fedloom: answers questions about icons."),
-        ("nano-resnet", "A small residual network that ships with fedloom: names icons."),
-        ("patch-trm", "A small Patch-TRM, built from the seed: learns to answer questions about icons from nothing."),
-        (
-            "OWNER/MODEL",
-            "A Hugging Face id of a CLIP or SigLIP, of a LLaVA or LLaVA-NeXT, BLIP-2 or InstructBLIP, Qwen2-VL or "
-            "Qwen2.5-VL, Idefics3 or SmolVLM, MiniCPM-V 4.6; fetched once.",
-        ),
-        ("PACKAGE.MODULE:FUNCTION", "A function of your own that returns a backbone."),
-        ("FOLDER", "Such a model in a local folder, as save_pretrained writes it."),
-    ]
 
 
 def load(
@@ -103,21 +80,17 @@ def load(
         found = halves.edge(name, halves.locate(name, NANO, revision), dtype, adapter)
     else:
         folder = checkpoint.locate(labels.called(name).place, NANO, revision=revision)
-        kind = labels.kind(folder)
-        found = (
-            _drawn(labels.whole(name, folder, seeds, form), folder, kind, classes)
-            if kind
-            else checkpoint.read(name, folder, dtype)
-        )
+        found = drawn.read(name, folder, seeds, classes, form) or checkpoint.read(name, folder, dtype)
     cache = FeatureCache(cache_dir, cache_limit_bytes, memory_limit_bytes)
     options = Options(dtype, normalise, max_new_tokens, answer_batch, classes, absent, augment=augment)
     if objective:
         taught = _teacher(objective, dtype, memory_limit_bytes, absent) if objective.teacher else None
         options = replace(options, objective=objective, teacher=taught)
-    if not edge and kind:
-        _check_labelled(name, bool(route), absent, augment, objective.teacher if objective else "")
-        return _of_labels(kind)(found, adapter, seeds, cache, options)
-    _check_kind(name, found.generative, bool(route), absent, augment, objective.teacher if objective else "")
+    asked = bool(route), absent, augment, objective.teacher if objective else ""
+    if not (found.generative or found.matching):
+        drawn.check(name, *asked)
+        return drawn.backbone(found)(found, adapter, seeds, cache, options)
+    _check_kind(name, found.generative, *asked)
     if found.generative:
         return Generative(found, adapter, seeds, cache, options, route)
     return Contrastive(found, adapter, seeds, cache, options)
@@ -146,54 +119,6 @@ def _check_kind(name: str, generative: bool, split: bool, absent: str, augment: 
         )
     if split and not generative:
         raise FedloomError(f"split: {name!r} has no language model that could be elsewhere. Set split.wire = 'none'.")
-
-
-def names_classes(name: str) -> bool:
-    """Whether the model ``name`` has an output for each of the task's classes; only what is here is looked at."""
-    folder = labels.folder_of(name, NANO)
-    return folder is not None and labels.kind(folder) == labels.NAMED
-
-
-def drawn(name: str) -> bool:
-    """Whether the model ``name`` has an output for each label; only what is here is looked at."""
-    folder = labels.folder_of(name, NANO)
-    return folder is not None and bool(labels.kind(folder))
-
-
-def _drawn(called: "labels.Called", folder: Path, kind: str, classes: tuple[str, ...]) -> "Checkpoint":
-    """A model with an output for each label, of which a part may be drawn from the seed."""
-    from fedloom.models import classifier
-    from fedloom.models.patch_trm import making
-
-    if kind == labels.NAMED:
-        return classifier.made(called, folder, classes)
-    return making.made(called, folder, NANO)
-
-
-def _of_labels(kind: str) -> "type[Labelled]":
-    from fedloom.models.classifier import Classifier
-    from fedloom.models.patch_trm.backbone import PatchTrmBackbone
-
-    return Classifier if kind == labels.NAMED else PatchTrmBackbone
-
-
-def _check_labelled(name: str, split: bool, absent: str, augment: str, teacher: str) -> None:
-    """Refuse what a model with an output for each label cannot have.
-
-    Raises:
-        FedloomError: naming the key, and what would fit.
-    """
-    asked = {
-        f"model.absent = {absent!r}": absent != "refuse",
-        f"client.augment = {augment!r}": augment != "none",
-        f"objective.teacher = {teacher!r}": bool(teacher),
-        "split.wire": split,
-    }
-    if wrong := [key for key, given in asked.items() if given]:
-        raise FedloomError(
-            f"{wrong[0]}: {name!r} has an output for each label, and no such thing. Leave it out, or choose another "
-            "model, such as nano-clip or nano-vlm."
-        )
 
 
 def _teacher(

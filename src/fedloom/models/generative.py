@@ -33,7 +33,7 @@ from fedloom.models.language.decoder import Language
 from fedloom.models.language.encoder_decoder import EncoderDecoder
 from fedloom.models.language.sequences import Words, pad, targets, without_marks
 from fedloom.models.options import Options
-from fedloom.models.outputs import Spoken, answered, not_finite
+from fedloom.models.outputs import SPOKEN_LACKS, Spoken, answered, not_finite
 from fedloom.models.vision.features import FeatureCache
 from fedloom.models.vision.images import Images
 
@@ -56,27 +56,14 @@ class Batch:
     target: Target
 
 
-_NO_PAIRS = "answers in text and matches no pictures with captions. Choose objective 'answer' or 'classes', or a model "
-LACKS: dict[Part, str] = {
-    "pairs": f"{_NO_PAIRS}such as nano-clip.",
-    "labels": "answers in text and has no output for each label. Choose objective 'answer' or 'classes', or a model "
-    "such as patch-trm.",
-    "predictions": "has its language model elsewhere, which tells losses and no predictions. Set split.wire = 'none', "
-    "or choose objective 'answer', 'classes' or 'preference'.",
-}
-"""Why such a model lacks a part of the outputs, and what would fit."""
-
-
 class Generative(Tuned):
-    """An image-text-to-text model of a known family.
-
-    ``route``: where its language model is; ``None``: here.
+    """An image-text-to-text model of a known family. ``route``: where its language model is; ``None``: here.
 
     Raises:
         FedloomError: pictures are placed in a way that is not known here, or something is to learn that is elsewhere.
     """
 
-    lacks = LACKS
+    lacks = SPOKEN_LACKS
 
     def __init__(
         self,

@@ -64,20 +64,6 @@ class Batch:
 
 
 @dataclass(frozen=True)
-class Halves:
-    """A model's two halves: parameters and bytes of what a client holds (``edge``) and of the language model, both
-    without the word embeddings, which are ``words`` rows of ``width`` numbers and ``row`` bytes."""
-
-    edge: int
-    edge_bytes: int
-    language: int
-    language_bytes: int
-    words: int
-    width: int
-    row: int
-
-
-@dataclass(frozen=True)
 class Seeing:
     """What becomes of pictures: the ``places`` that one takes, the bytes that are kept of it, and the most that the way
     there takes at once."""
@@ -85,18 +71,6 @@ class Seeing:
     places: int
     kept: int
     peak: int
-
-
-def halved(model: Any, named: Tree) -> Halves:
-    """The halves of a model whose tensors are ``named``."""
-    words = model.get_input_embeddings()
-    table, inside = f"{parts.name_of(model, words)}.weight", parts.language_prefixes(model)
-    mine = {name: value for name, value in named.items() if not parts.is_language(name, inside)}
-    theirs = {name: value for name, value in named.items() if name not in mine and name != table}
-    learned = dict(model.named_parameters())
-    edge, language = (sum(p.numel() for n, p in half.items() if n in learned) for half in (mine, theirs))
-    count, width = words.weight.shape
-    return Halves(edge, nbytes(mine), language, nbytes(theirs), count, width, width * words.weight.dtype.itemsize)
 
 
 class Meta(Tuned):
@@ -128,7 +102,7 @@ class Meta(Tuned):
             checkpoint.check(name, model, NANO.get(name, Path(name).expanduser()))
         named = {n: p.data for n, p in [*model.named_parameters(), *model.named_buffers()]}
         self.generative = generative
-        self.halves = halved(model, named) if generative and not reads_apart(model) else None
+        self.halves = parts.halved(model, named) if generative and not reads_apart(model) else None
         found = Checkpoint(name, model, None, {}, generative)
         super().__init__(found, adapter, Seeds(0), FeatureCache(None, 0, 0), Options(dtype=dtype, classes=classes))
         mine = {name.removeprefix(PREFIX) for name in self.leaves()}  # some are the model's own

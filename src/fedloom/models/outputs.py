@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from fedloom.core.contracts import Choices, Example, Labels, Pairs, Predictions
+from fedloom.core.contracts import Choices, Example, Labels, Pairs, Part, Predictions
 from fedloom.core.errors import FedloomError
 from fedloom.core.passage import IGNORE, Target
 from fedloom.models.teacher import Teacher
@@ -184,6 +184,17 @@ class Asked(Protocol):
     @property
     def target(self) -> Target:
         """What is to be predicted."""
+
+
+_NO_PAIRS = "answers in text and matches no pictures with captions. Choose objective 'answer' or 'classes', or a model "
+SPOKEN_LACKS: dict[Part, str] = {
+    "pairs": f"{_NO_PAIRS}such as nano-clip.",
+    "labels": "answers in text and has no output for each label. Choose objective 'answer' or 'classes', or a model "
+    "such as patch-trm.",
+    "predictions": "has its language model elsewhere, which tells losses and no predictions. Set split.wire = 'none', "
+    "or choose objective 'answer', 'classes' or 'preference'.",
+}
+"""Why a model that answers in text lacks a part of the outputs, and what would fit."""
 
 
 class Spoken(Aside):

@@ -9,7 +9,7 @@ from collections import Counter
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 
@@ -17,13 +17,14 @@ from fedloom import models
 from fedloom.core import config
 from fedloom.core import tree as trees
 from fedloom.core.config import Experiment
-from fedloom.core.contracts import ClientInfo, Form, State
+from fedloom.core.contracts import ClientInfo, State
 from fedloom.core.errors import FedloomError
 from fedloom.core.seeds import Seeds
 from fedloom.federation.client import Trainer
 from fedloom.federation.record import RunFolder
 from fedloom.federation.round import Federation, Stopped
 from fedloom.federation.watch import Silent
+from fedloom.models import drawn
 from fedloom.planning import apart
 from fedloom.planning.apart import SplitPlan, held, split_plan, wire_of
 from fedloom.planning.stand_in import Here, Sizes, StandIn, quick
@@ -255,8 +256,7 @@ def sizes_of(experiment: Experiment, tokens: int, captions: int, vocabulary: int
     from fedloom.models.meta import Batch, Meta
 
     classes, assumed = classes_of(experiment, captions)
-    form: Form | Literal[""] = config.build(experiment, "task").form if models.drawn(model.name) else ""
-    meta = Meta(model.name, spec, model.dtype, model.revision, classes, form)
+    meta = Meta(model.name, spec, model.dtype, model.revision, classes, config.build(experiment, "task").form)
     notes = [
         "Memory is without Python, its libraries and the data; frozen features and pixels of pictures take up to "
         f"model.cache_mb = {model.cache_mb} MiB more.",
@@ -282,18 +282,16 @@ def sizes_of(experiment: Experiment, tokens: int, captions: int, vocabulary: int
         activations = None
         reason = str(error).split("\n", 1)[0]
         notes.append(f"Memory is without activations: this model's cannot be known ({type(error).__name__}: {reason}).")
-    found = None
-    if apart.wanted(experiment):
-        found, told_apart = apart.apart(meta, experiment, batch, max(ranks), vocabulary)
-        notes += told_apart
+    split = apart.wanted(experiment)
+    found, told_apart = apart.apart(meta, experiment, batch, max(ranks), vocabulary) if split else (None, [])
     known = (meta.total_parameters, meta.weight_bytes, adapted, activations)
-    return Sizes(adapter, *known, notes=tuple(notes), apart=found)
+    return Sizes(adapter, *known, notes=(*notes, *told_apart), apart=found)
 
 
 def classes_of(experiment: Experiment, captions: int) -> tuple[tuple[str, ...], list[str]]:
     """The classes that an adapter has a part for, and what was assumed: those that the task names, or as many as a
     batch has ``captions``."""
-    if not (config.build(experiment, "adapter").classes or models.names_classes(experiment.model.name)):
+    if not (config.build(experiment, "adapter").classes or drawn.names_classes(experiment.model.name)):
         return (), []
     task = config.build(experiment, "task")
     if task.classes:

@@ -68,8 +68,8 @@ COURSE: tuple[tuple[float, dict[str, float]], ...] = (
         },
     ),
 )
-"""As ``claims.COURSE``: the parts of the stage, and the shares of their batches. Lessons of the stages before are in all
-of them: without these a model forgot within 100,000 examples what it knew of claims."""
+"""As ``claims.COURSE``: the parts of the stage, and the shares of their batches. Lessons of the stages before are in
+all of them: without these a model forgot within 100,000 examples what it knew of claims."""
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,9 @@ from torch import nn
 from transformers import AutoModelForImageTextToText
 
 from fedloom.core.components import component
+from fedloom.core.contracts import Tree
 from fedloom.core.errors import FedloomError
+from fedloom.core.tree import nbytes
 from fedloom.models.checkpoints import checks
 from fedloom.models.checkpoints.shards import Shards
 from fedloom.models.language.decoder import decoder
@@ -135,3 +137,29 @@ def beside_language(model: Any) -> int:
 def name_of(model: nn.Module, wanted: nn.Module) -> str:
     """The name of a module in a model."""
     return next(str(name) for name, module in model.named_modules() if module is wanted)
+
+
+@dataclass(frozen=True)
+class Halves:
+    """A model's two halves: parameters and bytes of what a client holds (``edge``) and of the language model, both
+    without the word embeddings, which are ``words`` rows of ``width`` numbers and ``row`` bytes."""
+
+    edge: int
+    edge_bytes: int
+    language: int
+    language_bytes: int
+    words: int
+    width: int
+    row: int
+
+
+def halved(model: Any, named: Tree) -> Halves:
+    """The halves of a model whose tensors are ``named``."""
+    words = model.get_input_embeddings()
+    table, inside = f"{name_of(model, words)}.weight", language_prefixes(model)
+    mine = {name: value for name, value in named.items() if not is_language(name, inside)}
+    theirs = {name: value for name, value in named.items() if name not in mine and name != table}
+    learned = dict(model.named_parameters())
+    edge, language = (sum(p.numel() for n, p in half.items() if n in learned) for half in (mine, theirs))
+    count, width = words.weight.shape
+    return Halves(edge, nbytes(mine), language, nbytes(theirs), count, width, width * words.weight.dtype.itemsize)

@@ -1,0 +1,1 @@
+"""Patch-TRM: its network, its pictures and words, and how it is built."""
