@@ -59,8 +59,7 @@ def load(
     Raises:
         FedloomError: no such model, one that fedloom cannot train, or an adapter that fits no layer of it.
     """
-    if dtype not in ("float32", "bfloat16"):
-        raise FedloomError(f"model: dtype {dtype!r} is not offered. {nearest(dtype, ('float32', 'bfloat16'))}")
+    _check_dtype(dtype)
     if ":" in name and not on_disk(name):
         given = {"adapter": adapter, "seeds": seeds, "dtype": dtype, "objective": objective}
         return _own(name, bool(route), revision, augment, **given)
@@ -94,6 +93,11 @@ def load(
     if found.generative:
         return Generative(found, adapter, seeds, cache, options, route)
     return Contrastive(found, adapter, seeds, cache, options)
+
+
+def _check_dtype(dtype: str) -> None:
+    if dtype not in ("float32", "bfloat16"):
+        raise FedloomError(f"model: dtype {dtype!r} is not offered. {nearest(dtype, ('float32', 'bfloat16'))}")
 
 
 def _check_kind(name: str, generative: bool, split: bool, absent: str, augment: str, teacher: str) -> None:
