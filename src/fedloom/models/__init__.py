@@ -17,6 +17,7 @@ from fedloom.models import drawn, labels
 from fedloom.models.shipped import NANO, listing
 
 if TYPE_CHECKING:
+    from fedloom.models.checkpoints.checkpoint import Checkpoint
     from fedloom.models.checkpoints.halves import Served
     from fedloom.models.generative import Route
     from fedloom.models.teacher import Teacher
@@ -61,8 +62,9 @@ def load(
     """
     _check_dtype(dtype)
     if ":" in name and not on_disk(name):
-        given = {"adapter": adapter, "seeds": seeds, "dtype": dtype, "objective": objective}
-        return _own(name, bool(route), revision, augment, **given)
+        return _own(
+            name, bool(route), revision, augment, adapter=adapter, seeds=seeds, dtype=dtype, objective=objective
+        )
     use_device("")
     # Transformers takes seconds to import: `fedloom models` and a mistyped experiment need not wait for it.
     from fedloom.models.checkpoints import checkpoint
@@ -72,11 +74,7 @@ def load(
     from fedloom.models.vision.features import FeatureCache
 
     if edge:
-        if route is None:
-            raise FedloomError(f"split: {name!r} without its language model needs a route to it.")
-        from fedloom.models.checkpoints import halves
-
-        found = halves.edge(name, halves.locate(name, NANO, revision), dtype, adapter)
+        found = _edge(name, adapter, route, dtype, revision)
     else:
         folder = checkpoint.locate(labels.called(name).place, NANO, revision=revision)
         found = drawn.read(name, folder, seeds, classes, form) or checkpoint.read(name, folder, dtype)
@@ -85,7 +83,7 @@ def load(
     if objective:
         taught = _teacher(objective, dtype, memory_limit_bytes, absent) if objective.teacher else None
         options = replace(options, objective=objective, teacher=taught)
-    asked = bool(route), absent, augment, objective.teacher if objective else ""
+    asked = bool(route), absent, augment, options.objective.teacher
     if not (found.generative or found.matching):
         drawn.check(name, *asked)
         return drawn.backbone(found)(found, adapter, seeds, cache, options)
@@ -93,6 +91,17 @@ def load(
     if found.generative:
         return Generative(found, adapter, seeds, cache, options, route)
     return Contrastive(found, adapter, seeds, cache, options)
+
+
+def _edge(
+    name: str, adapter: AdapterSpec, route: "Route | None", dtype: Literal["float32", "bfloat16"], revision: str
+) -> "Checkpoint":
+    """The model without its language model."""
+    if route is None:
+        raise FedloomError(f"split: {name!r} without its language model needs a route to it.")
+    from fedloom.models.checkpoints import halves
+
+    return halves.edge(name, halves.locate(name, NANO, revision), dtype, adapter)
 
 
 def _check_dtype(dtype: str) -> None:
