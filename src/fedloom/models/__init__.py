@@ -62,9 +62,8 @@ def load(
     """
     _check_dtype(dtype)
     if ":" in name and not on_disk(name):
-        return _own(
-            name, bool(route), revision, augment, adapter=adapter, seeds=seeds, dtype=dtype, objective=objective
-        )
+        given = {"adapter": adapter, "seeds": seeds, "dtype": dtype, "objective": objective}
+        return _own(name, bool(route), revision, augment, **given)
     use_device("")
     # Transformers takes seconds to import: `fedloom models` and a mistyped experiment need not wait for it.
     from fedloom.models.checkpoints import checkpoint
@@ -88,9 +87,8 @@ def load(
         drawn.check(name, *asked)
         return drawn.backbone(found)(found, adapter, seeds, cache, options)
     _check_kind(name, found.generative, *asked)
-    if found.generative:
-        return Generative(found, adapter, seeds, cache, options, route)
-    return Contrastive(found, adapter, seeds, cache, options)
+    own = (found, adapter, seeds, cache, options)
+    return Generative(*own, route) if found.generative else Contrastive(*own)
 
 
 def _edge(
