@@ -150,7 +150,8 @@ def test_a_long_list_of_overrides_is_shortened_with_a_hash(fedloom: Command, pla
 @pytest.mark.parametrize("encoding", ["ascii", "cp1252"])
 def test_what_the_output_cannot_show_is_replaced(place: Path, encoding: str) -> None:
     environment = {**os.environ, "PYTHONIOENCODING": encoding}
-    for command in (["plan", "quickstart"], ["methods"], ["presets"], ["config", "quickstart"], ["run", "日本.toml"]):
+    commands = (["plan", "quickstart"], ["methods"], ["presets"], ["config", "quickstart"], ["run", "日本.toml"])
+    for command in commands if encoding == "ascii" else commands[-2:]:
         call = subprocess.run(
             [sys.executable, "-m", "fedloom.cli", *command], capture_output=True, check=False, env=environment
         )
