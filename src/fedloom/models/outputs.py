@@ -41,6 +41,13 @@ class Aside:
         return self._teacher.rows(self.examples)
 
 
+def _at(logits: Tensor, columns: Sequence[Sequence[int]]) -> Tensor:
+    """Of each row ``[B, K]`` those of its columns, in their order, ``[B, C]``; minus infinity where it has fewer."""
+    rows = [torch.tensor(list(own), device=logits.device) for own in columns]
+    places = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=-1)
+    return logits.gather(1, places.clamp(min=0)).masked_fill(places < 0, -torch.inf)
+
+
 class Matched(Aside):
     """Of a model that matches pictures with captions. ``score(captions)``: logits ``[B, K]`` of the batch's pictures
     for captions; ``columns``: those of ``captions`` that are each example's choices, in their order; ``own`` ``[B,
@@ -70,9 +77,7 @@ class Matched(Aside):
 
     def choices(self) -> Choices:
         """Logits ``[B, C]`` of each example's choices."""
-        rows = [torch.tensor(columns, device=self._own.device) for columns in self._columns]
-        places = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=-1)
-        scores = self._logits.gather(1, places.clamp(min=0)).masked_fill(places < 0, -torch.inf)
+        scores = _at(self._logits, self._columns)
         gold = [example.choices.index(example.answer) for example in self.examples]
         return Choices(scores, torch.tensor(gold, device=scores.device))
 
@@ -134,9 +139,7 @@ class Rated(Aside):
 
     def choices(self) -> Choices:
         """Logits ``[B, C]`` of each example's choices."""
-        rows = [torch.tensor(list(columns), device=self._gold.device) for columns in self._columns]
-        places = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=-1)
-        scores = self._logits.gather(1, places.clamp(min=0)).masked_fill(places < 0, -torch.inf)
+        scores = _at(self._logits, self._columns)
         gold = [list(columns).index(right) for columns, right in zip(self._columns, self._gold.tolist(), strict=True)]
         return Choices(scores, torch.tensor(gold, device=scores.device))
 
