@@ -111,3 +111,12 @@ def test_a_run_with_a_warm_up_is_not_made_longer() -> None:
     assert not differs.goes_on(shorter, longer)
     with pytest.raises(FedloomError, match=r"client\.schedule = 'constant' with client\.warmup = 0\.5: the rates"):
         differs.check_longer(Path("run"), shorter, longer)
+
+
+def test_a_run_whose_objective_knows_how_far_it_is_is_not_made_longer() -> None:
+    """Weights come when a share of the rounds is done: of more rounds it is another share."""
+    sets = ["client.schedule=constant", "objective=ldam", "task=icons-classify"]
+    shorter, longer = (config.load("quickstart", [*sets, f"rounds={n}"]) for n in (3, 5))
+    assert not differs.goes_on(shorter, longer)
+    with pytest.raises(FedloomError, match=r"objective\.name = 'ldam' depends on how many there are\. Begin that run"):
+        differs.check_longer(Path("run"), shorter, longer)

@@ -165,8 +165,12 @@ def test_the_objective_of_a_turn_is_told_by_its_examples_and_how_far_the_run_is(
 
     whose = pupil("0")
     whose.backbone.__class__ = Attending
-    begun(replace(whose, done=0.25), fedavg()).send(None)
-    assert told == [([example.id for example in whose.examples], 0.25)]
+    every = [example.id for example in whose.examples]
+    asked: list[int] = []  # a method may ask for losses before it chooses, and they are this turn's
+    local = Local(begin=lambda run: asked.append(len(told)), choose=lambda run: [2, 0])
+    begun(replace(whose, done=0.25), replace(fedavg(), local=local)).send(None)
+    assert asked == [1]
+    assert told == [(every, 0.25), ([every[2], every[0]], 0.25)]
 
 
 def test_backward_clips_each_examples_gradient() -> None:

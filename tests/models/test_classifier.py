@@ -1,12 +1,14 @@
 """A residual network that names classes: its outputs, what it learns, and how Patch-TRM takes it over."""
 
 import json
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from torch.nn import functional as F
 from transformers import ConvNextImageProcessorPil, ResNetConfig, ResNetModel
 
@@ -86,8 +88,17 @@ def test_what_does_not_fit_is_refused(folder: Path) -> None:
         made.collate([Example("x", (), "", NAMES, "ant")])
     with pytest.raises(FedloomError, match=r"has no label 'elk'\. Choose a task whose classes are the model's"):
         made.collate([Example("x", (picture(0),), "", ("ant", "elk"), "ant")])
-    with pytest.raises(FedloomError, match=r"names classes, and the task has none\. Choose one such as icons-classify"):
+    with pytest.raises(FedloomError, match=r"names classes, and none are known here\. Choose a task that has some"):
         load(str(folder), adapter=FULL, seeds=Seeds(0))
+
+
+def test_weights_that_are_not_there_are_refused(folder: Path, tmp_path: Path) -> None:
+    shutil.copytree(folder, tmp_path / "it")
+    weights = load_file(folder / "model.safetensors")
+    kept = {name: value for name, value in weights.items() if "stages.1" not in name}
+    save_file(kept, tmp_path / "it" / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(FedloomError, match=r"has no 'encoder\.stages\.1\..*' in its files, and \d+ more"):
+        loaded(tmp_path / "it")
 
 
 def test_a_plan_counts_its_parts(folder: Path) -> None:
@@ -126,13 +137,16 @@ def test_a_run_of_it_is_what_patch_trm_begins_with(tmp_path: Path) -> None:
 def test_a_model_for_iconqa_takes_a_real_resnets_folder_and_refuses_what_is_none(folder: Path, tmp_path: Path) -> None:
     data = iconqa_folder(tmp_path / "data")
     made = patch_trm.make(tmp_path / "model", data, str(folder), "")
-    assert (made.patch_size, made.pictures) == (224, str(folder))
+    assert (made.patch_size, made.pictures) == (224, "pictures")
+    moved = (tmp_path / "model").rename(tmp_path / "moved")  # it has all that it needs
+    assert load(str(moved), adapter=AdapterSpec(kind="full", where=("connector",)), seeds=Seeds(0)).name
+    moved.rename(tmp_path / "model")
     assert json.loads((tmp_path / "model" / "preprocessor_config.json").read_text()) == json.loads(
         Patches().to_json_string()
     )
     for out, pictures, texts, match in (
         ("model", str(folder), "", "already exists"),
-        ("new", str(tmp_path / "none"), "", r"--pictures .*none: its config\.json cannot be read"),
+        ("new", str(tmp_path / "none"), "", r"--pictures .*none: is no folder\. Fetch the model"),
         ("new", str(folder), str(folder), r"--texts .*: holds a 'resnet'; expected a 'bert'"),
     ):
         with pytest.raises(FedloomError, match=match):

@@ -56,7 +56,9 @@ def test_a_merged_model_scores_as_the_adapter_does(
     np.testing.assert_allclose(scores(fresh), scores(trained), rtol=1e-3, atol=1e-3)
     before = scores(backbone(tiny(kind), adapter={"rank": 1, "where": ("language",)}))
     assert np.abs(np.array(before) - np.array(scores(trained))).max() > 0.05  # it does something
-    with pytest.raises(FedloomError, match=r"merged already exists\. Fix: choose another folder"):
+    assert merge(tmp_path / "adapter", tmp_path / "merged") == told  # which is there already
+    (tmp_path / "merged" / "adapter.sha256").write_text("another's")
+    with pytest.raises(FedloomError, match=r"merged already exists, and is not this adapter's\. Fix: choose another"):
         merge(tmp_path / "adapter", tmp_path / "merged")
 
 
@@ -71,6 +73,13 @@ def test_what_is_in_no_weights_is_refused(tiny: Tiny, tmp_path: Path) -> None:
         with pytest.raises(FedloomError, match=match):
             merge(tmp_path / name, tmp_path / "out")
         assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("content", ["[]", '{"fedloom_adapter": 3}', "{"])
+def test_a_folder_that_is_no_adapters_is_refused(content: str, tmp_path: Path) -> None:
+    (tmp_path / "adapter_config.json").write_text(content)
+    with pytest.raises(FedloomError):
+        merge(tmp_path, tmp_path / "out")
 
 
 def test_the_commands_are_those_of_the_harnesses(tmp_path: Path) -> None:

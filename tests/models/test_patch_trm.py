@@ -1,6 +1,7 @@
 """Patch-TRM: its pass and its pictures against plainly written ones, its sizes, and what it takes and refuses."""
 
 import json
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -323,7 +324,9 @@ def test_it_is_built_from_its_seed_and_has_the_head_that_is_asked_for(folder: Pa
     with pytest.raises(FedloomError, match=r"is one of choose_txt, and .* has heads for choose_img alone"):
         alone.collate([chosen()])
     assert str(called("patch-trm/choose_txt@12")) == "patch-trm/choose_txt@12"
-    assert (called("a/b@3").place, called("a/b@3").seed, called("a/b@x").place) == ("a/b", 3, "a/b@x")
+    assert (called("patch-trm@3").place, called("patch-trm@3").seed) == ("patch-trm", 3)
+    for other in ("a/b@3", "nano-clip@3", "nano-vlm/choose_img", "patch-trm@x"):  # parts of names
+        assert called(other).place == other
 
 
 def test_a_saved_folder_and_an_exported_adapter_answer_as_before(folder: Path, tmp_path: Path) -> None:
@@ -387,7 +390,6 @@ def test_weights_begin_as_those_of_the_folders_that_are_named(folder: Path, tmp_
         (replace(pictured(), images=pictured().images[:3]), "has 3 pictures"),
         (replace(chosen(), choices=tuple("abcdef"), answer="a"), "has 6 choices, and .* takes 5"),
         (replace(chosen(), answer="none"), "is none of its choices"),
-        (replace(chosen(), choices=("red", "RED"), answer="red"), "the same to the model"),
         (replace(chosen(), question="why " * 60), r"its question has \d+ tokens, and .* reads 40"),
     ],
 )
@@ -424,6 +426,62 @@ def test_what_such_a_model_has_not_is_refused(folder: Path) -> None:
             loaded(folder, **options)
     with pytest.raises(FedloomError, match="several sub-tasks"):
         loaded(folder).collate([chosen(), blank()])
+
+
+def test_weights_that_are_not_there_are_refused(folder: Path, tmp_path: Path) -> None:
+    made: Any = loaded(folder, form="choose_txt")
+    made._model.save_pretrained(tmp_path)
+    Patches((1, 2), 32).save_pretrained(tmp_path)
+    said = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps(said | {"forms": ["choose_txt", "choose_img"]}))
+    with pytest.raises(FedloomError, match=r"has no 'connector\.choose_img\..*' in its files, and \d+ more"):
+        loaded(tmp_path)
+
+
+def test_the_tokenizer_is_a_part_of_what_a_model_is(tmp_path: Path) -> None:
+    words_of, place = tmp_path / "words", tmp_path / "model"
+    words_of.mkdir()
+    for file in ("tokenizer.json", "tokenizer_config.json"):
+        shutil.copy(NANO["nano-clip"] / file, words_of)
+    PatchTrmConfig(**SMALL | {"tokenizer": str(words_of)}).save_pretrained(place)
+    Patches((1, 2), 32).save_pretrained(place)
+    before = loaded(place).fingerprint
+    said = json.loads((words_of / "tokenizer.json").read_text())
+    pieces = said["model"]["vocab"]
+    one, other = list(pieces)[400:402]
+    pieces[one], pieces[other] = pieces[other], pieces[one]
+    (words_of / "tokenizer.json").write_text(json.dumps(said))
+    assert loaded(place).fingerprint != before
+
+
+def test_a_folder_of_the_hub_names_nothing_outside_itself(folder: Path, tmp_path: Path) -> None:
+    """A server may name an id, and what lies in its snapshot is not this machine's."""
+    place = tmp_path / "snapshots" / "0123abcd"
+    private = tmp_path / "private"
+    torch.manual_seed(1)
+    BertModel(PatchTrmConfig(**SMALL).text_config).save_pretrained(private)
+    for texts in (str(private), "../../private"):
+        shutil.rmtree(place, ignore_errors=True)
+        PatchTrmConfig(**SMALL | {"texts": texts}).save_pretrained(place)
+        Patches((1, 2), 32).save_pretrained(place)
+        with pytest.raises(FedloomError, match=r"texts = .* leads out of a folder that came from the hub"):
+            loaded(place)
+
+
+@pytest.mark.parametrize("value", [5, ["a"], "~nosuchuser/x", "nowhere"])
+def test_a_source_that_is_none_is_refused(value: object, folder: Path, tmp_path: Path) -> None:
+    shutil.copytree(folder, tmp_path / "it")
+    said = json.loads((folder / "config.json").read_text())
+    (tmp_path / "it" / "config.json").write_text(json.dumps(said | {"pictures": value}))
+    with pytest.raises(FedloomError, match=r"config\.json|pictures"):
+        loaded(tmp_path / "it")
+
+
+def test_a_plan_counts_the_network_where_it_learns(folder: Path) -> None:
+    frozen = Meta(str(folder), FULL, form="choose_txt").activations(Batch(4))
+    learning = Meta(str(folder), AdapterSpec(kind="full"), form="choose_txt").activations(Batch(4))
+    patches = 4 * 5 * 8 * 8 * 8 * 4  # bytes of what the first of its layers keeps of 4 x 5 patches, at the least
+    assert learning - frozen > patches
 
 
 def test_a_plan_counts_what_the_model_has(folder: Path) -> None:

@@ -102,6 +102,31 @@ def test_the_hardest_come_first(made: Outcome, tmp_path: Path) -> None:
     assert share["left-2"] == pytest.approx(2 / 6)
 
 
+def test_seeds_may_have_asked_different_examples(made: Outcome, tmp_path: Path) -> None:
+    file = tmp_path / made.cells[1].folder / "after.json"  # the second seed of the first row
+    file.write_text(json.dumps({"ids": ["left-2", "left-3"], "scores": [1, 0]}))
+    found = by_field.of(made, tmp_path, outcome.runs(made, tmp_path))
+    assert found is not None
+    first = next(line for line in found.lines if line.name == "A \N{MIDDLE DOT} fedavg" and line.column == "left")
+    assert first.shares["counting"].mean == pytest.approx((1 / 3 + 1) / 2)
+    assert found.share["left"]["left-2"] == pytest.approx(3 / 6)
+
+
+def test_columns_may_be_the_only_axis(made: Outcome, tmp_path: Path) -> None:
+    kept = [one for one in made.cells if one.axes["how"] != "local" and one.axes["model"] == "A"]
+    cells = [one.model_copy(update={"axes": {"kind": one.axes["kind"]}}) for one in kept]
+    alone = made.model_copy(update={"cells": cells})
+    found = by_field.of(alone, tmp_path, outcome.runs(alone, tmp_path))
+    assert found is not None
+    assert by_field.comma_separated(found).startswith("row,column,skill,score")
+    assert {line.name for line in found.lines} == {"majority answer", "zero-shot", "trained"}
+
+
+def test_a_field_that_is_none_costs_no_table(made: Outcome, tmp_path: Path) -> None:
+    write(made.model_copy(update={"by": "skil"}), tmp_path)
+    assert "compare.by = 'skil': the examples have label, skill" in (tmp_path / "table.md").read_text()
+
+
 def test_what_cannot_be_told_apart_is_refused(made: Outcome, tmp_path: Path) -> None:
     known = outcome.runs(made, tmp_path)
     with pytest.raises(FedloomError, match=r"compare\.by = 'pack': the examples have label, skill\. Name one of these"):

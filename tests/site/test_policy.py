@@ -125,6 +125,19 @@ def test_a_folder_that_is_here_is_refused_whatever_it_looks_like(
     Policy(models={"owner/clip": "owner/clip"}).check(owner)
 
 
+@pytest.mark.parametrize("ending", ["", "@1", "/choose_txt", "/choose_img@7"])
+def test_what_a_drawn_models_name_ends_in_leads_to_no_other_folder(
+    ending: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """``FOLDER/FORM@SEED`` is the folder of a Patch-TRM: a site's own is refused under every such name."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "private").mkdir()
+    (tmp_path / "private" / "config.json").write_text('{"model_type": "patch-trm"}')
+    with pytest.raises(FedloomError, match="which a server names"):
+        Policy().check(asked(f"model.name=private{ending}"))
+    Policy().check(asked(f"model.name=patch-trm{ending}"))  # which ships
+
+
 @pytest.mark.parametrize(
     ("models", "revision", "here"),
     [

@@ -231,7 +231,7 @@ def test_scienceqa_agrees_with_an_independent_count(science: Path) -> None:
 def test_scienceqas_bad_input_is_refused(science: Path, tmp_path: Path) -> None:
     whole: dict[str, Any] = {str(n): 0 for n in range(200)}
     with pytest.raises(FedloomError, match=r"no whole number, the index of a choice: 3 \('3', '4', '5'\)"):
-        scienceqa(whole | {"3": "B", "4": 1.5, "5": ""}, science)
+        scienceqa(whole | {"3": "B", "4": 1.5, "5": float("inf")}, science)
     with pytest.raises(FedloomError, match=r"without a prediction: 199"):
         scienceqa({"0": 1}, science)
     with pytest.raises(FedloomError, match=r"has no split 'minitset'.*minitest"):

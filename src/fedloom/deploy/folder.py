@@ -28,6 +28,7 @@ from fedloom.deploy.process import FLOWER
 from fedloom.federation.begin import REVEALS
 from fedloom.federation.setup import Setup
 from fedloom.models import NANO
+from fedloom.models.labels import check_plain
 
 TEMPLATES = Path(__file__).parent / "templates"
 CONNECTION = "consortium"
@@ -259,6 +260,7 @@ def _own_models(experiment: Experiment) -> dict[str, str]:
     name = experiment.model.name
     if ":" in name:
         return {}
+    check_plain(name)
     called = f"{name}@{experiment.model.revision}" if experiment.model.revision else name
     return {called: name if name in NANO else f"{SRV}/models/{Path(name).name}"}
 

@@ -23,6 +23,7 @@ from fedloom.core.files import SECRET, write_atomic
 from fedloom.deploy import certificates
 from fedloom.deploy.process import Process, environment, free_port
 from fedloom.deploy.superlink import SuperLink
+from fedloom.models.labels import check_plain
 from fedloom.site import letter, link
 from fedloom.site.letter import Letter
 from fedloom.site.policy import OWN
@@ -286,4 +287,5 @@ class Host:
 def _models(experiment: Experiment) -> dict[str, dict[str, str]]:
     """The rule that allows the experiment's own model where it is a folder of this machine."""
     name = experiment.model.name
+    check_plain(name)
     return {"models": {name: str(Path(name).expanduser().absolute())}} if Path(name).expanduser().is_dir() else {}

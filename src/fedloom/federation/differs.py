@@ -5,7 +5,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from fedloom.core import config
 from fedloom.core.config import Experiment
+from fedloom.core.contracts import Objective
 from fedloom.core.errors import FedloomError
 
 SHOWN = 8
@@ -41,8 +43,9 @@ def goes_on(began: Experiment, asked: Experiment) -> bool:
 
 
 def _steady(experiment: Experiment) -> bool:
-    """Whether the rate of a round depends on nothing, so that a run may have more of them."""
-    return experiment.client.schedule == "constant" and experiment.client.warmup == 0
+    """Whether rate and objective of a round depend on no number of rounds, so that a run may have more of them."""
+    objective: Objective = config.build(experiment, "objective")
+    return experiment.client.schedule == "constant" and experiment.client.warmup == 0 and objective.turn is None
 
 
 def check_longer(path: Path, recorded: Experiment, asked: Experiment) -> None:
@@ -53,6 +56,12 @@ def check_longer(path: Path, recorded: Experiment, asked: Experiment) -> None:
     """
     if not _steady(asked):
         warmup = f" with client.warmup = {asked.client.warmup:g}" if asked.client.warmup else ""
+        if asked.client.schedule == "constant" and not warmup:
+            raise FedloomError(
+                f"{path}: rounds: {recorded.rounds} in the folder, {asked.rounds} asked for, and objective.name = "
+                f"{asked.objective.name!r} depends on how many there are. Begin that run in another folder with --name "
+                "or --out."
+            )
         raise FedloomError(
             f"{path}: rounds: {recorded.rounds} in the folder, {asked.rounds} asked for, and client.schedule = "
             f"{asked.client.schedule!r}{warmup}: the rates of its rounds were those of {recorded.rounds} rounds, so "

@@ -77,11 +77,13 @@ def turn(pupil: Pupil, method: Method, *, received: Parcel, kept: dict[str, Tree
     local, table = method.local, pupil.table
     whole = whole_start(initial, method, received, kept)
     try:
+        if isinstance(pupil.backbone, Learner):
+            pupil.backbone.begin_turn(pupil.examples, pupil.done)
         run = _begin(pupil, whole.trees["adapter"], whole.trees.get("base"), received, kept)
         if local.begin:
             local.begin(run)
         chosen = _chosen(local, run)
-        if isinstance(pupil.backbone, Learner):
+        if local.choose and isinstance(pupil.backbone, Learner):
             pupil.backbone.begin_turn([pupil.examples[place] for place in chosen], pupil.done)
         if isinstance(pupil.backbone, Preparer) and steps.seen(len(chosen), table) == len(chosen):
             pupil.backbone.prepare([pupil.examples[place] for place in chosen])

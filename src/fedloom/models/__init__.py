@@ -203,7 +203,7 @@ def opened(folder: str | Path, base: str = "") -> Backbone:
                 f"{folder}: {key} {name!r} is a function, and no folder decides what runs here. Load it."
             )
     _check_sizes(folder, spec, classes, _folder.tensors(folder))
-    base = base or address
+    base = str(replace(labels.called(address), place=base)) if base else address
     learned = _folder.tensors(folder, absent.FILE) if (folder / absent.FILE).exists() else {}
     made = load(base, adapter=spec, seeds=Seeds(0), classes=classes, absent="learned" if learned else "refuse")
     if made.fingerprint != fingerprint:

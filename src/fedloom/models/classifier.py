@@ -64,7 +64,10 @@ def made(called: Called, folder: Path, classes: Sequence[str]) -> Checkpoint:
     """
     name = str(called)
     if not classes:
-        raise FedloomError(f"model: {name!r} names classes, and the task has none. Choose one such as icons-classify.")
+        raise FedloomError(
+            f"model: {name!r} names classes, and none are known here. Choose a task that has some, such as "
+            "icons-classify; of a model of the hub, fetch its folder and give model.name its path."
+        )
     checks.configuration(name, folder)
     parts = {
         identity.WEIGHTS: checkpoint.hashed(checks.weights(folder)),
@@ -73,10 +76,12 @@ def made(called: Called, folder: Path, classes: Sequence[str]) -> Checkpoint:
     }
     try:
         with torch.random.fork_rng(devices=[]):
-            network = ResNetModel.from_pretrained(folder, dtype=torch.float32, use_safetensors=True)
+            network = checkpoint.all_of(name, ResNetModel, folder)
             torch.manual_seed(called.seed or 0)
             model = Named(network, len(classes))
         processor = _processor(folder)
+    except FedloomError:
+        raise
     except Exception as error:  # whatever a library makes of a damaged file
         raise FedloomError(f"model: {name!r} cannot be read from its files: {checks.reason(error)}") from error
     model.requires_grad_(False).eval().to(device())

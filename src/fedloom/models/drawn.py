@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 def names_classes(name: str) -> bool:
     """Whether the model ``name`` has an output for each of the task's classes; only what is here is looked at."""
-    folder = labels.folder_of(name, NANO)
+    folder = labels.folder_of(name)
     return folder is not None and labels.kind(folder) == labels.NAMED
 
 

@@ -64,6 +64,7 @@ class Labelled(Tuned):
                 f"must learn themselves. Fix: set adapter.kind = {KIND!r}."
             )
         super().__init__(checkpoint, spec, seeds, cache, options)
+        self._known: dict[tuple[str, ...], list[int]] = {}
         encode = self._encode if self._frozen("vision") else None
         self._images = Images(self._processor.image_processor, cache, self._key, encode)
         self._check_objective()
@@ -86,9 +87,14 @@ class Labelled(Tuned):
         Raises:
             FedloomError: it offers a choice that is no label.
         """
+        if not example.choices:
+            return range(len(self.names))
+        if example.choices in self._known:
+            return self._known[example.choices]
+        place = {name: column for column, name in enumerate(self.names)}
         try:
-            return [self.names.index(choice) for choice in example.choices] or range(len(self.names))
-        except ValueError:
+            return self._known.setdefault(example.choices, [place[choice] for choice in example.choices])
+        except KeyError:
             strange = next(choice for choice in example.choices if choice not in self.names)
             raise FedloomError(
                 f"example {example.id!r}: {self.name!r} has no label {strange!r}. Choose a task whose classes are the "

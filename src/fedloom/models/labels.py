@@ -1,19 +1,21 @@
 """Which models have an output for each label, and how they are read: Patch-TRM and residual networks that name classes.
 
-What of them no file holds is drawn from a seed. ``NAME/FORM@SEED`` is the model NAME with the head for one form of
-question and with what this seed draws: a run calls its model so, and what it exports says it.
+What of them no file holds is drawn from a seed. ``NAME/FORM@SEED`` is such a model NAME, a shipped one or a folder,
+with the head for one form of question and with what this seed draws: a run calls its model so, and what it exports says
+it. Of any other model such an ending is a part of its name.
 """
 
 import json
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, cast, get_args
 
 from fedloom.core.contracts import Form
-from fedloom.core.files import on_disk
+from fedloom.core.errors import FedloomError
+from fedloom.core.files import is_folder, on_disk
 from fedloom.core.seeds import Seeds
+from fedloom.models.shipped import NANO
 
 LABELLED = ("patch-trm", "resnet")
 """Such models, by the ``model_type`` of their configuration."""
@@ -38,7 +40,8 @@ class Called:
 def called(name: str) -> Called:
     """The parts of a model's name."""
     found = re.fullmatch(rf"(.+?)(?:/({'|'.join(get_args(Form))}))?(?:@(\d{{1,10}}))?", name, re.DOTALL)
-    if not found or on_disk(name):
+    folder = (NANO.get(found[1]) or on_disk(found[1])) if found and not on_disk(name) else None
+    if not found or folder is None or not kind(folder):
         return Called(name)
     form = cast(Form | Literal[""], found[2] or "")
     return Called(found[1], form, int(found[3]) if found[3] else None)
@@ -65,7 +68,26 @@ def whole(name: str, folder: Path, seeds: Seeds, form: Form | Literal[""]) -> Ca
     return Called(given.place, "" if named else given.form or form, seed)
 
 
-def folder_of(name: str, shipped: Mapping[str, Path]) -> Path | None:
+def leads_here(name: str) -> bool:
+    """Whether a name leads to a folder of this machine that does not ship, whatever the name ends in."""
+    place = called(name).place
+    return is_folder(name) or (place not in NANO and is_folder(place))
+
+
+def check_plain(name: str) -> None:
+    """Refuse a name that says a form or a seed, which no site's rules can.
+
+    Raises:
+        FedloomError: it does.
+    """
+    if (place := called(name).place) != name:
+        raise FedloomError(
+            f"model.name = {name!r}: sites know a model by its folder alone. Fix: set model.name = {place!r}; the task "
+            "says the form, and the run's seed draws the rest."
+        )
+
+
+def folder_of(name: str) -> Path | None:
     """The folder of a model that is here; ``None`` for the hub's."""
     place = called(name).place
-    return shipped.get(place) or on_disk(place)
+    return NANO.get(place) or on_disk(place)

@@ -1,5 +1,6 @@
 """A trained adapter put into its model for good: a folder that any tool opens which knows the model."""
 
+import hashlib
 import json
 import shutil
 from pathlib import Path
@@ -17,6 +18,8 @@ from fedloom.models import NANO, opened, usage
 from fedloom.models.checkpoints import checkpoint, checks, identity
 from fedloom.models.generative import Generative
 
+MADE_OF = "adapter.sha256"
+"""In a merged folder: the hash of the adapter that it was made of."""
 KIND = "full"
 """The kind of fedloom's own adapters whose every tensor is one of the model's."""
 
@@ -33,14 +36,39 @@ def merge(adapter: Path, out: Path, base: str = "") -> str:
         The model's type, as its config.json has it.
 
     Raises:
-        FedloomError: no adapter, one that is not in weights, a model that does not answer in text, or ``out`` exists.
+        FedloomError: no adapter, one that is not in weights, a model that does not answer in text, or ``out`` is
+            something else. A folder that was made of this adapter is left as it is.
     """
-    if out.exists():
-        raise FedloomError(f"{out} already exists. Fix: choose another folder with --out, or remove it.")
     said = _settings(adapter)
+    made_of = _content(adapter)
+    if (out / MADE_OF).is_file() and (out / MADE_OF).read_text(encoding="utf-8") == made_of:
+        return str(json.loads((out / "config.json").read_text(encoding="utf-8"))["model_type"])
+    if out.exists():
+        raise FedloomError(f"{out} already exists, and is not this adapter's. Fix: choose another folder with --out.")
+    kind, half = _merged(adapter, said, base), out.with_name(f"{out.name}.part")
+    shutil.rmtree(half, ignore_errors=True)
+    _write(*kind, half)
+    (half / MADE_OF).write_text(made_of, encoding="utf-8")
+    half.rename(out)
+    return str(kind[0].config.model_type)
+
+
+def _content(adapter: Path) -> str:
+    """The hash of an adapter's files."""
+    files = sorted(file for file in adapter.glob("*") if file.suffix in (".json", ".safetensors"))
+    return hashlib.sha256(b"".join(hashlib.sha256(file.read_bytes()).digest() for file in files)).hexdigest()
+
+
+def _merged(adapter: Path, said: dict[str, Any], base: str) -> tuple[Any, str]:
+    """The model with the adapter in its weights, and where it is from.
+
+    Raises:
+        FedloomError: as ``merge``.
+    """
     address = base or str(said.get("base_model_name_or_path", ""))
-    if "fedloom_adapter" in said:
-        if (kind := said["fedloom_adapter"].get("kind")) != KIND:
+    own = said.get("fedloom_adapter")
+    if own is not None:
+        if (kind := own.get("kind") if isinstance(own, dict) else own) != KIND:
             raise FedloomError(
                 f"{adapter}: adapter.kind = {kind!r} changes more than weights, and cannot be put into them. Use the "
                 "run's own figures, or train with kind 'lora' or 'full'."
@@ -48,7 +76,7 @@ def merge(adapter: Path, out: Path, base: str = "") -> str:
         made = opened(adapter, base)
         if not isinstance(made, Generative):
             raise FedloomError(f"{adapter}: {address!r} does not answer in text, as the models of such a tool do.")
-        return _written(made._model, address, out)
+        return made._model, address
     folder = checkpoint.locate(address, NANO)
     config = checks.configuration(address, folder)
     if config.model_type in checks.CONTRASTIVE:
@@ -60,13 +88,15 @@ def merge(adapter: Path, out: Path, base: str = "") -> str:
     layers = [name.removeprefix("base_model.model.") for name, layer in trained.named_modules() if _adapted(layer)]
     if usage.shared(trained.base_model.model, layers, True):
         _part(model)
-    return _written(trained.merge_and_unload(), address, out)
+    return trained.merge_and_unload(), address
 
 
 def _settings(adapter: Path) -> dict[str, Any]:
     file = adapter / "adapter_config.json"
     try:
         found: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+        if not isinstance(found, dict):
+            raise ValueError("expected a JSON object")
     except (OSError, ValueError) as error:
         raise FedloomError(
             f"{file}: cannot be read: {error}. Expected the folder that a run wrote: RUN/adapter."
@@ -86,11 +116,10 @@ def _part(model: Any) -> None:
     model.config.tie_word_embeddings = model.config.get_text_config().tie_word_embeddings = False
 
 
-def _written(model: Any, address: str, out: Path) -> str:
+def _write(model: Any, address: str, out: Path) -> None:
     folder = checkpoint.locate(address, NANO)
     model.save_pretrained(out)
     for name in identity.files(folder):
         if name != "config.json":
             (out / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(folder / name, out / name)
-    return str(model.config.model_type)

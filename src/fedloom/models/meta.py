@@ -4,6 +4,7 @@ The model is built on torch's ``meta`` device, whose tensors have shapes and no 
 CPU tensors, for which PyTorch chooses the kernels that real ones would get.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -45,6 +46,8 @@ from fedloom.models.vision.absent import NAME, width
 from fedloom.models.vision.features import FeatureCache
 
 WITHOUT = "This model has shapes alone: it was read without its weights, to plan with, and cannot compute."
+SIDE = 224
+"""Pixels a side that a residual network is taken to see, whose configuration does not tell."""
 Dtype = Literal["float32", "bfloat16"]
 Classes = tuple[str, ...]
 
@@ -235,16 +238,26 @@ class Meta(Tuned):
         config = self._model.config
         vision = config.vision_config if isinstance(config, PatchTrmConfig) else config
         width, wanted = vision.hidden_sizes[-1], torch.zeros(batch.examples, dtype=torch.long)
+        see = None if self._frozen("vision") else self._model.vision_model
+
+        def features(*shape: int) -> Tensor:
+            """Of so many pictures: kept ones, or what the network makes of them where it learns."""
+            if see is None:
+                return torch.zeros(*shape, width)
+            size = getattr(config, "patch_size", SIDE)
+            seen = see(pixel_values=torch.zeros(math.prod(shape), 3, size, size)).pooler_output
+            return seen.reshape(*shape, width)  # type: ignore[no-any-return]
+
         if not isinstance(config, PatchTrmConfig):
-            return F.cross_entropy(self._model.connector(torch.zeros(batch.examples, width)), wanted)
+            return F.cross_entropy(self._model.connector(features(batch.examples)), wanted)
         tokens = min(batch.tokens, config.text_config.max_position_embeddings)
         ids, form = torch.zeros(batch.examples, tokens, dtype=torch.long), config.forms[0]
         offered = {
             "choose_txt": torch.zeros(batch.examples, config.choices, config.choice_words, dtype=torch.long),
-            "choose_img": torch.zeros(batch.examples, config.choices, width),
+            "choose_img": features(batch.examples, config.choices) if form == "choose_img" else None,
         }
-        features = torch.zeros(batch.examples, config.patches, width)
-        logits = self._model(features, ids, torch.ones_like(ids), form, offered.get(form))
+        shown = features(batch.examples, config.patches)
+        logits = self._model(shown, ids, torch.ones_like(ids), form, offered.get(form))
         return F.binary_cross_entropy_with_logits(logits, torch.zeros_like(logits))
 
     def _contrast(self, batch: Batch) -> Tensor:

@@ -4,6 +4,7 @@ It has no weights: a run builds the model from it and its seed. The residual net
 folders that the user has (``microsoft/resnet-101`` trained on Icon645, ``google/bert_uncased_L-4_H-512_A-8``).
 """
 
+import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -24,8 +25,8 @@ from fedloom.tasks.iconqa._scored import PROBLEMS
 
 KNOWN = ("train", "val")
 """Splits whose blanks tell what blanks can be filled with, as with the authors (502 answers)."""
-LEARNT = "pictures"
-"""Where in the folder a network is that a run has trained."""
+PICTURES, TEXTS = "pictures", "texts"
+"""Where in the folder the two networks are."""
 LARGE = 512
 """Features of a network for which the other sizes are the paper's."""
 SMALL: dict[str, Any] = {"width": 160, "heads": 4, "feed_forward": 320, "hidden": 192, "choice_width": 64}
@@ -65,17 +66,36 @@ def make(out: Path, data: Path, pictures: str, texts: str) -> PatchTrmConfig:
         grids=patches.grids,
         dictionary=list(known),
         answers=list(answers),
-        pictures=LEARNT if learnt else _named(pictures),
-        texts=_named(texts),
-        tokenizer=_named(texts) or "nano-clip",
+        pictures=pictures if pictures in NANO else PICTURES,
+        texts=TEXTS if texts else "",
+        tokenizer=TEXTS if texts else "nano-clip",
+        choice_words=_longest(whole),
         **(SMALL if small else {}),
     )
     out.mkdir(parents=True)
     config.save_pretrained(out)
     patches.save_pretrained(out)
     if learnt:
-        learnt.network.save_pretrained(out / LEARNT)
+        learnt.network.save_pretrained(out / PICTURES)
+    elif pictures not in NANO:
+        _copy(Path(pictures).expanduser(), out / PICTURES)
+    if texts:
+        _copy(Path(texts).expanduser(), out / TEXTS)
     return config
+
+
+def _longest(problems: list[dict[str, Any]]) -> int:
+    """Words of the longest choice, which is read whole; the authors' eight at least."""
+    texts = (text for one in problems if one.get("ques_type") == "choose_txt" for text in one.get("choices") or [])
+    return max([len(words(text)) for text in texts if isinstance(text, str)] + [PatchTrmConfig.choice_words])
+
+
+def _copy(folder: Path, out: Path) -> None:
+    """A network's files and its tokenizer's, so that the whole can be moved."""
+    out.mkdir()
+    for file in folder.iterdir():
+        if file.suffix in (".json", ".safetensors", ".txt"):
+            shutil.copy(file, out / file.name)
 
 
 @dataclass(frozen=True)
@@ -116,11 +136,6 @@ def _texts(problem: dict[str, Any]) -> list[str]:
     return [text for text in found if isinstance(text, str)]
 
 
-def _named(folder: str) -> str:
-    """How a configuration names a folder: a shipped one by its name, another by its whole path."""
-    return folder if folder in NANO or not folder else str(Path(folder).expanduser().absolute())
-
-
 def _vision(name: str) -> tuple[PreTrainedConfig, Patches]:
     folder = NANO.get(name, Path(name).expanduser())
     config = _read(folder, "resnet", "--pictures")
@@ -144,6 +159,8 @@ def _text(name: str) -> dict[str, Any]:
 
 
 def _read(folder: Path, kind: str, option: str) -> Any:
+    if not folder.is_dir():
+        raise FedloomError(f"{option} {folder}: is no folder. Fetch the model (`hf download ID --local-dir FOLDER`).")
     try:
         config = AutoConfig.from_pretrained(folder.as_posix(), trust_remote_code=False, local_files_only=True)
     except Exception as error:  # whatever a library makes of a damaged file

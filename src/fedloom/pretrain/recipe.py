@@ -200,7 +200,7 @@ def _go_on(name: str, begin: Path, out: Path, seeds: Seeds, scale: float, tell: 
     """The stages that a model lacks: its recipe with them put in."""
     before = begin / "recipe.json"
     written = reading.json_of(before.read_text(encoding="utf-8")) if before.is_file() else {}
-    if name != "nano-vlm" or written.get("name") != name:
+    if name != "nano-vlm" or written.get("name") != name or not isinstance(written.get("recipe"), dict):
         raise FedloomError(f"pretrain: --begin {begin}: expected the folder of a nano-vlm with its recipe.json.")
     if set(COURSES) <= set(written["recipe"]):
         raise FedloomError(

@@ -31,6 +31,8 @@ from fedloom.report.sheet import sheet
 ALL = "all"
 """What the column of a comparison without columns is called."""
 MAJORITY = "majority answer"
+ROW: outcome.Combination = (("row", "trained"),)
+"""The row of a comparison that has no other axis than its columns."""
 HARDEST = 12
 """Examples on a sheet."""
 
@@ -91,15 +93,20 @@ def of(found: Outcome, out: Path, known: Sequence[tuple[Ran, Run]]) -> ByField |
         return None
     tasks: dict[str, Task] = {}
     samples: dict[str, dict[str, Sample]] = {}
+    read = set[str]()
     trained: dict[tuple[str, outcome.Combination], list[Scores]] = {}
     before: dict[tuple[str, outcome.Combination], list[Scores]] = {}
     majority: dict[str, list[Scores]] = {}
     for cell, run in known:
         column = cell.axes.get(found.columns, ALL)
-        if column not in tasks:
-            tasks[column] = config.build(config.load(str(out / cell.folder / "config.toml"), []), "task")
-            samples[column] = {sample.id: sample for sample in tasks[column].load().test}
-        others = tuple((axis, value) for axis, value in cell.axes.items() if axis != found.columns)
+        experiment = config.load(str(out / cell.folder / "config.toml"), [])
+        asked = f"{column} {experiment.task} {experiment.data}"
+        if asked not in read:
+            read.add(asked)
+            tasks[column] = config.build(experiment, "task")
+            data = tasks[column].load()
+            samples.setdefault(column, {}).update((sample.id, sample) for sample in (*data.train, *data.test))
+        others = tuple((axis, value) for axis, value in cell.axes.items() if axis != found.columns) or ROW
         after, first = (_scores(out / cell.folder, file) for file in ("after.json", "before.json"))
         _check(cell, found.by, after, samples[column])
         trained.setdefault((column, others), []).append(after)
@@ -115,7 +122,9 @@ def of(found: Outcome, out: Path, known: Sequence[tuple[Ran, Run]]) -> ByField |
         for column, scores in majority.items()
     ]
     share = {
-        column: {id: fmean(one[id] for one in every) for id in every[0]}
+        column: {
+            id: fmean(one[id] for one in every if id in one) for id in dict.fromkeys(i for one in every for i in one)
+        }
         for column in tasks
         if (every := [one for (own, _), scores in trained.items() if own == column for one in scores])
     }
@@ -168,12 +177,13 @@ def _line(
     """The mean score of each value of the field, over seeds."""
     column, axes = key
     members: dict[str, list[str]] = {}
-    for id in scores[0]:
+    for id in dict.fromkeys(id for one in scores for id in one):
         for value in samples[column][id].meta.get(field, "").split("+"):
             members.setdefault(value, []).append(id)
     shares = {}
     for value in sorted(members):
-        means = [fmean(one[id] for id in members[value] if id in one) for one in scores]
+        each = [[one[id] for id in members[value] if id in one] for one in scores]  # each seed may ask others
+        means = [fmean(own) for own in each if own]
         spread = stdev(means) if len(means) > 1 else None
         shares[value] = Share(fmean(means), spread, len(means), len(members[value]))
     return Line(dict(axes), column, shares, bound)
@@ -191,7 +201,7 @@ def _alike(lines: Iterable[Line]) -> list[Line]:
         same = {axis: value for axis, value in first.axes.items() if all(one.axes[axis] == value for one in group)}
         axes = {axis: same.get(axis, "") for axis in first.axes}
         free = next((axis for axis in reversed(axes) if not axes[axis]), next(reversed(axes), ""))
-        axes[free] = ZERO_SHOT if not axes.get(free) else f"{axes[free]}, {ZERO_SHOT}"
+        axes[free] = ZERO_SHOT if axes.get(free, "") in ("", ROW[0][1]) else f"{axes[free]}, {ZERO_SHOT}"
         made.append(Line(axes, first.column, first.shares, bound=True))
     return made
 

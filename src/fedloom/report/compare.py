@@ -7,6 +7,7 @@ from fedloom.core.errors import FedloomError
 from fedloom.core.files import write_atomic
 from fedloom.report import by_field, comparison, legend, outcome, pivot, reported, table, tuned
 from fedloom.report.outcome import Outcome
+from fedloom.report.runs import Run
 from fedloom.report.svg import save
 
 
@@ -27,8 +28,7 @@ def write(found: Outcome, out: Path) -> tuple[list[table.Row], list[str], pivot.
     told = legend.sentences(rows, found.baseline, found.candidates)
     notes = [*told, *(f"not finished: {name}: {reason}" for name, reason in waiting.items())]
     text = table.markdown(rows) + _listed(notes)
-    if by := by_field.of(found, out, known):
-        by_field.write(by, out)
+    text += _by_field(found, out, known)
     apart = [reported.load(source) for source in found.reported]
     two_way = pivot.of(found, out, known, rows)
     if two_way:
@@ -43,6 +43,16 @@ def write(found: Outcome, out: Path) -> tuple[list[table.Row], list[str], pivot.
         for ending in ("svg", "png"):
             save(drawn[name][0], out / f"{name}.{ending}")
     return rows, pivot.legend(two_way) if two_way else told, two_way
+
+
+def _by_field(found: Outcome, out: Path, known: "Sequence[tuple[outcome.Ran, Run]]") -> str:
+    """Write what tells scores apart by a field; where that cannot be, the table says why, and is there."""
+    try:
+        if by := by_field.of(found, out, known):
+            by_field.write(by, out)
+    except FedloomError as error:
+        return _listed([str(error)])
+    return ""
 
 
 def _listed(notes: Sequence[str]) -> str:

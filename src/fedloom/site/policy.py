@@ -12,11 +12,12 @@ from fedloom.core import reading
 from fedloom.core.config import Experiment
 from fedloom.core.contracts import Local
 from fedloom.core.errors import FedloomError
-from fedloom.core.files import is_folder, on_disk, read_text
+from fedloom.core.files import on_disk, read_text
 from fedloom.core.table import Count, Limit, Table
 from fedloom.core.tables import ModelTable
 from fedloom.federation import begin, steps
 from fedloom.federation.middle import Access
+from fedloom.models.labels import leads_here
 
 Patterns = list[str]
 
@@ -162,7 +163,7 @@ class Policy(Table):
             called = f"{name}@{model.revision}" if model.revision else name
             raise refusal(f"{key} {called!r}", f"models = {sorted(self.models)} and other_models = false")
         # With a ".." it could ask whether any folder is here.
-        if name.startswith((".", "/", "~")) or ".." in Path(name).parts or is_folder(name):
+        if name.startswith((".", "/", "~")) or ".." in Path(name).parts or leads_here(name):
             what = "the folder" if key == "model" else f"{key}, the folder"
             raise refusal(f"{what} {name!r}, which a server names", "models has no such name")
 

@@ -70,9 +70,9 @@ def _number(prediction: Any) -> int | None:
         return LETTERS.index(prediction)
     try:
         number = int(prediction)
-    except ValueError:
+        return number if float(number) == float(prediction) else None
+    except (ValueError, OverflowError):
         return None
-    return number if float(number) == float(prediction) else None
 
 
 def _columns(problem: Record) -> set[str]:

@@ -13,7 +13,7 @@ from fedloom.core.seeds import Seeds
 from fedloom.core.spec import AdapterSpec
 from fedloom.models.checkpoints.checkpoint import Checkpoint
 from fedloom.models.labelled import Labelled
-from fedloom.models.language.sequences import pad, told_apart, without_marks
+from fedloom.models.language.sequences import pad, without_marks
 from fedloom.models.options import Options
 from fedloom.models.patch_trm.words import Dictionary, simplified
 from fedloom.models.vision.features import FeatureCache
@@ -78,9 +78,6 @@ class PatchTrmBackbone(Labelled):
         longest = self._config.text_config.max_position_embeddings
         if (length := len(self._question(example))) > longest:
             raise FedloomError(f"{whose}: its question has {length} tokens, and {self.name!r} reads {longest}.")
-        if head == "choose_txt":
-            texts = example.captions or example.choices
-            told_apart(whose, texts, [tuple(self._words.ids(text)) for text in texts])
 
     def _head(self, example: Example) -> Form:
         """Which sub-task an example is of: one with as many further pictures as choices is answered by a picture."""

@@ -45,7 +45,7 @@ def made(called: Called, folder: Path, shipped: Mapping[str, Path]) -> Checkpoin
         with torch.random.fork_rng(devices=[]):
             if whole:
                 parts[identity.WEIGHTS] = checkpoint.hashed(checks.weights(folder))
-                model = PatchTrm.from_pretrained(folder, dtype=torch.float32, use_safetensors=True)
+                model = checkpoint.all_of(name, PatchTrm, folder)
             else:
                 torch.manual_seed(called.seed or 0)
                 config.forms = [called.form] if called.form else config.forms
@@ -57,20 +57,32 @@ def made(called: Called, folder: Path, shipped: Mapping[str, Path]) -> Checkpoin
         raise FedloomError(f"model: {name!r} cannot be read from its files: {checks.reason(error)}") from error
     if not whole:
         for key, network in (("pictures", model.vision_model), ("texts", model.text_model)):
-            if source := getattr(config, key):
-                parts[key] = _begun(name, key, _found(name, key, source, folder, shipped), network)
+            if getattr(config, key):
+                parts[key] = _begun(name, key, _found(name, key, config, folder, shipped), network)
     model.requires_grad_(False).eval().to(device())
-    return Checkpoint(name, model, _processor(name, folder, config, shipped), parts, generative=False)
+    at = _found(name, "tokenizer", config, folder, shipped) if config.tokenizer else folder
+    parts["tokenizer"] = identity.fingerprint(
+        {file: hash for file, hash in identity.files(at).items() if "token" in file}
+    )
+    return Checkpoint(name, model, _processor(name, folder, config, at), parts, generative=False)
 
 
-def _found(name: str, key: str, source: str, folder: Path, shipped: Mapping[str, Path]) -> Path:
-    """The folder that a configuration names: a shipped model's, or one beside it or anywhere.
+def _found(name: str, key: str, config: Any, folder: Path, shipped: Mapping[str, Path]) -> Path:
+    """The folder that a configuration names by ``key``: a shipped model's, or one within its own folder; of a folder
+    that did not come from the hub, one anywhere on this machine.
 
     Raises:
-        FedloomError: there is none.
+        FedloomError: there is none, or none that it may name.
     """
-    place = shipped.get(source) or folder / Path(source).expanduser()
-    if not place.is_dir():
+    source = getattr(config, key)
+    place = shipped.get(source) if isinstance(source, str) else None
+    if place is None and isinstance(source, str) and not source.startswith("~"):
+        place = folder / source
+        if checkpoint.commit_of(folder) and not place.resolve().is_relative_to(folder.resolve()):
+            raise FedloomError(
+                f"model: {name!r}: {key} = {source!r} in its config.json leads out of a folder that came from the hub."
+            )
+    if place is None or not place.is_dir():
         raise FedloomError(
             f"model: {name!r}: {key} = {source!r} in its config.json is no folder and none of {', '.join(shipped)}."
         )
@@ -104,9 +116,8 @@ def _begun(name: str, key: str, folder: Path, network: Any) -> str:
     )
 
 
-def _processor(name: str, folder: Path, config: PatchTrmConfig, shipped: Mapping[str, Path]) -> Parts:
-    """How pictures are cut, and the question's tokenizer: the folder's own or, where it has none, that of ``tokenizer``
-    in its configuration.
+def _processor(name: str, folder: Path, config: PatchTrmConfig, at: Path) -> Parts:
+    """How pictures are cut, and the question's tokenizer, which is in the folder ``at``.
 
     Raises:
         FedloomError: they cannot be read.
@@ -117,8 +128,6 @@ def _processor(name: str, folder: Path, config: PatchTrmConfig, shipped: Mapping
         patches = pictures.read(said)
         if (patches.grids, patches.size) != (tuple(config.grids), config.patch_size):
             raise ValueError("its grids and size are not those of config.json (grids, patch_size)")
-        source = getattr(config, "tokenizer", "")
-        at = _found(name, "tokenizer", source, folder, shipped) if source else folder
         tokenizer = AutoTokenizer.from_pretrained(at, trust_remote_code=False)
     except FedloomError:
         raise
