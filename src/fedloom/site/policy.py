@@ -20,7 +20,6 @@ from fedloom.federation.middle import Access
 from fedloom.models.labels import leads_here
 
 Patterns = list[str]
-
 LOSS = "loss"
 """The word of a method that tells the server a client's loss, besides the mean of its steps'."""
 
