@@ -29,7 +29,6 @@ from fedloom.models.options import Options
 from fedloom.models.patch_trm import pictures
 from fedloom.models.vision.features import FeatureCache
 
-KIND = "resnet"
 SCALE = 30.0
 """What cosines are multiplied with."""
 

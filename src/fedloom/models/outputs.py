@@ -24,7 +24,8 @@ def undeclared(part: str, fix: str = "List it in 'needs'.") -> FedloomError:
 
 
 class Aside:
-    """What all outputs have beside those of the batch itself: the ``teacher``'s, and the ``reference``'s."""
+    """What all outputs have beside those of the batch itself: the ``teacher``'s, and the ``reference``'s. A part that a
+    kind of model lacks is an error here; an objective that says what it needs is refused before."""
 
     def __init__(self, examples: Sequence[Example], teacher: Teacher | None, reference: Reference) -> None:
         self.examples = examples
@@ -33,6 +34,22 @@ class Aside:
     def reference(self, texts: Sequence[str]) -> Tensor:
         """Log-likelihood ``[B]`` of a text as each example's answer, of the model without its adapter."""
         return self._reference(self.examples, texts)
+
+    def labels(self) -> Labels:
+        """An output for each label; here, there is none."""
+        raise undeclared("labels")
+
+    def pairs(self) -> Pairs:
+        """Pictures against captions; here, there are none."""
+        raise undeclared("pairs")
+
+    def likelihoods(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
+        """Log-likelihoods of texts; here, there are none."""
+        raise undeclared("likelihoods")
+
+    def taught(self) -> Predictions:
+        """A teacher's predictions; here, there are none."""
+        raise undeclared("taught")
 
     def _taught(self) -> list[Tensor]:
         """The teacher's logits ``[s, v]`` for each example."""
@@ -152,30 +169,6 @@ class Rated(Aside):
         scores = self.choices().scores
         return Predictions(scores[:, None], torch.ones(len(scores), 1, dtype=torch.bool, device=scores.device))
 
-    def likelihoods(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
-        """Such a model knows no texts.
-
-        Raises:
-            FedloomError: always; an objective that says what it needs is refused before.
-        """
-        raise undeclared("likelihoods")
-
-    def pairs(self) -> Pairs:
-        """Such a model matches no pictures with captions.
-
-        Raises:
-            FedloomError: always; an objective that says what it needs is refused before.
-        """
-        raise undeclared("pairs")
-
-    def taught(self) -> Predictions:
-        """Such a model learns from no teacher.
-
-        Raises:
-            FedloomError: always; a teacher is refused before.
-        """
-        raise undeclared("taught")
-
 
 class Asked(Protocol):
     """A batch of a model that answers in text."""
@@ -245,22 +238,6 @@ class Spoken(Aside):
     @cached_property
     def _next(self) -> Tensor:
         return self._logits(self._batch)
-
-    def labels(self) -> Labels:
-        """Such a model has no output for each label.
-
-        Raises:
-            FedloomError: always; an objective that says what it needs is refused before.
-        """
-        raise undeclared("labels")
-
-    def pairs(self) -> Pairs:
-        """Such a model matches no pictures with captions.
-
-        Raises:
-            FedloomError: always; an objective that says what it needs is refused before.
-        """
-        raise undeclared("pairs")
 
     def taught(self) -> Predictions:
         """The teacher's logits at the same places, ``[B, S, V]``."""

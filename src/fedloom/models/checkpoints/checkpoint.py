@@ -167,15 +167,14 @@ def read(name: str, folder: Path, dtype: str) -> Checkpoint:
     return Checkpoint(name, model, words, parts, generative, commit=commit_of(folder), folder=folder)
 
 
-def all_of(name: str, kind: Any, folder: Path, told: tuple[str, ...] = ()) -> Any:
-    """A model of the class ``kind`` with every weight from the files of a folder; names that end in one of ``told`` may
-    be absent.
+def all_of(name: str, kind: Any, folder: Path) -> Any:
+    """A model of the class ``kind`` with every weight from the files of a folder.
 
     Raises:
         FedloomError: a weight is not there.
     """
     model, found = kind.from_pretrained(folder, dtype=torch.float32, use_safetensors=True, output_loading_info=True)
-    if missing := sorted(each for each in found["missing_keys"] if not each.endswith(("num_batches_tracked", *told))):
+    if missing := sorted(each for each in found["missing_keys"] if not each.endswith("num_batches_tracked")):
         raise FedloomError(
             f"model: {name!r} has no {missing[0]!r} in its files, and {len(missing) - 1} more. Fetch it again."
         )

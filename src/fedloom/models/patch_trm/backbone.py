@@ -43,6 +43,7 @@ class PatchTrmBackbone(Labelled):
         whole = replace(self._processor.image_processor, choice=True)
         self._choices = Images(whole, cache, self._key, self._images.encode, part="choices")
         size = len(config.dictionary) or config.text_config.vocab_size
+        self._asked: dict[str, list[int]] = {}
         self._words = Dictionary(config.dictionary, self._processor.tokenizer, config.choice_words, size)
 
     def _columns(self, example: Example) -> Sequence[int]:
@@ -87,7 +88,9 @@ class PatchTrmBackbone(Labelled):
 
     def _question(self, example: Example) -> list[int]:
         text = simplified(example.question) or without_marks(example.prompt)
-        return list(self._processor.tokenizer(text)["input_ids"])
+        if text not in self._asked:
+            self._asked[text] = list(self._processor.tokenizer(text)["input_ids"])
+        return self._asked[text]
 
     def _inputs(self, examples: Sequence[Example]) -> Inputs:
         heads = {self._head(example) for example in examples}

@@ -22,7 +22,6 @@ from fedloom.models.patch_trm.configuration import PatchTrmConfig
 from fedloom.models.patch_trm.network import PatchTrm
 
 WEIGHTS = "*.safetensors"
-TOKENIZER = "tokenizer.json"
 
 
 def made(called: Called, folder: Path, shipped: Mapping[str, Path]) -> Checkpoint:
