@@ -64,15 +64,18 @@ def test_without_training_answers_it_is_the_most_frequent_test_answer() -> None:
     assert found["majority"] == {"answer": "no", "of": "test", "score": 0.75}
 
 
-@pytest.mark.parametrize(
-    ("train", "test"),
-    [
-        (["a", "b", "c"], [("a", ("a", "b"))]),  # none is more frequent than the others
-        (["a", "a", "b"], [("a", ("a", "b")), ("c", ("b", "c"))]),  # it cannot always be given
-    ],
-)
-def test_no_majority_where_it_makes_no_sense(train: list[str], test: list[Given]) -> None:
-    assert of(train, test)["majority"] is None
+def test_of_choices_it_is_the_one_that_is_the_most_frequent_training_answer() -> None:
+    # counts: a 3, b 2, c 1, d and e 0; given: a (right), b (wrong), d before e (wrong), c (right)
+    train = ["a", "a", "a", "b", "b", "c"]
+    found = of(train, [("a", ("b", "a")), ("c", ("c", "b")), ("e", ("e", "d")), ("c", ("d", "c"))])
+    assert found["majority"] == {"answer": None, "of": "train", "score": 0.5}
+    assert (found["ids"], found["scores"]) == (["a", "c", "e", "c"], [1, 0, 0, 1])
+    alone = of(train, [("b", ("c", "b")), ("b", ("b", "d"))])
+    assert alone["majority"] == {"answer": "b", "of": "train", "score": 1}
+
+
+def test_no_majority_where_no_answer_is_given_twice() -> None:
+    assert of(["a", "b", "c"], [("a", ("a", "b"))])["majority"] is None
 
 
 def test_what_sites_hold_is_not_known() -> None:
@@ -92,7 +95,9 @@ def test_a_run_writes_them_at_its_start_and_into_its_result(run: Run, tmp_path: 
     assert found["chance"] == 0.5
     assert found["majority"] == {"answer": most, "of": "train", "score": pytest.approx(right / 9)}
     written = json.loads((tmp_path / "run" / "baselines.json").read_text())
-    assert written == {"metric": "accuracy", "chance": 0.5, "majority": found["majority"]}
+    scores = [float(sample.answer == most) for sample in data.test]
+    told = {"ids": [sample.id for sample in data.test], "scores": scores}
+    assert written == {"metric": "accuracy", "chance": 0.5, "majority": found["majority"], **told}
 
 
 def test_a_figure_that_is_no_mean_is_that_of_answers_drawn_or_always_the_same() -> None:

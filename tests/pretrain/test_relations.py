@@ -12,7 +12,7 @@ from fedloom.core.seeds import Seeds
 from fedloom.models.language.sequences import Words
 from fedloom.pretrain import claims, lists, relations
 from fedloom.pretrain.tokens import LENGTH, train_tokenizer
-from fedloom.pretrain.vlm import LESSONS
+from fedloom.pretrain.vlm import LESSONS, SINGLE
 from fedloom.tasks._icons.packs import PRIVATE
 from fedloom.tasks._icons.scene import Scene, draw
 from fedloom.tasks._icons.skills import comparing, spatial
@@ -77,7 +77,7 @@ FORMS = [
 ]
 
 
-@pytest.mark.parametrize("sort", ["counts", "than", "compared"])
+@pytest.mark.parametrize("sort", ["counts", "than", "compared", "few"])
 def test_numbers_are_those_of_the_picture(sort: str, scenes: list[Scene]) -> None:
     rng = np.random.default_rng(2)
     seen: list[bool] = []
@@ -85,7 +85,7 @@ def test_numbers_are_those_of_the_picture(sort: str, scenes: list[Scene]) -> Non
         _, items = relations.listed(rng, sort)
         counts = Counter(plural(item.thing) for item in scenes[-1].items)
         for asked, answer in items:
-            if sort == "compared":
+            if sort in ("compared", "few"):
                 text = asked.removeprefix("Question: ").partition(" Choices:")[0].removesuffix(" Answer:")
                 named, direction, kind = next((m, d, k) for form, d, k in FORMS if (m := form.fullmatch(text)))
                 first, second = named.groups()
@@ -102,7 +102,30 @@ def test_numbers_are_those_of_the_picture(sort: str, scenes: list[Scene]) -> Non
             more = counts[names[0]] - counts[names[1]]
             assert answer == f"{abs(more)} {'more' if more > 0 else 'fewer'}"
             seen.append(more > 0)
+    if sort == "few":
+        assert max(len(scene.items) for scene in scenes) == 4
+        seen = seen[::4]  # four of a list agree
     assert sort == "counts" or np.mean(seen) == pytest.approx(0.5, abs=4 * 0.5 / np.sqrt(len(seen)))
+
+
+def test_a_pair_is_asked_for_in_all_four_ways() -> None:
+    rng = np.random.default_rng(5)
+    for _ in range(50):
+        _, items = relations.listed(rng, "few")
+        asked = [
+            text.removeprefix("Question: ").partition(" Choices:")[0].removesuffix(" Answer:") for text, _ in items
+        ]
+        ways = [next((d, k) for form, d, k in FORMS if form.fullmatch(text)) for text in asked]
+        assert sorted(ways) == [("fewer", "than"), ("fewer", "which"), ("more", "than"), ("more", "which")]
+
+
+def test_the_last_lessons_are_questions_of_tasks() -> None:
+    rng = np.random.default_rng(6)
+    for _ in range(20):
+        example = SINGLE["comparing"](rng)
+        assert re.search("more|fewer", example.prompt)
+        assert "Choices: " in example.prompt
+        assert len(example.choices) == 2
 
 
 def test_only_answers_are_learnt() -> None:
@@ -120,7 +143,10 @@ def test_only_answers_are_learnt() -> None:
 def test_what_is_kept_for_the_clients_is_not_taught(scenes: list[Scene]) -> None:
     rng = np.random.default_rng(4)
     texts = [
-        asked for sort in ("placed", "compared") for _ in range(200) for asked, _ in relations.listed(rng, sort)[1]
+        asked
+        for sort in ("placed", "compared", "few")
+        for _ in range(200)
+        for asked, _ in relations.listed(rng, sort)[1]
     ]
     private = [forms[2].split("{}")[0].strip() for forms in (spatial.CORNER, *comparing.WHICH.values())]
     assert not any(opening in text for opening in private for text in texts)
@@ -131,4 +157,4 @@ def test_shares_are_whole() -> None:
     assert sum(share for share, _ in relations.COURSE) == pytest.approx(1)
     for _, shares in relations.COURSE:
         assert sum(shares.values()) == pytest.approx(1)
-        assert set(shares) <= {*relations.LISTS, *claims.LISTS, "sentence", *LESSONS}
+        assert set(shares) <= {*relations.LISTS, *claims.LISTS, *LESSONS, *SINGLE}

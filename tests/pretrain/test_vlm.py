@@ -8,6 +8,7 @@ from fedloom.core.contracts import IMAGE
 from fedloom.core.passage import IGNORE
 from fedloom.core.seeds import Seeds
 from fedloom.models.language.sequences import Words
+from fedloom.pretrain.pictures import in_words
 from fedloom.pretrain.tokens import LENGTH, train_tokenizer
 from fedloom.pretrain.tower import schedule
 from fedloom.pretrain.vlm import (
@@ -19,7 +20,6 @@ from fedloom.pretrain.vlm import (
     LlavaForConditionalGeneration,
     VlmRecipe,
     answer_losses,
-    describe,
     vlm_config,
 )
 from fedloom.tasks._icons.scene import Figure, Item, Scene
@@ -34,8 +34,8 @@ def test_a_scene_is_described_row_by_row() -> None:
         ),
         (Figure("circle", "green", 0.25, 0.75, 0.4, 0.4),),
     )
-    assert describe(scene) == "red map pin, blue cat; green circle"
-    assert describe(Scene()) == "nothing"
+    assert in_words(scene) == "red map pin, blue cat; green circle"
+    assert in_words(Scene()) == "nothing"
 
 
 def test_skills_are_seen_or_unseen() -> None:

@@ -24,6 +24,7 @@ name = "iid"
 clients = 2
 """
 BEFORE = [1, 0, 0, 0, 0, 0]
+ALWAYS_A = [1, 0, 1, 0, 1, 0]
 AFTER = {
     ("A", "fedavg", "left"): ([1, 1, 0, 1, 0, 1], [1, 0, 0, 1, 0, 1]),
     ("A", "local", "left"): ([1, 1, 1, 1, 0, 1], [1, 1, 1, 1, 0, 1]),
@@ -37,12 +38,12 @@ def cell(out: Path, key: tuple[str, str, str], seed: int, scores: list[int]) -> 
     folder = f"cells/{model}-{how}-{kind}/seed-{seed}"
     path = run_folder((out / folder).parent, f"seed-{seed}")
     result = json.loads((path / "result.json").read_text())
-    majority = {"answer": "a", "score": 0.5, "of": "train"}
-    result |= {"final": sum(scores) / 6, "zero_shot": 1 / 6, "seed": seed, "majority": majority}
+    result |= {"final": sum(scores) / 6, "zero_shot": 1 / 6, "seed": seed}
     (path / "result.json").write_text(json.dumps(result | {"measured": {"on": "test", "examples": 6}}))
     ids = [f"{kind}-{n}" for n in range(6)]
     (path / "after.json").write_text(json.dumps({"ids": ids, "scores": scores, "answers": ["a"] * 6}))
     (path / "before.json").write_text(json.dumps({"ids": ids, "scores": BEFORE, "answers": ["a"] * 6}))
+    (path / "baselines.json").write_text(json.dumps({"ids": ids, "scores": ALWAYS_A}))
     (path / "config.toml").write_text(CONFIG.format(kind=kind))
     return Ran(name="x", axes={"model": model, "how": how, "kind": kind}, seed=seed, folder=folder)
 
@@ -119,7 +120,7 @@ def test_columns_may_be_the_only_axis(made: Outcome, tmp_path: Path) -> None:
     found = by_field.of(alone, tmp_path, outcome.runs(alone, tmp_path))
     assert found is not None
     assert by_field.comma_separated(found).startswith("row,column,skill,score")
-    assert {line.name for line in found.lines} == {"majority answer", "zero-shot", "trained"}
+    assert {line.name for line in found.lines} == {"most frequent answer", "zero-shot", "trained"}
 
 
 def test_a_field_that_is_none_costs_no_table(made: Outcome, tmp_path: Path) -> None:

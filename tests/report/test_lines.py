@@ -45,6 +45,12 @@ def test_lines_say_what_they_are(runs: list[Run]) -> None:
     ]
 
 
+def test_the_most_frequent_choice_is_no_one_answer(tmp_path: Path) -> None:
+    folder = run_folder(tmp_path)
+    change(folder, majority={"answer": None, "score": 0.4, "of": "train"})
+    assert [(line.name, line.score) for line in lines([], [read(folder)])][-1] == ("most frequent choice", 0.4)
+
+
 def test_chance_and_majority_are_drawn_where_all_runs_agree_on_them(runs: list[Run]) -> None:
     assert lines([], [runs[1], runs[0]]) == []
     assert len(lines([], [runs[1], runs[1]])) == 2

@@ -21,9 +21,11 @@ def baselines(setup: Setup) -> dict[str, Any]:
     """The metric's name, ``chance`` and ``majority`` over the test examples, each ``None`` where it makes no sense.
 
     ``chance``: the expected score of a choice at random, 1 / (number of choices) where one of them is right. It needs
-    choices in every example. ``majority``: the score of always giving the most frequent training answer, or the most
-    frequent test answer where nothing is trained on (``of`` says which). It needs an answer that is given more than
-    once, and that every example with choices offers. What sites hold is not known here: both are ``None``.
+    choices in every example. ``majority``: the score of giving the most frequent training answer, of the example's
+    choices where it has some, or the most frequent test answer where nothing is trained on (``of`` says which);
+    ``answer`` is ``None`` where it is not the same to all examples. It needs an answer that is given more than once.
+    What sites hold is not known here: both are ``None``. Beside a ``majority`` stand the ``ids`` of the test examples
+    and the ``scores`` of its answers.
 
     Of a figure that is no mean of scores no formula is taken: it is that of answers which are drawn (the mean over
     ``DRAWS`` of them, every choice as likely as any other) or always the same one (with the probability 1), by the same
@@ -31,7 +33,7 @@ def baselines(setup: Setup) -> dict[str, Any]:
     """
     if setup.scenario.sites:
         return {"metric": setup.task.metric, "chance": None, "majority": None}
-    return {"metric": setup.task.metric, "chance": _chance(setup), "majority": _majority(setup)}
+    return {"metric": setup.task.metric, "chance": _chance(setup)} | _majority(setup)
 
 
 def _chance(setup: Setup) -> float | None:
@@ -51,22 +53,33 @@ def _chance(setup: Setup) -> float | None:
     return fmean(found) if found else None
 
 
-def _majority(setup: Setup) -> dict[str, Any] | None:
+def _majority(setup: Setup) -> dict[str, Any]:
     trained = setup.trained
     half = "train" if trained else "test"
     counts = Counter(setup.task.word(sample).answer for sample in trained or setup.data.test)
-    answer = min(counts, key=lambda text: (-counts[text], text))
-    if counts[answer] < 2:
-        return None
-    given = []
+    if max(counts.values(), default=0) < 2:
+        return {"majority": None}
+
+    def rank(answer: str) -> tuple[int, str]:
+        return -counts[answer], answer
+
+    most = min(counts, key=rank)
+    answers, given = set[str](), []
     for sample in setup.data.test:
         choices = setup.task.word(sample).choices
-        if choices and answer not in choices:
-            return None
+        answer = min(choices, key=rank) if choices else most
+        answers.add(answer)
         sure = tuple(float(place == choices.index(answer)) for place in range(len(choices)))
         given.append(judged(setup.task, sample, answer, sure))
     score = _figure(setup, given)
-    return None if score is None else {"answer": answer, "of": half, "score": score}
+    if score is None:
+        return {"majority": None}
+    found = {"answer": answers.pop() if len(answers) == 1 else None, "of": half, "score": score}
+    return {
+        "majority": found,
+        "ids": [sample.id for sample in setup.data.test],
+        "scores": [one.score for one in given],
+    }
 
 
 def _figure(setup: Setup, given: Sequence[Answered]) -> float | None:

@@ -56,9 +56,10 @@ class ClientScore(_Record):
 
 
 class Majority(_Record):
-    """The score of always giving one ``answer``, the most frequent one ``of`` the training or the test half."""
+    """The score of always giving the most frequent answer ``of`` the training or the test half: one ``answer``, or
+    (``None``) of each example's choices the one that is most frequent there."""
 
-    answer: str
+    answer: str | None
     score: float
     of: str = "train"
 

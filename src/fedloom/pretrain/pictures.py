@@ -15,7 +15,7 @@ from torch.utils.data import IterableDataset
 from fedloom.core.seeds import Seeds
 from fedloom.tasks._icons.packs import CLASS_COUNT, classes, things
 from fedloom.tasks._icons.scene import COLOURS, Figure, Item, Scene, draw, place
-from fedloom.tasks._icons.words import nouns
+from fedloom.tasks._icons.words import nouns, spoken
 
 PATCHES = 4
 """Patches a side: 16 image tokens of 16 x 16 pixels."""
@@ -199,3 +199,13 @@ class Pictures(IterableDataset[tuple[Tensor, dict[str, Tensor]]]):
             scene = random_scene(rng, self.packs)
             picture = draw(scene, warp=(lambda mask: restyle(mask, rng)) if self.augment else None)
             yield pixels(picture), {head: torch.from_numpy(row) for head, row in patch_labels(scene).items()}
+
+
+def in_words(scene: Scene) -> str:
+    """A scene in words, row by row: ``red key, blue cat; green circle``."""
+    things = [(round(item.y, 2), item.x, f"{item.colour} {spoken(item.thing)}") for item in scene.items]
+    things += [(round(figure.y, 2), figure.x, f"{figure.colour} {figure.kind}") for figure in scene.figures]
+    rows: dict[float, list[str]] = {}
+    for y, _, words in sorted(things):
+        rows.setdefault(y, []).append(words)
+    return "; ".join(", ".join(row) for row in rows.values()) or "nothing"

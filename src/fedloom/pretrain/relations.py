@@ -10,9 +10,11 @@ first, in lists about one picture (``lists``), and for the whole from there:
     counts     "keys" 3 "cats" 1 "buses" 0 ...                           two or four kinds of things, nine at most
     than       "keys" than "cats": 2 more ...
     compared   Question: Are there more keys or cats? Choices: keys, cats. Answer: keys ...
+    few        the same two kinds, four things at most, asked for in four ways
+    comparing  one question, as tasks ask
 
-No place and no kind of things is asked for twice in a list, so that no answer stands in the text before it is asked
-for.
+But for ``few``, no place and no kind of things is asked for twice in a list, so that no answer stands in the text
+before it is asked for.
 """
 
 from collections.abc import Callable, Sequence
@@ -30,43 +32,39 @@ from fedloom.tasks._icons.scene import Scene, draw
 from fedloom.tasks._icons.skills import comparing, spatial
 from fedloom.tasks._icons.words import nouns, plural, spoken
 
+BEFORE: dict[str, float] = {
+    **{"said": 0.04, "judged": 0.08, "sentence": 0.12, "caption": 0.04},
+    **{"choose_txt": 0.12, "fill_in_blank": 0.05, "choose_img": 0.02},
+}
+"""Shares of lessons of the stages before."""
+
 COURSE: tuple[tuple[float, dict[str, float]], ...] = (
     (
-        0.35,
+        0.21,
         {
             **{"corner": 0.08, "beside": 0.12, "placed": 0.1, "counts": 0.15, "than": 0.15, "compared": 0.1},
-            **{
-                "said": 0.03,
-                "judged": 0.05,
-                "sentence": 0.08,
-                "caption": 0.04,
-                "choose_txt": 0.07,
-                "fill_in_blank": 0.03,
-            },
+            **{"said": 0.03, "judged": 0.05, "sentence": 0.08},
+            **{"caption": 0.04, "choose_txt": 0.07, "fill_in_blank": 0.03},
         },
     ),
     (
-        0.35,
+        0.21,
         {
             **{"placed": 0.12, "counts": 0.06, "than": 0.12, "compared": 0.3},
-            **{
-                "said": 0.04,
-                "judged": 0.06,
-                "sentence": 0.1,
-                "caption": 0.04,
-                "choose_txt": 0.11,
-                "fill_in_blank": 0.05,
-            },
+            **{"said": 0.04, "judged": 0.06, "sentence": 0.1},
+            **{"caption": 0.04, "choose_txt": 0.11, "fill_in_blank": 0.05},
         },
     ),
     (
-        0.3,
+        0.18,
         {
             **{"placed": 0.06, "than": 0.05, "compared": 0.2},
             **{"asked": 0.02, "said": 0.05, "judged": 0.1, "sentence": 0.18},
             **{"caption": 0.06, "choose_txt": 0.18, "fill_in_blank": 0.08, "choose_img": 0.02},
         },
     ),
+    (0.2, {"few": 0.4, "compared": 0.07, "placed": 0.06, **BEFORE}),
+    (0.2, {"few": 0.12, "compared": 0.15, "comparing": 0.2, "placed": 0.06, **BEFORE}),
 )
 """As ``claims.COURSE``: the parts of the stage, and the shares of their batches. Lessons of the stages before are in
 all of them: without these a model forgot within 100,000 examples what it knew of claims."""
@@ -76,7 +74,7 @@ all of them: without these a model forgot within 100,000 examples what it knew o
 class RelationsRecipe:
     """Schedule of stage 4: of every part of its course."""
 
-    examples: int = 150_000
+    examples: int = 250_000
     batch: int = 64
     lr: float = 2e-3
 
@@ -123,26 +121,37 @@ def _counts(rng: np.random.Generator, kinds: dict[str, int], sort: str) -> Items
     return [(f'"{plural(thing)}"', str(kinds[thing])) for thing in some(rng, tuple(kinds), len(kinds))]
 
 
+def _asked(rng: np.random.Generator, kinds: dict[str, int], pair: Sequence[str], direction: str, which: bool) -> Items:
+    """A question about two kinds: of ``which`` there are more (or fewer), or whether there are of the first."""
+    first, second = pair
+    holds = (kinds[first] > kinds[second]) == (direction == "more")
+    names = (plural(first), plural(second))
+    right, wrong = (names if which else ("yes", "no"))[:: 1 if holds else -1]
+    wordings = (comparing.WHICH if which else comparing.THAN)[direction]
+    text = wordings[int(rng.integers(WORDINGS - 1))].format(*names)
+    return [(_question(rng, text, right, [wrong]), right)]
+
+
+def _few(rng: np.random.Generator, kinds: dict[str, int], sort: str) -> Items:
+    """One pair of kinds, asked for more and for fewer and in both forms, in random order.
+
+    The answers agree with each other, so that what is learnt besides looking is what the words ask for.
+    """
+    ways = some(rng, [(direction, which) for direction in ("more", "fewer") for which in (True, False)], 4)
+    return [item for way in ways for item in _asked(rng, kinds, some(rng, tuple(kinds), 2), *way)]
+
+
 def _pairs(rng: np.random.Generator, kinds: dict[str, int], sort: str) -> Items:
     """Each two kinds compared, no kind twice: by how many there are more, or which there are more of."""
     things = some(rng, tuple(kinds), len(kinds))
     items: Items = []
     for first, second in zip(things[::2], things[1::2], strict=False):
         more = kinds[first] - kinds[second]
-        if not more:
-            continue
-        if sort == "than":
+        if more and sort == "than":
             told = f"{abs(more)} {'more' if more > 0 else 'fewer'}"
             items.append((f'"{plural(first)}" than "{plural(second)}":', told))
-            continue
-        direction, wording = one(rng, ("more", "fewer")), int(rng.integers(WORDINGS - 1))
-        holds = (more > 0) == (direction == "more")
-        if rng.random() < 0.5:
-            form, right, wrong = comparing.WHICH, *((plural(first), plural(second))[:: 1 if holds else -1])
-        else:
-            form, right, wrong = comparing.THAN, *(("yes", "no")[:: 1 if holds else -1])
-        text = form[direction][wording].format(plural(first), plural(second))
-        items.append((_question(rng, text, right, [wrong]), right))
+        elif more:
+            items += _asked(rng, kinds, (first, second), one(rng, ("more", "fewer")), bool(rng.random() < 0.5))
     return items
 
 
@@ -164,6 +173,15 @@ def _kinds(rng: np.random.Generator, pack: str) -> tuple[Scene, dict[str, int]]:
     return scatter(rng, pack, inks), dict(zip(things, counts, strict=True))
 
 
+def _two(rng: np.random.Generator, pack: str) -> tuple[Scene, dict[str, int]]:
+    """Two kinds of things, four at most, of one there are more."""
+    fewer = int(rng.integers(2))
+    counts = fewer + int(rng.integers(1, 5 - 2 * fewer)), fewer
+    things, colours = some(rng, nouns(pack), 2), some(rng, INKS, 2)
+    inks = [(thing, one(rng, colours)) for thing, count in zip(things, counts, strict=True) for _ in range(count)]
+    return scatter(rng, pack, inks), dict(zip(things, counts, strict=True))
+
+
 _SQUARES: dict[str, Callable[[np.random.Generator, Sequence[Ink], str], Items]] = {
     "corner": _corner,
     "beside": _beside,
@@ -173,6 +191,7 @@ _CROWDS: dict[str, Callable[[np.random.Generator, dict[str, int], str], Items]] 
     "counts": _counts,
     "than": _pairs,
     "compared": _pairs,
+    "few": _few,
 }
 LISTS = (*_SQUARES, *_CROWDS)
 """The lessons of this stage."""
@@ -187,6 +206,6 @@ def listed(rng: np.random.Generator, sort: str) -> tuple[Example, Items]:
             scene, inks = _square(rng, pack)
             items = _SQUARES[sort](rng, inks, sort)
         else:
-            scene, kinds = _kinds(rng, pack)
+            scene, kinds = (_two if sort == "few" else _kinds)(rng, pack)
             items = _CROWDS[sort](rng, kinds, sort)
     return Example(sort, (draw(scene),), f"{IMAGE}\n", (), ""), items

@@ -5,7 +5,7 @@ signal of an answer. The others are questions of the public skills, worded in th
 goes on with claims about pictures (``claims``), stage 4 with places and comparisons (``relations``).
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import cast
@@ -32,15 +32,14 @@ from fedloom.core.seeds import Seeds
 from fedloom.models.language.sequences import Words, pad
 from fedloom.pretrain import claims, lists, relations
 from fedloom.pretrain.claims import ClaimsRecipe
-from fedloom.pretrain.pictures import DEVIATION, MEAN, PATCHES, pixels, random_scene
+from fedloom.pretrain.pictures import DEVIATION, MEAN, PATCHES, in_words, pixels, random_scene
 from fedloom.pretrain.relations import RelationsRecipe
 from fedloom.pretrain.tokens import LENGTH
 from fedloom.pretrain.tower import Plan, Tell, TowerRecipe, fit, half, tower_config
 from fedloom.tasks._icons.packs import PRIVATE, PUBLIC
 from fedloom.tasks._icons.question import Kind, Question
-from fedloom.tasks._icons.scene import CANVAS, Scene, draw
+from fedloom.tasks._icons.scene import CANVAS, draw
 from fedloom.tasks._icons.skills import SKILLS, question
-from fedloom.tasks._icons.words import spoken
 from fedloom.tasks.icons_qa import choose_img, choose_txt, fill_in_blank
 from fedloom.tasks.icons_qa._data import sample_of
 
@@ -112,16 +111,6 @@ def vlm_processor(tokenizer: PreTrainedTokenizerFast) -> LlavaProcessor:
     )
 
 
-def describe(scene: Scene) -> str:
-    """A scene in words, row by row: ``red key, blue cat; green circle``."""
-    things = [(round(item.y, 2), item.x, f"{item.colour} {spoken(item.thing)}") for item in scene.items]
-    things += [(round(figure.y, 2), figure.x, f"{figure.colour} {figure.kind}") for figure in scene.figures]
-    rows: dict[float, list[str]] = {}
-    for y, _, words in sorted(things):
-        rows.setdefault(y, []).append(words)
-    return "; ".join(", ".join(row) for row in rows.values()) or "nothing"
-
-
 COURSES = {"claims": claims.COURSE, "relations": relations.COURSE}
 """The parts of stages 3 and 4."""
 
@@ -153,9 +142,7 @@ class Lessons(IterableDataset[Batch]):
             example, items = (claims if sort in claims.LISTS else relations).listed(rng, sort)
             tokens, wanted = lists.spell(self.words, example, items, PATCHES * PATCHES)
         else:
-            example = {"caption": caption, "sentence": claims.sentence}.get(
-                sort, partial(asked, kind=cast(Kind, sort))
-            )(rng)
+            example = SINGLE.get(sort, partial(asked, kind=cast(Kind, sort)))(rng)
             before, answer = prompt(self.words, example), self.words.answer(example, example.answer)
             tokens = [*before, *answer, self.words.end]
             wanted = [*[IGNORE] * len(before), *answer, self.words.end]
@@ -170,12 +157,20 @@ def prompt(words: Words, example: Example) -> list[int]:
 def caption(rng: np.random.Generator) -> Example:
     """A random picture with its description as the answer."""
     scene = random_scene(rng, tuple(PUBLIC), jitter=False)
-    return Example("caption", (draw(scene),), f"{IMAGE}\nDescribe the picture.", (), describe(scene))
+    return Example("caption", (draw(scene),), f"{IMAGE}\nDescribe the picture.", (), in_words(scene))
 
 
-def asked(rng: np.random.Generator, kind: Kind) -> Example:
-    """A random question of a seen skill about a public pack, in a public wording, as the tasks word it."""
-    return example_of(question(rng, tuple(PUBLIC), kind, SEEN_SKILLS, "public"))
+def asked(rng: np.random.Generator, kind: Kind, skills: Sequence[str] = SEEN_SKILLS) -> Example:
+    """A random question of one of the skills about a public pack, in a public wording, as the tasks word it."""
+    return example_of(question(rng, tuple(PUBLIC), kind, skills, "public"))
+
+
+SINGLE: dict[str, Callable[[np.random.Generator], Example]] = {
+    "caption": caption,
+    "sentence": claims.sentence,
+    "comparing": partial(asked, kind="choose_txt", skills=("comparing",)),
+}
+"""The lessons with one answer that are no kind of question."""
 
 
 def example_of(drawn: Question) -> Example:

@@ -18,8 +18,8 @@ from fedloom.core import config
 from fedloom.core.contracts import Sample, Task
 from fedloom.core.errors import FedloomError
 from fedloom.core.files import write_atomic
+from fedloom.federation import baselines
 from fedloom.federation.record import RunFolder
-from fedloom.federation.written import Result
 from fedloom.report import outcome, svg
 from fedloom.report.csv_cells import safe
 from fedloom.report.heat import shaded
@@ -30,7 +30,7 @@ from fedloom.report.sheet import sheet
 
 ALL = "all"
 """What the column of a comparison without columns is called."""
-MAJORITY = "majority answer"
+MAJORITY = "most frequent answer"
 ROW: outcome.Combination = (("row", "trained"),)
 """The row of a comparison that has no other axis than its columns."""
 HARDEST = 12
@@ -96,8 +96,8 @@ def of(found: Outcome, out: Path, known: Sequence[tuple[Ran, Run]]) -> ByField |
     read = set[str]()
     trained: dict[tuple[str, outcome.Combination], list[Scores]] = {}
     before: dict[tuple[str, outcome.Combination], list[Scores]] = {}
-    majority: dict[str, list[Scores]] = {}
-    for cell, run in known:
+    majority: dict[str, dict[int, Scores]] = {}
+    for cell, _ in known:
         column = cell.axes.get(found.columns, ALL)
         experiment = config.load(str(out / cell.folder / "config.toml"), [])
         asked = f"{column} {experiment.task} {experiment.data}"
@@ -111,14 +111,20 @@ def of(found: Outcome, out: Path, known: Sequence[tuple[Ran, Run]]) -> ByField |
         _check(cell, found.by, after, samples[column])
         trained.setdefault((column, others), []).append(after)
         before.setdefault((column, others), []).append(first)
-        if guess := _guess(run.result, tasks[column], samples[column], after):
-            majority.setdefault(column, []).append(guess)
+        if guesses := _scores(out / cell.folder, baselines.FILE):
+            majority.setdefault(column, {})[cell.seed] = guesses
     lines = [_line(key, scores, found.by, samples) for key, scores in trained.items()]
     starts = _alike([_line(key, scores, found.by, samples) for key, scores in before.items() if all(scores)])
     axes = dict.fromkeys(lines[0].axes, "") if lines else {}
     first_axis = next(iter(axes), "")
-    guesses = [
-        _line((column, tuple((axes | {first_axis: MAJORITY}).items())), scores[:1], found.by, samples, bound=True)
+    bounds = [
+        _line(
+            (column, tuple((axes | {first_axis: MAJORITY}).items())),
+            list(scores.values()),
+            found.by,
+            samples,
+            bound=True,
+        )
         for column, scores in majority.items()
     ]
     share = {
@@ -128,7 +134,7 @@ def of(found: Outcome, out: Path, known: Sequence[tuple[Ran, Run]]) -> ByField |
         for column in tasks
         if (every := [one for (own, _), scores in trained.items() if own == column for one in scores])
     }
-    return ByField(found.by, tuple(tasks), (*guesses, *starts, *lines), samples, tasks, share)
+    return ByField(found.by, tuple(tasks), (*bounds, *starts, *lines), samples, tasks, share)
 
 
 def _scores(folder: Path, file: str) -> Scores:
@@ -158,13 +164,6 @@ def _check(cell: Ran, field: str, scores: Scores, samples: Mapping[str, Sample])
         raise FedloomError(
             f"compare.by = {field!r}: the examples have {', '.join(sorted(sample.meta))}. Name one of these."
         )
-
-
-def _guess(result: Result, task: Task, samples: Mapping[str, Sample], scores: Scores) -> Scores:
-    """What always giving the most frequent training answer scores."""
-    if result.majority is None:
-        return {}
-    return {id: task.score(samples[id], result.majority.answer) for id in scores}
 
 
 def _line(

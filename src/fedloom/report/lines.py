@@ -57,9 +57,16 @@ def lines(bounding: Sequence[Run], others: Sequence[Run]) -> list[Line]:
         found.append(Line("a choice at random", chance, INK, (0, (1, 3))))
     majority = others[0].result.majority
     if majority is not None and all(run.result.majority == majority for run in others):
-        answer = majority.answer if len(majority.answer) <= 14 else majority.answer[:13] + "\u2026"
-        found.append(Line(f"always \u201c{answer}\u201d", majority.score, INK, (0, (6, 2, 1, 2))))
+        found.append(Line(_always(majority.answer), majority.score, INK, (0, (6, 2, 1, 2))))
     return found
+
+
+def _always(answer: str | None) -> str:
+    """The most frequent answer by name; each example's own has none."""
+    if answer is None:
+        return "most frequent choice"
+    shown = answer if len(answer) <= 14 else answer[:13] + "\u2026"
+    return f"always \u201c{shown}\u201d"
 
 
 def _alike(one: Run, other: Run) -> bool:
