@@ -15,6 +15,7 @@ from fedloom.core.seeds import Seeds
 from fedloom.core.tables import ModelTable
 from fedloom.models import AdapterSpec, load
 from fedloom.models.checkpoints import checkpoint
+from fedloom.models.merging import merge
 from fedloom.models.meta import Meta
 
 Tiny = Callable[[str], Path]
@@ -54,6 +55,18 @@ def test_the_revision_that_is_meant_is_loaded_and_its_commit_told(hub: Path, rev
 
 def test_a_model_that_is_not_the_hubs_has_no_commit(tiny: Tiny) -> None:
     assert load(str(tiny("clip")), adapter=AdapterSpec(rank=2), seeds=Seeds(0)).commit == ""  # type: ignore[attr-defined]
+
+
+def test_an_adapter_is_merged_into_the_commit_that_it_was_trained_on(hub: Path, tiny: Tiny, tmp_path: Path) -> None:
+    shutil.rmtree(hub / "snapshots" / OLD)
+    shutil.copytree(tiny("llava"), hub / "snapshots" / OLD)
+    trained = loaded("v1")
+    trained.save(tmp_path / "adapter", trained.read(), None, "card")
+    assert json.loads((tmp_path / "adapter" / "adapter_config.json").read_text())["revision"] == OLD
+    assert merge(tmp_path / "adapter", tmp_path / "merged") == "llava"
+    own = load(ID, adapter=AdapterSpec(kind="nano", rank=2), seeds=Seeds(0), revision="v1")
+    own.save(tmp_path / "own", own.read(), None, "card")
+    assert models.opened(tmp_path / "own").commit == OLD  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize("revision", ["c" * 40, "v2"])

@@ -31,13 +31,14 @@ OWN = "fedloom_adapter"
 
 @dataclass(frozen=True)
 class Home:
-    """The model that an adapter belongs to: where it can be opened, by which class of which module, and the hash of all
-    that decides its outputs."""
+    """The model that an adapter belongs to: where it can be opened, by which class of which module, the hash of all
+    that decides its outputs, and the ``commit`` of one from the hub."""
 
     base: str
     kind: str
     module: str
     fingerprint: str
+    commit: str = ""
 
 
 def config(spec: AdapterSpec, modules: Sequence[str], **options: Any) -> "LoraConfig":
@@ -85,13 +86,25 @@ def write_own(
         OWN: spec.model_dump(mode="json"),
         "base_model_name_or_path": home.base,
         "base_model_fingerprint": home.fingerprint,
+        "revision": home.commit or None,
         "classes": list(classes),
     }
     _files(folder, dict(adapter), told, card)
 
 
-def read_own(folder: Path) -> tuple[AdapterSpec, str, str, tuple[str, ...]]:
-    """The spec of an adapter that ``write_own`` wrote, where its base can be opened, the base's hash, and its classes.
+@dataclass(frozen=True)
+class Own:
+    """An adapter that ``write_own`` wrote: its settings, the model that it belongs to, and the classes of its task."""
+
+    spec: AdapterSpec
+    base: str
+    fingerprint: str
+    commit: str
+    classes: tuple[str, ...]
+
+
+def read_own(folder: Path) -> Own:
+    """What ``write_own`` wrote beside the tensors.
 
     Raises:
         FedloomError: there is none.
@@ -105,12 +118,12 @@ def read_own(folder: Path) -> tuple[AdapterSpec, str, str, tuple[str, ...]]:
         raise FedloomError(f"{folder} is PEFT's. Fix: open it with PeftModel.from_pretrained, as its card says.")
     if not isinstance(told, dict) or not isinstance(told.get(OWN), dict):
         raise FedloomError(f"{path}: these are no settings of an adapter of fedloom's.")
-    names = ("base_model_name_or_path", "base_model_fingerprint")
-    base, fingerprint = (str(told.get(name, "")) for name in names)
+    names = ("base_model_name_or_path", "base_model_fingerprint", "revision")
+    base, fingerprint, commit = (str(told.get(name) or "") for name in names)
     classes = told.get("classes", [])
     if not isinstance(classes, list) or not all(isinstance(name, str) for name in classes):
         raise FedloomError(f"{path}: 'classes' is {classes!r}, expected a list of names.")
-    return AdapterSpec.parse(told[OWN]), base, fingerprint, tuple(classes)
+    return Own(AdapterSpec.parse(told[OWN]), base, fingerprint, commit, tuple(classes))
 
 
 def tensors(folder: Path, file: str = TENSORS) -> Tree:
@@ -127,7 +140,7 @@ def tensors(folder: Path, file: str = TENSORS) -> Tree:
 
 def write_settings(folder: Path, found: Tree, settings: "LoraConfig", home: Home, card: str) -> None:
     """Write tensors that bear PEFT's names under PEFT's ``settings``."""
-    settings.base_model_name_or_path = home.base
+    settings.base_model_name_or_path, settings.revision = home.base, home.commit or None
     settings.auto_mapping = {"base_model_class": home.kind, "parent_library": home.module}
     settings.inference_mode = True
     _files(folder, found, {k: sorted(v) if isinstance(v, set) else v for k, v in settings.to_dict().items()}, card)

@@ -17,6 +17,7 @@ from fedloom.models import drawn, labels
 from fedloom.models.shipped import NANO, listing
 
 if TYPE_CHECKING:
+    from fedloom.adapters._folder import Own
     from fedloom.models.checkpoints.checkpoint import Checkpoint
     from fedloom.models.checkpoints.halves import Served
     from fedloom.models.generative import Route
@@ -196,33 +197,44 @@ def opened(folder: str | Path, base: str = "") -> Backbone:
     from fedloom.models.vision import absent
 
     folder = Path(folder)
-    spec, address, fingerprint, classes = _folder.read_own(folder)
-    for key, name in (("kind", spec.kind), ("base_model_name_or_path", "" if base else address)):
+    own = _folder.read_own(folder)
+    for key, name in (("kind", own.spec.kind), ("base_model_name_or_path", "" if base else own.base)):
         if ":" in name and not on_disk(name):
             raise FedloomError(
                 f"{folder}: {key} {name!r} is a function, and no folder decides what runs here. Load it."
             )
-    _check_sizes(folder, spec, classes, _folder.tensors(folder))
-    base = str(replace(labels.called(address), place=base)) if base else address
+    tensors = _folder.tensors(folder)
+    _check_sizes(folder, own, tensors)
+    where = str(replace(labels.called(own.base), place=base)) if base else own.base
     learned = _folder.tensors(folder, absent.FILE) if (folder / absent.FILE).exists() else {}
-    made = load(base, adapter=spec, seeds=Seeds(0), classes=classes, absent="learned" if learned else "refuse")
-    if made.fingerprint != fingerprint:
-        raise FedloomError(f"{folder}: {base!r} is not the model that this adapter was trained on. Put that one there.")
-    made.write(_folder.tensors(folder) | learned)
+    made = load(
+        where,
+        adapter=own.spec,
+        seeds=Seeds(0),
+        classes=own.classes,
+        absent="learned" if learned else "refuse",
+        revision="" if base else own.commit,
+    )
+    if made.fingerprint != own.fingerprint:
+        raise FedloomError(
+            f"{folder}: {where!r} is not the model that this adapter was trained on. Put that one there."
+        )
+    made.write(tensors | learned)
     return made
 
 
-def _check_sizes(folder: Path, spec: AdapterSpec, classes: tuple[str, ...], found: Tree) -> None:
+def _check_sizes(folder: Path, own: "Own", found: Tree) -> None:
     """Refuse settings that ask for more than is in the folder, before anything is made of them: sizes above the count
     of its numbers, and a kind whose layers are found by rank and regular expressions, which PEFT opens.
 
     Raises:
         FedloomError: naming the key.
     """
+    spec = own.spec
     if resolve.build("adapters", spec.kind, spec.options, spec=spec).pairs:
         raise FedloomError(f"{folder}: kind {spec.kind!r} is PEFT's. Fix: open it with PeftModel.from_pretrained.")
     numbers = sum(value.numel() for value in found.values())
-    for key, size in {**spec.options, "classes": len(classes)}.items():
+    for key, size in {**spec.options, "classes": len(own.classes)}.items():
         if isinstance(size, int) and size > numbers:
             raise FedloomError(
                 f"{folder}: {key} is {size}, and the adapter has {numbers} numbers. Is a file another's?"

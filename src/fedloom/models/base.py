@@ -89,7 +89,7 @@ class Tuned(ABC):
         """Write a folder that ``PeftModel.from_pretrained`` opens on the checkpoint as it is; of a kind of adapter that
         PEFT does not have, one that ``fedloom.models.opened`` does."""
         made = type(self._model)
-        home = Home(self.base_address, made.__name__, made.__module__, self.fingerprint)
+        home = Home(self.base_address, made.__name__, made.__module__, self.fingerprint, self.commit)
         self._adapter.save(folder, adapter, base or {}, home, card)
 
     @property

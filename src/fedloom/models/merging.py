@@ -45,12 +45,12 @@ def merge(adapter: Path, out: Path, base: str = "") -> str:
         return str(json.loads((out / "config.json").read_text(encoding="utf-8"))["model_type"])
     if out.exists():
         raise FedloomError(f"{out} already exists, and is not this adapter's. Fix: choose another folder with --out.")
-    kind, half = _merged(adapter, said, base), out.with_name(f"{out.name}.part")
+    (model, folder), half = _merged(adapter, said, base), out.with_name(f"{out.name}.part")
     shutil.rmtree(half, ignore_errors=True)
-    _write(*kind, half)
+    _write(model, folder, half)
     (half / MADE_OF).write_text(made_of, encoding="utf-8")
     half.rename(out)
-    return str(kind[0].config.model_type)
+    return str(model.config.model_type)
 
 
 def _content(adapter: Path) -> str:
@@ -59,13 +59,14 @@ def _content(adapter: Path) -> str:
     return hashlib.sha256(b"".join(hashlib.sha256(file.read_bytes()).digest() for file in files)).hexdigest()
 
 
-def _merged(adapter: Path, said: dict[str, Any], base: str) -> tuple[Any, str]:
-    """The model with the adapter in its weights, and where it is from.
+def _merged(adapter: Path, said: dict[str, Any], base: str) -> tuple[Any, Path]:
+    """The model with the adapter in its weights, and the folder that it is from.
 
     Raises:
         FedloomError: as ``merge``.
     """
     address = base or str(said.get("base_model_name_or_path", ""))
+    revision = "" if base else str(said.get("revision") or "")
     own = said.get("fedloom_adapter")
     if own is not None:
         if (kind := own.get("kind") if isinstance(own, dict) else own) != KIND:
@@ -76,8 +77,8 @@ def _merged(adapter: Path, said: dict[str, Any], base: str) -> tuple[Any, str]:
         made = opened(adapter, base)
         if not isinstance(made, Generative):
             raise FedloomError(f"{adapter}: {address!r} does not answer in text, as the models of such a tool do.")
-        return made._model, address
-    folder = checkpoint.locate(address, NANO)
+        return made._model, checkpoint.locate(address, NANO)
+    folder = checkpoint.locate(address, NANO, revision=revision)
     config = checks.configuration(address, folder)
     if config.model_type in checks.CONTRASTIVE:
         raise FedloomError(f"{adapter}: {address!r} matches pictures with captions, and answers in no text.")
@@ -88,7 +89,7 @@ def _merged(adapter: Path, said: dict[str, Any], base: str) -> tuple[Any, str]:
     layers = [name.removeprefix("base_model.model.") for name, layer in trained.named_modules() if _adapted(layer)]
     if usage.shared(trained.base_model.model, layers, True):
         _part(model)
-    return trained.merge_and_unload(), address
+    return trained.merge_and_unload(), folder
 
 
 def _settings(adapter: Path) -> dict[str, Any]:
@@ -116,8 +117,7 @@ def _part(model: Any) -> None:
     model.config.tie_word_embeddings = model.config.get_text_config().tie_word_embeddings = False
 
 
-def _write(model: Any, address: str, out: Path) -> None:
-    folder = checkpoint.locate(address, NANO)
+def _write(model: Any, folder: Path, out: Path) -> None:
     model.save_pretrained(out)
     for name in identity.files(folder):
         if name != "config.json":

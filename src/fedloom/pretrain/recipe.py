@@ -70,29 +70,42 @@ def pretrain(
     if begin is not None:
         return _go_on(name, begin, out, seeds, scale, tell)
     if name == "nano-resnet":
-        return _make_resnet(out, seeds, scale, tell)
+        begun = time.perf_counter()
+        return _write(out, name, seeds, begun, _make_resnet(out, seeds, scale, tell))
     stage1 = tower or out.with_name(f"{out.name}-{TOWER}")
     if not (stage1 / "config.json").exists():
         _make_tower(stage1, name, seeds, scale, tell)
     vision = _tower(stage1, name)
     begun = time.perf_counter()
     make = {"nano-clip": _make_clip, "nano-vlm": _make_vlm, "nano-qformer": _make_qformer}[name]
-    recipe, scores = make(out, vision, seeds, scale, tell)
+    made = make(out, vision, seeds, scale, tell)
+    skills = {"seen_skills": list(SEEN_SKILLS), "unseen_skills": list(UNSEEN_SKILLS)}
+    tower_recipe = json.loads((stage1 / "recipe.json").read_text())
+    return _write(out, name, seeds, begun, made, {"tower": tower_recipe} | skills)
+
+
+def _write(
+    out: Path, name: str, seeds: Seeds, begun: float, made: Made, more: dict[str, Any] | None = None
+) -> dict[str, Any]:
+    """Write down how a model was made since ``begun``."""
+    recipe, scores = made
     written = {
         "name": name,
         "fedloom": __version__,
-        "seed": seed,
-        "tower": json.loads((stage1 / "recipe.json").read_text()),
+        "seed": seeds.seed,
         "recipe": recipe,
         "public_packs": list(PUBLIC),
         "private_packs": list(PRIVATE),
-        "seen_skills": list(SEEN_SKILLS),
-        "unseen_skills": list(UNSEEN_SKILLS),
         "seconds": round(time.perf_counter() - begun, 1),
-        "scores": {key: round(value, 4) for key, value in scores.items()},
+        "scores": _rounded(scores),
+        **(more or {}),
     }
     (out / "recipe.json").write_text(json.dumps(written, indent=1) + "\n")
     return written
+
+
+def _rounded(scores: dict[str, float]) -> dict[str, float]:
+    return {key: round(value, 4) for key, value in scores.items()}
 
 
 def _make_tower(out: Path, name: str, seeds: Seeds, scale: float, tell: Tell) -> None:
@@ -133,25 +146,13 @@ def _make_qformer(out: Path, tower: InstructBlipVisionModel, seeds: Seeds, scale
     return asdict(recipe), scores
 
 
-def _make_resnet(out: Path, seeds: Seeds, scale: float, tell: Tell) -> dict[str, Any]:
+def _make_resnet(out: Path, seeds: Seeds, scale: float, tell: Tell) -> Made:
     recipe = ResNetRecipe()
     recipe = replace(recipe, images=_scaled(recipe.images, recipe.batch, scale))
-    begun = time.perf_counter()
     model, scores = train_resnet(recipe, seeds, tell)
     model.half().save_pretrained(out)
     resnet.patches().save_pretrained(out)
-    written = {
-        "name": "nano-resnet",
-        "fedloom": __version__,
-        "seed": seeds.seed,
-        "recipe": asdict(recipe),
-        "public_packs": list(PUBLIC),
-        "private_packs": list(PRIVATE),
-        "seconds": round(time.perf_counter() - begun, 1),
-        "scores": {key: round(value, 4) for key, value in scores.items()},
-    }
-    (out / "recipe.json").write_text(json.dumps(written, indent=1) + "\n")
-    return written
+    return asdict(recipe), scores
 
 
 def _make_clip(out: Path, tower: CLIPVisionModel, seeds: Seeds, scale: float, tell: Tell) -> Made:
@@ -211,7 +212,7 @@ def _go_on(name: str, begin: Path, out: Path, seeds: Seeds, scale: float, tell: 
     tokenizer = PreTrainedTokenizerFast.from_pretrained(begin)
     made, scores = _courses(model, tokenizer, out, seeds, scale, tell, written["recipe"])
     written["recipe"] |= made
-    written |= {"fedloom": __version__, "scores": {key: round(value, 4) for key, value in scores.items()}}
+    written |= {"fedloom": __version__, "scores": _rounded(scores)}
     (out / "recipe.json").write_text(json.dumps(written, indent=1) + "\n")
     return written
 
