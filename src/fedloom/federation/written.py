@@ -56,8 +56,7 @@ class ClientScore(_Record):
 
 
 class Majority(_Record):
-    """The score of always giving the most frequent answer ``of`` the training or the test half: one ``answer``, or
-    (``None``) of each example's choices the one that is most frequent there."""
+    """The score of the most frequent ``answer`` ``of`` a half; ``None``: of each example's choices the most frequent."""
 
     answer: str | None
     score: float
