@@ -56,7 +56,7 @@ class ClientScore(_Record):
 
 
 class Majority(_Record):
-    """The score of the most frequent ``answer`` ``of`` a half; ``None``: of each example's choices the most frequent."""
+    """The score of the most frequent ``answer`` ``of`` a half; ``None``: the most frequent of an example's choices."""
 
     answer: str | None
     score: float
