@@ -79,6 +79,18 @@ def test_zero_shot_stands_once_for_rows_that_begin_alike(made: Outcome, tmp_path
     ]
 
 
+def test_a_row_that_begins_apart_is_called_as_the_others_are(made: Outcome, tmp_path: Path) -> None:
+    for one in made.cells:
+        if one.axes["model"] == "B":
+            told = {"ids": [f"left-{n}" for n in range(6)], "scores": [0, 1, 1, 0, 0, 0], "answers": ["a"] * 6}
+            (tmp_path / one.folder / "before.json").write_text(json.dumps(told))
+    found = by_field.of(made, tmp_path, outcome.runs(made, tmp_path))
+    assert found is not None
+    starts = {line.name: line.shares["time"].mean for line in found.lines if "zero-shot" in line.name}
+    # of B there is but one way, fedavg, and A has two that begin alike
+    assert starts == {"A \N{MIDDLE DOT} zero-shot": 0, "B \N{MIDDLE DOT} zero-shot": pytest.approx(1 / 2)}
+
+
 def test_what_is_written(made: Outcome, tmp_path: Path) -> None:
     outcome.save(made, tmp_path)
     write(made, tmp_path)

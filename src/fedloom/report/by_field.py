@@ -189,20 +189,30 @@ def _line(
 
 
 def _alike(lines: Iterable[Line]) -> list[Line]:
-    """Zero-shot lines, of several that are the same one, called after what these have in common."""
+    """Zero-shot lines, of several that are the same one, called after what these have in common. A row that stands for
+    itself leaves out what others have not in common, where no other line is then called the same."""
     groups: dict[tuple[str, tuple[float, ...]], list[Line]] = {}
     for line in lines:
         key = line.column, tuple(round(share.mean, 9) for share in line.shares.values())
         groups.setdefault(key, []).append(line)
+    same = [_common(group) for group in groups.values()]
+    free = {axis for axes in same for axis, value in axes.items() if not value}
+    short = [{axis: "" if axis in free else value for axis, value in axes.items()} for axes in same]
+    columns = [group[0].column for group in groups.values()]
+    called = list(zip(columns, short, strict=True))
     made = []
-    for group in groups.values():
-        first = group[0]
-        same = {axis: value for axis, value in first.axes.items() if all(one.axes[axis] == value for one in group)}
-        axes = {axis: same.get(axis, "") for axis in first.axes}
-        free = next((axis for axis in reversed(axes) if not axes[axis]), next(reversed(axes), ""))
-        axes[free] = ZERO_SHOT if axes.get(free, "") in ("", ROW[0][1]) else f"{axes[free]}, {ZERO_SHOT}"
-        made.append(Line(axes, first.column, first.shares, bound=True))
+    for group, whole, brief, own in zip(groups.values(), same, short, called, strict=True):
+        axes = brief if called.count(own) == 1 else whole
+        name = next((axis for axis in reversed(axes) if not axes[axis]), next(reversed(axes), ""))
+        axes[name] = ZERO_SHOT if axes.get(name, "") in ("", ROW[0][1]) else f"{axes[name]}, {ZERO_SHOT}"
+        made.append(Line(axes, group[0].column, group[0].shares, bound=True))
     return made
+
+
+def _common(group: Sequence[Line]) -> dict[str, str]:
+    """The axes' values that all lines have; empty where they differ."""
+    first = group[0].axes
+    return {axis: value if all(one.axes[axis] == value for one in group) else "" for axis, value in first.items()}
 
 
 def figures(found: ByField) -> dict[str, Figure]:
