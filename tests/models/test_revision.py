@@ -64,7 +64,7 @@ def test_an_adapter_is_merged_into_the_commit_that_it_was_trained_on(hub: Path, 
     trained.save(tmp_path / "adapter", trained.read(), None, "card")
     assert json.loads((tmp_path / "adapter" / "adapter_config.json").read_text())["revision"] == OLD
     assert merge(tmp_path / "adapter", tmp_path / "merged") == "llava"
-    own = load(ID, adapter=AdapterSpec(kind="nano", rank=2), seeds=Seeds(0), revision="v1")
+    own = load(ID, adapter=AdapterSpec(kind="full", where=("connector",)), seeds=Seeds(0), revision="v1")
     own.save(tmp_path / "own", own.read(), None, "card")
     assert models.opened(tmp_path / "own").commit == OLD  # type: ignore[attr-defined]
 
