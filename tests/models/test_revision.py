@@ -67,6 +67,10 @@ def test_an_adapter_is_merged_into_the_commit_that_it_was_trained_on(hub: Path, 
     own = load(ID, adapter=AdapterSpec(kind="full", where=("connector",)), seeds=Seeds(0), revision="v1")
     own.save(tmp_path / "own", own.read(), None, "card")
     assert models.opened(tmp_path / "own").commit == OLD  # type: ignore[attr-defined]
+    assert merge(tmp_path / "own", tmp_path / "whole") == "llava"
+    for name in ("tokenizer.json", "processor_config.json"):  # the words and pictures are that commit's too
+        kept = [(folder / name) for folder in (tmp_path / "whole", hub / "snapshots" / OLD)]
+        assert len({file.read_bytes() for file in kept}) == 1
 
 
 @pytest.mark.parametrize("revision", ["c" * 40, "v2"])

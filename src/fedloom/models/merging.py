@@ -77,7 +77,7 @@ def _merged(adapter: Path, said: dict[str, Any], base: str) -> tuple[Any, Path]:
         made = opened(adapter, base)
         if not isinstance(made, Generative):
             raise FedloomError(f"{adapter}: {address!r} does not answer in text, as the models of such a tool do.")
-        return made._model, checkpoint.locate(address, NANO)
+        return made._model, checkpoint.locate(address, NANO, revision=revision)
     folder = checkpoint.locate(address, NANO, revision=revision)
     config = checks.configuration(address, folder)
     if config.model_type in checks.CONTRASTIVE:
